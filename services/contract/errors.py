@@ -1,0 +1,99 @@
+"""How a stage fails: an exit code that says what kind of trouble it is, and one line that says what to do.
+
+The codes are those of BSD's sysexits.h, because Airflow has to tell "never try again" from "try again later"
+and sees nothing of a container but its exit code and its output.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a stage's exit code means."""
+
+    DONE = os.EX_OK
+    USAGE = os.EX_USAGE  # 64
+    DATA = os.EX_DATAERR  # 65
+    NO_INPUT = os.EX_NOINPUT  # 66
+    DEFECT = os.EX_SOFTWARE  # 70
+    PASSING = os.EX_TEMPFAIL  # 75
+    SETUP = os.EX_CONFIG  # 78
+    OUT_OF_MEMORY = 137  # 128 + SIGKILL: the kernel's out-of-memory killer
+
+    @property
+    def meaning(self) -> str:
+        return _MEANING[self]
+
+    @property
+    def retry_can_help(self) -> bool:
+        return self in (ExitCode.DEFECT, ExitCode.PASSING)
+
+
+_MEANING = {
+    ExitCode.DONE: "done",
+    ExitCode.USAGE: "unusable settings",
+    ExitCode.DATA: "unusable data",
+    ExitCode.NO_INPUT: "an input is missing",
+    ExitCode.DEFECT: "a defect of the stage",
+    ExitCode.PASSING: "passing trouble",
+    ExitCode.SETUP: "the volume or the image is set up wrong",
+    ExitCode.OUT_OF_MEMORY: "out of memory",
+}
+
+
+class StageError(Exception):
+    """Ends a stage with its `exit_code`; the message says what was found, what was expected, what to do."""
+
+    exit_code = ExitCode.DEFECT
+
+
+class UsageError(StageError):
+    """The command line or a setting cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(StageError):
+    """The data cannot be used; the message names file, column, row and value."""
+
+    exit_code = ExitCode.DATA
+
+
+class MissingInputError(StageError):
+    """An input is not there; the message names the stage to run first."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+class PassingError(StageError):
+    """Trouble that may be gone at the next try: a signal, a full disk, a lock that another process holds."""
+
+    exit_code = ExitCode.PASSING
+
+
+class SetupError(StageError):
+    """The volume or the image is not set up as the stage needs it."""
+
+    exit_code = ExitCode.SETUP
+
+
+class OutOfMemoryError(StageError):
+    """The memory limit does not fit the data."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+
+
+def from_operating_system(error: OSError) -> StageError:
+    """Sort an error of the operating system, which means the volume wherever a stage meets one."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PassingError(f"the volume is full{where}: free some space, then run the stage again")
+    if error.errno == errno.EROFS:
+        return SetupError(f"the volume is read-only{where}: mount it writable")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        user = f"{os.getuid()}:{os.getgid()}"
+        return SetupError(f"user {user} may not use the volume{where}: give that user or group access to it")
+    return PassingError(f"the volume does not answer as it should: {error}")

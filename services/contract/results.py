@@ -1,0 +1,135 @@
+"""What the stages find out, as the JSON and CSV that they write for people and for each other.
+
+One model per JSON file and one tuple of columns per CSV file, so that whoever reads one sees what it holds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+DROPPED_COLUMNS = ("CUST_ID", "reason")
+
+SEGMENTS_COLUMNS = (
+    "CUST_ID",
+    "segment_id",
+    "segment_name",
+    "distance",  # to the centroid of its segment, in standard deviations
+    "distance_to_next",  # to the nearest other centroid
+    "confidence",  # 0 half-way between two centroids, 1 on its own
+    "unusual",  # far from its centroid, or outside the training range
+    "previous_segment_id",
+    "reason",  # why a customer has no segment; empty for the others
+)
+
+PROFILE_COLUMNS = (
+    "segment_id",
+    "segment_name",
+    "customers",
+    "share",
+    "feature",
+    "median",  # in the units of the table, like the mean
+    "mean",
+    "index",  # 100 = the mean of all customers
+    "sets_apart",  # rank of the feature among those that set the segment apart, from 1
+)
+
+MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
+
+POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
+
+
+class Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Candidate(Result):
+    """One k of the sweep."""
+
+    k: int
+    sse: float
+    silhouette: float
+    """Mean over the customers looked at, from -1 to 1."""
+    davies_bouldin: float
+    """Lower is better."""
+    calinski_harabasz: float
+    """Higher is better."""
+    smallest_share: float
+    jaccard: tuple[float, ...]
+    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot)."""
+    ari: float
+    """Mean adjusted Rand index between the clusters and those of a bootstrap sample."""
+
+
+class NewCustomer(Result):
+    """A row of the test file, labelled by the lab's model."""
+
+    customer: str | None
+    label: int | None
+    outside_training_range: tuple[str, ...]
+
+
+class Evaluation(Result):
+    """evaluation.json"""
+
+    elbow: int | None
+    chosen_k: int
+    rule: Literal["elbow", "fallback", "forced"]
+    reason: str
+    """One sentence for people."""
+    customers: int
+    silhouette_customers: int
+    """On how many of them, drawn with the seed, the silhouette was computed."""
+    resamples: int
+    candidates: tuple[Candidate, ...]
+    lab_k: int
+    """The k of kmeans_custom.sav, the model that labels the new customers."""
+    new_customers: tuple[NewCustomer, ...]
+
+
+class Segment(Result):
+    """One segment; `segment_id` and `name` outlive retraining."""
+
+    segment_id: int
+    name: str
+    customers: int
+    share: float
+    centroid: dict[str, float]
+    """In the units of the table."""
+    sets_apart: tuple[str, ...]
+    """Short phrases like "high BALANCE (index 312)", the most telling first."""
+    jaccard: float
+    is_new: bool
+    previous_customers: int | None
+
+
+class Comparison(Result):
+    """What changed since the segmentation that was in force."""
+
+    run: str
+    """The run in force before."""
+    common_customers: int
+    same_segment: int
+    ari: float
+    psi: dict[str, float]
+    """Population stability index of each feature."""
+    vanished: dict[int, str]
+    """Segments of before that matched none of today's: id and name."""
+
+
+class Segmentation(Result):
+    """segmentation.json"""
+
+    run: str
+    k: int
+    published: bool
+    held_back: tuple[str, ...]
+    """Why it was not published, or would not have been."""
+    warnings: tuple[str, ...]
+    rows: int
+    unassigned: dict[str, int]
+    """How many customers have no segment, by reason."""
+    segments: tuple[Segment, ...]
+    silhouette: float
+    comparison: Comparison | None

@@ -1,0 +1,298 @@
+"""Every setting of every stage: one typed model per stage.
+
+Each field is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`) and a line of `--help`;
+its description, default and bounds stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from services.contract.errors import UsageError
+
+ENVIRONMENT_PREFIX = "SEGMENTATION_"
+
+
+def _split(value: Any) -> Any:
+    """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return []
+    return [part.strip(" \"'") for part in value.strip().removeprefix("[").removesuffix("]").split(",")]
+
+
+def _split_pairs(value: Any) -> Any:
+    return _pairs(value) if isinstance(value, str) else value
+
+
+def _pairs(value: str) -> dict[str, str]:
+    return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
+
+
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names a number twice")
+    return tuple(sorted(values))
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names a column twice")
+    return values
+
+
+def _inside_volume(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError("must be a path inside the volume, without '..'")
+    return path
+
+
+K = Annotated[int, Field(ge=2, le=100)]
+ColumnName = Annotated[str, Field(min_length=1)]
+VolumePath = Annotated[str, AfterValidator(_inside_volume)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class StageSettings(BaseSettings):
+    """What every stage is told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_ignore_empty=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+        frozen=True,
+    )
+
+    volume: Path = Field(
+        default=Path("shared_volume"),
+        title="Volume",
+        description="Folder that holds data/, runs/ and model/.",
+    )
+    run: str = Field(
+        min_length=1,
+        max_length=250,
+        title="Run",
+        description="Which run this is: Airflow's run id, or any name of your own.",
+    )
+    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(_split_pairs)] = Field(
+        default={},
+        title="Upstream manifests",
+        description="stage=sha256 of the manifests to rely on, comma-separated. A stage that is named here is "
+        "believed only if its manifest has that digest; Airflow fills this in.",
+    )
+
+
+class FeatureSettings(StageSettings):
+    """What the stages that look at the features have in common."""
+
+    feature_columns: Annotated[tuple[ColumnName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)] = Field(
+        default=("BALANCE", "PURCHASES", "CREDIT_LIMIT"),
+        min_length=1,
+        title="Feature columns",
+        description="Numeric columns that the customers are grouped by, comma-separated.",
+    )
+
+
+class ExtractSettings(FeatureSettings):
+    data_file: VolumePath = Field(
+        default="data/file.csv",
+        title="Customer table",
+        description="CSV file with one row per customer, as a path inside the volume.",
+    )
+
+
+class TransformSettings(FeatureSettings):
+    log_columns: Annotated[tuple[ColumnName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)] = Field(
+        default=(),
+        title="Logarithm of",
+        description="Feature columns to replace by log(1 + value), comma-separated: for amounts with a few very large values.",
+    )
+    outliers: Literal["keep", "clip", "drop"] = Field(
+        default="keep",
+        title="Outliers",
+        description="What to do with values beyond the outlier fence: keep them, clip them to it, or drop the customer.",
+    )
+    outlier_fence: float = Field(
+        default=3.0,
+        gt=0,
+        le=100,
+        title="Outlier fence",
+        description="Where outliers begin: this many interquartile ranges below the first or above the third quartile, "
+        "after the logarithm (Tukey's outer fence is 3).",
+    )
+    scale_by: str = Field(
+        default="",
+        title="Scale within",
+        description="Column whose groups are standardised each by itself, for example a region or a tenure; empty for none.",
+    )
+    smallest_group: int = Field(
+        default=30,
+        ge=2,
+        title="Smallest group",
+        description="Groups with fewer customers than this are standardised like all customers together.",
+    )
+
+
+class TrainSettings(StageSettings):
+    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(_split), AfterValidator(_ascending)] = Field(
+        default=tuple(range(2, 11)),
+        min_length=1,
+        title="Numbers of clusters",
+        description="Every k to fit, comma-separated; fitted in ascending order.",
+    )
+    n_init: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        title="Initialisations",
+        description="K-Means runs per k, each from other starting centroids; the best is kept.",
+    )
+    max_iter: int = Field(
+        default=300,
+        ge=1,
+        le=100_000,
+        title="Iterations",
+        description="Most iterations of one K-Means run.",
+    )
+    random_state: int = Field(
+        default=7,
+        ge=0,
+        le=2**32 - 1,
+        title="Seed",
+        description="Seed of K-Means: the same data and seed give the same clusters.",
+    )
+
+
+class EvaluateSettings(StageSettings):
+    test_file: VolumePath = Field(
+        default="data/test.csv",
+        title="New customers",
+        description="CSV file with customers to label, as a path inside the volume.",
+    )
+    k: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        title="Number of segments",
+        description="How many segments to have; empty to choose by the elbow of the SSE curve.",
+    )
+    resamples: int = Field(
+        default=20,
+        ge=2,
+        le=1000,
+        title="Bootstrap samples",
+        description="How often the stability of the clusters is tried on a bootstrap sample.",
+    )
+
+
+class SegmentSettings(StageSettings):
+    names_file: VolumePath = Field(
+        default="data/segment_names.csv",
+        title="Segment names",
+        description="CSV file with columns segment_id and name, as a path inside the volume; its names go before ours. "
+        "It need not be there.",
+    )
+    smallest_silhouette: float = Field(
+        default=0.25,
+        ge=-1,
+        le=1,
+        title="Least silhouette",
+        description="A run whose mean silhouette is below this is held back.",
+    )
+    smallest_stability: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        title="Least stability",
+        description="A run with a segment whose bootstrap Jaccard similarity is below this is held back.",
+    )
+    largest_unassigned: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Most unassigned",
+        description="A run that leaves more than this share of the customers without a segment is held back.",
+    )
+    publish_anyway: bool = Field(
+        default=False,
+        title="Publish anyway",
+        description="Publish the run even if it would be held back.",
+    )
+
+
+class ReportSettings(StageSettings):
+    pass
+
+
+class PipelineSettings(ExtractSettings, TransformSettings, TrainSettings, EvaluateSettings, SegmentSettings, ReportSettings):
+    """Every setting of every stage, for those who start them all."""
+
+
+SETTINGS: dict[str, type[StageSettings]] = {
+    "extract": ExtractSettings,
+    "transform": TransformSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
+"""The stages in the order in which they run, each with what it can be told."""
+
+
+Settings = TypeVar("Settings", bound=StageSettings)
+
+
+def parse(model: type[Settings], arguments: list[str], prog: str) -> Settings:
+    """Read settings from the command line, then the environment, then the defaults.
+
+    Raises UsageError that names the setting, what was found and what was expected. `--help` exits with 0.
+    """
+    try:
+        return model(_cli_parse_args=arguments, _cli_prog_name=prog)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise UsageError("; ".join(_explain(model, item) for item in error.errors())) from None
+    except SettingsError as error:
+        raise UsageError(f"{str(error).removeprefix('error parsing CLI: ')}; see --help") from None
+
+
+def _explain(model: type[StageSettings], item: Any) -> str:
+    name = str(item["loc"][0])
+    flag = "--" + name.replace("_", "-")
+    if item["type"] == "missing":
+        return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) is needed: {model.model_fields[name].description}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{flag} is {item['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def as_text(value: Any) -> str:
+    """Write a setting's JSON value as a flag or an environment variable takes it."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(str(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:
+    """Tell for every setting where its value came from: `flag`, `environment` or `default`.
+
+    Whoever fills the environment may say where it took a value from, in SEGMENTATION_SOURCES: `k_values=form,n_init=variable`.
+    """
+    told = _pairs(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+
+    def source(name: str) -> str:
+        if "--" + name.replace("_", "-") in flags:
+            return "flag"
+        found = "environment" if os.environ.get(ENVIRONMENT_PREFIX + name.upper()) else "default"
+        return told.get(name, found)
+
+    return {name: source(name) for name in type(settings).model_fields}

@@ -1,0 +1,125 @@
+"""The one way in which a stage starts and ends, be it a container, a task of Airflow or a process on a laptop.
+
+Settings come in, the stage's `main(settings, work)` runs, and whatever it returns is the result: one line of JSON, the only
+thing on stdout. Everything else is said on stderr, in lines. Every failure ends in one line and an exit code (`errors.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+from services.contract.artifacts import Workspace
+from services.contract.errors import (
+    ExitCode,
+    OutOfMemoryError,
+    PassingError,
+    StageError,
+    from_operating_system,
+)
+from services.contract.manifest import Manifest
+from services.contract.settings import SETTINGS, StageSettings, parse, sources
+
+MANIFEST_LINE = "manifest sha256:"
+"""Begins the line on stderr by which a stage reports the digest of its manifest; Airflow hands it downstream."""
+
+log = logging.getLogger(__name__)
+
+
+def start(stage: str) -> NoReturn:
+    """Run a stage as this process."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S")
+    os.umask(0o002)  # what one user's container writes, the group's others can replace
+    # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _end_on_sigterm()
+    sys.exit(_run(stage, sys.argv[1:]))
+
+
+def _run(stage: str, arguments: list[str]) -> int:
+    try:
+        settings = parse(SETTINGS[stage], arguments, prog=f"python -m services.{stage}")
+        result = _work(stage, settings, sources(settings, arguments))
+    except Exception as error:
+        return _explain(error)
+    sys.stderr.flush()
+    print(json.dumps(result), flush=True)
+    return ExitCode.DONE
+
+
+def _work(stage: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
+    started = datetime.now(UTC)
+    with Workspace(settings.volume, settings.run, stage, settings.upstream) as work:
+        # Only now, so that --help and a wrong setting do not wait for pandas and scikit-learn.
+        main = importlib.import_module(f"services.{stage}.main").main
+        result = main(settings, work)
+        digest = work.commit(
+            Manifest(
+                run=settings.run,
+                stage=stage,
+                inputs=tuple(work.inputs),
+                outputs=tuple(work.outputs),
+                settings=settings.model_dump(mode="json", exclude={"volume", "run", "upstream"}),
+                setting_sources=setting_sources,
+                result=result,
+                image=os.environ.get("SEGMENTATION_IMAGE"),
+                versions=_versions(),
+                started=started,
+                ended=datetime.now(UTC),
+                exit_reason=ExitCode.DONE.meaning,
+            )
+        )
+    for record in work.outputs:
+        log.info("wrote %s (%s bytes)", record.name, f"{record.bytes:,}")
+    log.info("%s%s", MANIFEST_LINE, digest)
+    return result
+
+
+def _explain(error: Exception) -> ExitCode:
+    """Say in one line what ended the stage; only a defect of ours gets a traceback."""
+    if isinstance(error, MemoryError):
+        error = OutOfMemoryError("the data does not fit into memory: raise the memory limit of this stage")
+    elif isinstance(error, OSError):
+        error = from_operating_system(error)
+    if not isinstance(error, StageError):
+        log.error("this is a defect of the stage, please report it with the traceback", exc_info=error)
+        error = StageError(f"{type(error).__name__}: {error}")
+    code = ExitCode(error.exit_code)
+    log.error("failed (%d, %s): %s", code, code.meaning, " ".join(str(error).split()))
+    return code
+
+
+def _end_on_sigterm() -> None:
+    """Turn SIGTERM into exit code 75 at once.
+
+    A handler would have to wait until scikit-learn's compiled code returns; a thread that waits for the signal does not.
+    Nothing has to be tidied up: what is not committed does not count, and the next try removes it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        code = _explain(PassingError("was told to stop (SIGTERM); run it again"))
+        sys.stderr.flush()
+        os._exit(code)
+
+    threading.Thread(target=wait, daemon=True, name="sigterm").start()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("numpy", "pandas", "scikit-learn", "kneed", "pydantic"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

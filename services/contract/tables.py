@@ -1,0 +1,142 @@
+"""What a customer table has to look like, and a reader that says exactly where one does not.
+
+The reader is plain Python: it defines what is right and names file, column, row and value where something is wrong. Stages that
+read millions of rows use pandas and come back to it whenever pandas finds anything odd.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from services.contract.errors import DataError
+
+CUSTOMER_ID = "CUST_ID"
+
+NUMERIC_COLUMNS = (
+    "BALANCE",
+    "BALANCE_FREQUENCY",
+    "PURCHASES",
+    "ONEOFF_PURCHASES",
+    "INSTALLMENTS_PURCHASES",
+    "CASH_ADVANCE",
+    "PURCHASES_FREQUENCY",
+    "ONEOFF_PURCHASES_FREQUENCY",
+    "PURCHASES_INSTALLMENTS_FREQUENCY",
+    "CASH_ADVANCE_FREQUENCY",
+    "CASH_ADVANCE_TRX",
+    "PURCHASES_TRX",
+    "CREDIT_LIMIT",
+    "PAYMENTS",
+    "MINIMUM_PAYMENTS",
+    "PRC_FULL_PAYMENT",
+    "TENURE",
+)
+"""The known columns of a credit-card table besides CUST_ID; a table may have others."""
+
+MAY_BE_NEGATIVE = frozenset({"BALANCE"})  # a customer who has paid too much has a credit
+LARGEST_NUMBER = 1e15  # beyond it a float cannot tell one cent from the next
+
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+"""What stands for a missing number; in a text column only an empty cell does."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_CHUNK_BYTES = 1 << 24
+
+Row = dict[str, str | float | None]
+
+
+def numeric_columns(header: Collection[str], feature_columns: Collection[str]) -> list[str]:
+    """Tell which columns of a table have to hold numbers: the known ones and the features."""
+    return [column for column in header if column in NUMERIC_COLUMNS or column in feature_columns]
+
+
+def read_header(path: Path, feature_columns: Collection[str]) -> list[str]:
+    """Read the column names; raises DataError where a feature is missing or a name stands twice."""
+    _refuse_nul(path)
+    header = next(_records(path), (1, []))[1]
+    name = path.name
+    if not header:
+        raise DataError(f"{name} is empty: expected a header with {', '.join(feature_columns)}")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{name} row 1: column {twice[0]!r} stands twice: leave one of them")
+    for column in feature_columns:
+        if column in header:
+            continue
+        if len(header) == 1 and (other := re.search("[;\t|]", header[0])):
+            raise DataError(f"{name} is separated by {other[0]!r}: save it with commas")
+        close = difflib.get_close_matches(column, header, n=1)
+        hint = f"is {close[0]!r} meant?" if close else f"it has {', '.join(map(repr, header[:30]))}"
+        raise DataError(f"{name} row 1: column {column!r} is missing; {hint}")
+    return header
+
+
+def read_rows(path: Path, feature_columns: Collection[str]) -> Iterator[Row]:
+    """Read a table row by row: numbers as float or None where missing, everything else as text.
+
+    Raises DataError at the first cell or row that is not right.
+    """
+    header = read_header(path, feature_columns)
+    numeric = set(numeric_columns(header, feature_columns))
+    records = _records(path)
+    next(records)
+    for line, record in records:
+        if len(record) != len(header):
+            raise DataError(
+                f"{path.name} row {line}: {len(record)} fields instead of {len(header)}, it begins with {record[0][:40]!r}"
+            )
+        where = f"{path.name} row {line}"
+        row: Row = {}
+        for column, text in zip(header, record, strict=True):
+            row[column] = _number(text, column, where) if column in numeric else text.strip() or None
+        if CUSTOMER_ID in header and row[CUSTOMER_ID] is None:
+            raise DataError(f"{where}: {CUSTOMER_ID} is empty: every customer needs one")
+        yield row
+
+
+def _number(text: str, column: str, where: str) -> float | None:
+    text = text.strip()
+    if text in MISSING:
+        return None
+    if not _NUMBER.fullmatch(text):
+        hint = " with a decimal point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+        raise DataError(f"{where}: {column} is {text[:40]!r}, expected a number{hint}")
+    value = float(text)
+    if not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
+        raise DataError(f"{where}: {column} is {text[:40]}, expected a number between ±{LARGEST_NUMBER:.0e}")
+    if value < 0 and column in NUMERIC_COLUMNS and column not in MAY_BE_NEGATIVE:
+        raise DataError(f"{where}: {column} is {text[:40]}, expected no negative number")
+    return value
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with its line in the file."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for record in reader:
+                if record:
+                    yield reader.line_num, record
+        except csv.Error as error:
+            raise DataError(f"{path.name} row {reader.line_num}: {error}: is a quote left open?") from None
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise DataError(
+                f"{path.name} after row {reader.line_num}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
+            ) from None
+
+
+def _refuse_nul(path: Path) -> None:
+    """Refuse zero bytes, at which pandas would silently end a cell."""
+    line = 1
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if (position := chunk.find(b"\0")) >= 0:
+                line += chunk.count(b"\n", 0, position)
+                raise DataError(f"{path.name} row {line}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
+            line += chunk.count(b"\n")

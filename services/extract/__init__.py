@@ -1,0 +1,1 @@
+"""extract: read the customer table and keep each customer once."""

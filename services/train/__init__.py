@@ -1,0 +1,1 @@
+"""train: fit K-Means for every number of clusters."""

@@ -1,0 +1,194 @@
+import json
+import os
+import pickle
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.contract import artifacts
+from services.contract.artifacts import Artifact, Workspace
+from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
+from services.contract.manifest import Manifest
+
+NOTES = Artifact("extract", "notes.json")
+DATA = Artifact("extract", "data.pkl")
+
+
+def workspace(volume: Path, stage: str = "extract", run: str = "demo", upstream: dict[str, str] | None = None) -> Workspace:
+    return Workspace(volume, run, stage, upstream or {})
+
+
+def commit(work: Workspace) -> str:
+    now = datetime.now(UTC)
+    return work.commit(
+        Manifest(
+            run=work.run,
+            stage=work.stage,
+            inputs=tuple(work.inputs),
+            outputs=tuple(work.outputs),
+            settings={},
+            setting_sources={},
+            result=None,
+            image=None,
+            versions={},
+            started=now,
+            ended=now,
+            exit_reason="done",
+        )
+    )
+
+
+def write(volume: Path, value: object = 1, run: str = "demo") -> str:
+    """Run a stage `extract` that writes `value` in both formats; returns the digest of its manifest."""
+    with workspace(volume, run=run) as work:
+        work.save(NOTES, {"value": value})
+        work.save(DATA, [value])
+        return commit(work)
+
+
+def folder(volume: Path, run: str = "demo") -> Path:
+    return volume / "runs" / run / "extract"
+
+
+def test_what_one_stage_saves_another_loads(tmp_path):
+    write(tmp_path, 42)
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(NOTES) == {"value": 42}
+        assert work.load(DATA) == [42]
+        assert [record.name for record in work.inputs] == ["extract/notes.json", "extract/data.pkl"]
+
+
+def test_without_a_manifest_a_stage_has_not_happened(tmp_path):
+    write(tmp_path)
+    (folder(tmp_path) / "manifest.json").unlink()
+    with workspace(tmp_path, "transform") as work, pytest.raises(MissingInputError, match="run extract first"):
+        work.load(DATA)
+
+
+def test_runs_do_not_see_each_other(tmp_path):
+    write(tmp_path, run="one")
+    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(MissingInputError):
+        work.load(DATA)
+
+
+def test_a_failed_try_leaves_the_one_before_as_it_was(tmp_path):
+    write(tmp_path, 1)
+    before = {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()}
+    with pytest.raises(ZeroDivisionError), workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 2})
+        raise ZeroDivisionError
+    assert {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()} == before
+
+
+def test_a_new_try_replaces_everything_of_the_one_before(tmp_path):
+    write(tmp_path, 1)
+    with workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 2})
+        commit(work)
+    assert sorted(path.name for path in folder(tmp_path).iterdir()) == [".lock", "manifest.json", "notes.json"]
+    assert json.loads((folder(tmp_path) / "notes.json").read_text()) == {"value": 2}
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
+    folder(tmp_path).mkdir(parents=True)
+    (folder(tmp_path) / "data.pkl.tmp").write_bytes(b"half")
+    with workspace(tmp_path):
+        assert [path.name for path in folder(tmp_path).iterdir()] == [".lock"]
+
+
+def test_a_stage_of_a_run_is_one_process_at_a_time(tmp_path):
+    with workspace(tmp_path), pytest.raises(PassingError, match="in use by another process"), workspace(tmp_path):
+        pass
+    with workspace(tmp_path):  # free again
+        pass
+
+
+@pytest.mark.parametrize("name", ["notes.json", "data.pkl"])
+@pytest.mark.parametrize("position", [0, -1])
+def test_a_flipped_bit_is_found_before_anything_is_read(tmp_path, name, position):
+    write(tmp_path)
+    path = folder(tmp_path) / name
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=f"extract/{name} has sha256"):
+        work.load(Artifact("extract", name))
+
+
+def test_a_rewritten_manifest_is_refused_where_the_digest_came_another_way(tmp_path):
+    digest = write(tmp_path, "true")
+    write(tmp_path, "forged")
+    with workspace(tmp_path, "transform", upstream={"extract": digest}) as work:
+        with pytest.raises(DataError, match="the manifest of extract has sha256"):
+            work.load(DATA)
+
+
+def test_a_manifest_of_another_run_is_refused(tmp_path):
+    write(tmp_path, run="one")
+    folder(tmp_path, "one").parent.rename(folder(tmp_path, "other").parent)
+    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(DataError, match="in run one"):
+        work.load(DATA)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
+def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
+    write(tmp_path)
+    (folder(tmp_path) / "manifest.json").write_text(text)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="run extract again") as error:
+        work.load(DATA)
+    assert "\n" not in str(error.value)
+
+
+class Forged:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_forged_pickle_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with workspace(tmp_path) as work:
+        with work.writing(DATA) as file:
+            pickle.dump(Forged(), file)
+        commit(work)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="mkdir, which this pipeline never writes"):
+        work.load(DATA)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_user_file_is_found_and_recorded(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file.csv").write_text("x")
+    with workspace(tmp_path) as work:
+        assert work.data_file("data/file.csv").read_text() == "x"
+        assert (work.inputs[0].name, work.inputs[0].bytes) == ("data/file.csv", 1)
+
+
+def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
+    volume = tmp_path / "volume"
+    (volume / "data").mkdir(parents=True)
+    (tmp_path / "secret").write_text("x")
+    (volume / "data/link").symlink_to(tmp_path / "secret")
+    (volume / "data/dangling").symlink_to("nowhere")
+    with workspace(volume) as work:
+        with pytest.raises(DataError, match="leads out of the volume"):
+            work.data_file("data/link")
+        with pytest.raises(DataError, match="is not a file"):
+            work.data_file("data")
+        with pytest.raises(MissingInputError, match="no file data/dangling"):
+            work.data_file("data/dangling")
+
+
+def test_without_a_volume_nothing_starts(tmp_path):
+    with pytest.raises(SetupError, match="there is no volume at"), workspace(tmp_path / "nowhere"):
+        pass
+
+
+def test_json_has_no_place_for_what_is_not_a_number(tmp_path):
+    with workspace(tmp_path) as work, pytest.raises(ValueError, match="JSON"):
+        work.save(NOTES, {"value": float("nan")})
+
+
+def test_a_stage_writes_no_artifact_of_another(tmp_path):
+    with workspace(tmp_path, "train") as work, pytest.raises(AssertionError):
+        work.save(artifacts.CUSTOMERS, 1)

@@ -1,0 +1,73 @@
+import pytest
+
+from services.contract.errors import DataError
+from services.contract.tables import read_rows
+
+FEATURES = ["BALANCE", "PURCHASES"]
+HEADER = b"CUST_ID,BALANCE,PURCHASES\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_bytes(content: bytes):
+        path = tmp_path / "file.csv"
+        path.write_bytes(content)
+        return list(read_rows(path, FEATURES))
+
+    return read_bytes
+
+
+def test_numbers_are_read_as_floats_missing_ones_as_none_and_the_rest_as_text(read):
+    rows = read(b"CUST_ID,BALANCE,PURCHASES,CITY\n007,1.5,,Bern\nA,-2e1,NA,\n")
+    assert rows == [
+        {"CUST_ID": "007", "BALANCE": 1.5, "PURCHASES": None, "CITY": "Bern"},
+        {"CUST_ID": "A", "BALANCE": -20.0, "PURCHASES": None, "CITY": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + HEADER + b"A,1,2\n",
+        HEADER.replace(b"\n", b"\r\n") + b"A,1,2\r\n",
+        HEADER + b"A,1,2",
+        HEADER + b"\nA,1,2\n\n",
+        b'"CUST_ID","BALANCE","PURCHASES"\n"A","1","2"\n',
+        HEADER + b" A , 1 , 2 \n",
+    ],
+    ids=["byte order mark", "CRLF", "no last line end", "blank lines", "quoted", "blanks around"],
+)
+def test_what_programs_write_in_their_own_way_reads_the_same(read, content):
+    assert read(content) == [{"CUST_ID": "A", "BALANCE": 1.0, "PURCHASES": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", r"file.csv is empty: expected a header"),
+        (b"CUST_ID,BALANCE\nA,1\n", r"row 1: column 'PURCHASES' is missing; it has 'CUST_ID', 'BALANCE'"),
+        (b"CUST_ID,BALANCES,PURCHASES\n", r"column 'BALANCE' is missing; is 'BALANCES' meant\?"),
+        (b"CUST_ID,BALANCE,PURCHASES,BALANCE\n", r"row 1: column 'BALANCE' stands twice"),
+        (b"CUST_ID;BALANCE;PURCHASES\n", r"separated by ';': save it with commas"),
+        (b"CUST_ID\tBALANCE\tPURCHASES\n", r"separated by '\\t'"),
+        (HEADER + b"A,abc,2\n", r"file.csv row 2: BALANCE is 'abc', expected a number"),
+        (HEADER + b'A,1,2\nB,"1,5",2\n', r"row 3: BALANCE is '1,5', expected a number with a decimal point"),
+        (HEADER + b"A,1_0,2\n", r"BALANCE is '1_0', expected a number"),
+        (HEADER + "A,١,2\n".encode(), r"expected a number"),
+        (HEADER + b"A,1e400,2\n", r"BALANCE is 1e400, expected a number between"),
+        (HEADER + b"A,1e308,2\n", r"BALANCE is 1e308, expected a number between"),
+        (HEADER + b"A,inf,2\n", r"BALANCE is 'inf', expected a number"),
+        (HEADER + b"A,1,-2\n", r"row 2: PURCHASES is -2, expected no negative number"),
+        (HEADER + b"A,1,2,3\n", r"row 2: 4 fields instead of 3, it begins with 'A'"),
+        (HEADER + b"A,1\n", r"row 2: 2 fields instead of 3"),
+        (HEADER + b",1,2\n", r"row 2: CUST_ID is empty"),
+        (HEADER + b'"A,1,2\nB,1,2\n', r"is a quote left open\?"),
+        (HEADER + b"M\xfcller,1,2\n", r"byte 0xfc is not UTF-8"),
+        (HEADER.decode().encode("utf-16"), r"row 1: a zero byte: save the file as UTF-8"),
+        (HEADER + b"A,1\x002,2\n", r"row 2: a zero byte"),
+        (HEADER + b"A" * 200_000 + b",1,2\n", r"field larger than field limit"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_row_column_and_value(read, content, complaint):
+    with pytest.raises(DataError, match=complaint):
+        read(content)

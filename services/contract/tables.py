@@ -45,7 +45,6 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null",
 """What stands for a missing number; in a text column only an empty cell does."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_CHUNK_BYTES = 1 << 24
 
 Row = dict[str, str | float | None]
 
@@ -57,7 +56,6 @@ def numeric_columns(header: Collection[str], feature_columns: Collection[str]) -
 
 def read_header(path: Path, feature_columns: Collection[str]) -> list[str]:
     """Read the column names; raises DataError where a feature is missing or a name stands twice."""
-    _refuse_nul(path)
     header = next(_records(path), (1, []))[1]
     name = path.name
     if not header:
@@ -93,9 +91,12 @@ def read_rows(path: Path, feature_columns: Collection[str]) -> Iterator[Row]:
         where = f"{path.name} row {line}"
         row: Row = {}
         for column, text in zip(header, record, strict=True):
-            row[column] = _number(text, column, where) if column in numeric else text.strip() or None
-        if CUSTOMER_ID in header and row[CUSTOMER_ID] is None:
-            raise DataError(f"{where}: {CUSTOMER_ID} is empty: every customer needs one")
+            if column in numeric:
+                row[column] = _number(text, column, where)
+            elif column == CUSTOMER_ID:
+                row[column] = _customer_id(text, where)
+            else:
+                row[column] = text or None
         yield row
 
 
@@ -114,12 +115,20 @@ def _number(text: str, column: str, where: str) -> float | None:
     return value
 
 
+def _customer_id(text: str, where: str) -> str:
+    if not text.strip():
+        raise DataError(f"{where}: {CUSTOMER_ID} is empty: every customer needs one")
+    return text.strip()
+
+
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with its line in the file."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             for record in reader:
+                if any("\0" in field for field in record):
+                    raise DataError(f"{path.name} row {reader.line_num}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
                 if record:
                     yield reader.line_num, record
         except csv.Error as error:
@@ -129,14 +138,3 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise DataError(
                 f"{path.name} after row {reader.line_num}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
             ) from None
-
-
-def _refuse_nul(path: Path) -> None:
-    """Refuse zero bytes, at which pandas would silently end a cell."""
-    line = 1
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            if (position := chunk.find(b"\0")) >= 0:
-                line += chunk.count(b"\n", 0, position)
-                raise DataError(f"{path.name} row {line}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
-            line += chunk.count(b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +23,8 @@ def read_customers(path: Path, feature_columns: Sequence[str]) -> pd.DataFrame:
     Raises DataError that names file, column, row and value.
     """
     header = tables.read_header(path, feature_columns)
-    if (
-        next(tables.read_rows(path, feature_columns), None) is None
-    ):  # pandas counts the fields of the first row, but checks none
+    # Read one row strictly: pandas expects of all others as many fields as the first one has.
+    if next(tables.read_rows(path, feature_columns), None) is None:
         raise DataError(f"{path.name} has a header and no rows: expected one row per customer")
     numeric = tables.numeric_columns(header, feature_columns)
     frame = _read_fast(path, header, numeric)
@@ -38,6 +38,8 @@ def read_customers(path: Path, feature_columns: Sequence[str]) -> pd.DataFrame:
 def _read_fast(path: Path, header: list[str], numeric: list[str]) -> pd.DataFrame | None:
     """Read with pandas; None where it fails or may have read something else than what is there."""
     is_numeric = set(numeric)
+    if _has_zero_byte(path):  # at which pandas would silently end a cell
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -61,6 +63,11 @@ def _read_fast(path: Path, header: list[str], numeric: list[str]) -> pd.DataFram
         if smallest < lowest or largest > tables.LARGEST_NUMBER:
             return None
     return frame
+
+
+def _has_zero_byte(path: Path) -> bool:
+    with path.open("rb") as file:
+        return any(b"\0" in chunk for chunk in iter(partial(file.read, 1 << 24), b""))
 
 
 def _is_tidy(ids: pd.Series[str]) -> bool:

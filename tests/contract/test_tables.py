@@ -63,7 +63,7 @@ def test_what_programs_write_in_their_own_way_reads_the_same(read, content):
         (HEADER + b",1,2\n", r"row 2: CUST_ID is empty"),
         (HEADER + b'"A,1,2\nB,1,2\n', r"is a quote left open\?"),
         (HEADER + b"M\xfcller,1,2\n", r"byte 0xfc is not UTF-8"),
-        (HEADER.decode().encode("utf-16"), r"row 1: a zero byte: save the file as UTF-8"),
+        (HEADER.decode().encode("utf-16"), r"byte 0xff is not UTF-8: save the file as UTF-8"),
         (HEADER + b"A,1\x002,2\n", r"row 2: a zero byte"),
         (HEADER + b"A" * 200_000 + b",1,2\n", r"field larger than field limit"),
     ],

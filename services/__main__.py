@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from services.contract.errors import StageError
+from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifact
+from services.contract.errors import ExitCode, StageError
+from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
 from services.contract.settings import SETTINGS, PipelineSettings, as_text, parse
 
@@ -17,18 +20,35 @@ def main(arguments: list[str]) -> int:
         print(f"failed ({error.exit_code:d}, {error.exit_code.meaning}): {error}", file=sys.stderr)
         return error.exit_code
     for stage in SETTINGS:
-        ended = subprocess.run([sys.executable, "-m", f"services.{stage}", *flags_of(stage, settings)])
-        if ended.returncode != 0:
+        command = [sys.executable, "-m", f"services.{stage}", *flags_of(stage, settings)]
+        ended = subprocess.run(command, stdout=subprocess.DEVNULL)  # the results are told below
+        if ended.returncode != ExitCode.DONE:
             return ended.returncode
-    print(f"The results are in {settings.volume / 'runs' / run_folder(settings.run)}")
-    return 0
+    print(summarise(settings.volume / "runs" / run_folder(settings.run)))
+    return ExitCode.DONE
 
 
 def flags_of(stage: str, settings: PipelineSettings) -> list[str]:
     """Write the settings that a stage knows as its command line."""
-    known = SETTINGS[stage].model_fields
-    values = settings.model_dump(mode="json", include=set(known), exclude_defaults=True)
+    known = set(SETTINGS[stage].model_fields)
+    values = settings.model_dump(mode="json", include=known, exclude_defaults=True)
     return [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]
+
+
+def summarise(run: Path) -> str:
+    """Tell what a finished run has found, and where it is."""
+
+    def path(artifact: Artifact) -> Path:
+        return run / artifact.stage / artifact.name
+
+    evaluation = Evaluation.model_validate_json(path(EVALUATION).read_bytes())
+    segmentation = Segmentation.model_validate_json(path(SEGMENTATION).read_bytes())
+    lines = ["", f"{segmentation.k} segments: {evaluation.reason}"]
+    lines += [f"{one.customers:>10,} {one.share:>6.1%}  {one.segment_id}: {one.name}" for one in segmentation.segments]
+    lines += [f"{count:>10,}         without a segment: {reason}" for reason, count in segmentation.unassigned.items()]
+    lines += [f"Held back: {reason}" for reason in segmentation.held_back if not segmentation.published]
+    lines += [f"The report: {path(REPORT)}", f"All results: {run}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

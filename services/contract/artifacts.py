@@ -2,7 +2,8 @@
 
     runs/<run>/<stage>/<artifact>      what a stage wrote
     runs/<run>/<stage>/manifest.json   written last: the stage has happened
-    model/                             what was last published
+    scores/<name>/                     the same for customers who are scored without a run
+    model/                             what is in force (`publishing.py`)
 
 Everything is written under a temporary name, flushed to disk and renamed; every artifact is compared with the sha256 in its
 manifest before it is used.
@@ -10,26 +11,25 @@ manifest before it is used.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedRandom, BufferedReader
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
+from services.contract import files
+from services.contract.errors import DataError, MissingInputError, SetupError
+from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
 from services.contract.manifest import MANIFEST_NAME, FileRecord, Manifest
 from services.contract.pickles import load_pickle
+from services.contract.publishing import ModelFolder
+from services.contract.register import Contents, Register, RunEntry
 from services.contract.runs import run_folder
-
-TEMPORARY_SUFFIX = ".tmp"
-LOCK_NAME = ".lock"
 
 
 class Artifact(NamedTuple):
@@ -47,11 +47,13 @@ SWEEP = Artifact("train", "sweep.pkl")
 METRICS = Artifact("train", "metrics.json")
 EVALUATION = Artifact("evaluate", "evaluation.json")
 SEGMENTATION = Artifact("segment", "segmentation.json")
+SEGMENTER = Artifact("segment", "segmenter.pkl")
 SEGMENTS = Artifact("segment", "segments.csv")
 PROFILE = Artifact("segment", "profile.csv")
 MIGRATION = Artifact("segment", "migration.csv")
 POINTS = Artifact("segment", "points.csv")
 REPORT = Artifact("report", "report.html")
+SCORES = Artifact("score", "segments.csv")
 
 
 class Workspace:
@@ -67,20 +69,25 @@ class Workspace:
         self.outputs: list[FileRecord] = []
         self._volume = volume
         self._upstream = upstream
-        self._folder = volume / "runs" / run_folder(run) / stage
+        self.place = _place(run, stage)
+        """Its folder inside the volume."""
+        self._folder = volume / self.place
         self._manifests: dict[str, Manifest] = {}
+        self._model = ModelFolder(volume)
+        self._after_commit: list[Callable[[], None]] = []
+        self._closing = ExitStack()
 
     def __enter__(self) -> Workspace:
         if not self._volume.is_dir():
             raise SetupError(f"there is no volume at {self._volume}: mount it there, or name it with --volume")
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._folder)
+        self._closing.callback(os.close, files.lock(self._folder))
+        self._closing.callback(self.discard)
         self.discard()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.discard()
-        os.close(self._lock)
+        self._closing.close()
 
     def discard(self) -> None:
         """Remove what was written and not committed, by this process or by one that was killed."""
@@ -100,11 +107,14 @@ class Workspace:
         if not file.is_file():
             raise DataError(f"{path} is not a file")
         with file.open("rb") as opened:
-            self.inputs.append(_record(opened, path))
+            self.inputs.append(files.record(opened, path))
         return file
 
+    def has_data_file(self, path: str) -> bool:
+        return (self._volume / path).exists()
+
     def load(self, artifact: Artifact) -> Any:
-        """Read an artifact of this run, after its bytes were found to be those that its stage wrote.
+        """Read an artifact of this run, after its bytes were found to be those that its stage wrote; CSV and HTML come as text.
 
         Raises MissingInputError where its stage has not happened, DataError where anything differs from the manifests.
         """
@@ -114,7 +124,7 @@ class Workspace:
         if expected is None or not path.is_file():
             raise MissingInputError(f"{name} is missing from run {self.run}: run {artifact.stage} again")
         with path.open("rb") as file:
-            found = _record(file, name)
+            found = files.record(file, name)
             if found.sha256 != expected.sha256:
                 raise DataError(
                     f"{name} has sha256 {found.sha256[:12]}…, its manifest says {expected.sha256[:12]}…: "
@@ -122,7 +132,13 @@ class Workspace:
                 )
             self.inputs.append(found)
             file.seek(0)
-            return json.load(file) if path.suffix == ".json" else load_pickle(file, name)
+            match path.suffix:
+                case ".json":
+                    return json.load(file)
+                case ".csv" | ".html":
+                    return file.read().decode()
+                case _:
+                    return load_pickle(file, name)
 
     def save(self, artifact: Artifact, value: Any) -> None:
         """Write an artifact by its suffix: JSON, text, or else a pickle."""
@@ -145,16 +161,17 @@ class Workspace:
             file.flush()
             os.fsync(file.fileno())
             file.seek(0)
-            self.outputs.append(_record(file, artifact.name))
+            self.outputs.append(files.record(file, artifact.name))
 
     def commit(self, manifest: Manifest) -> str:
         """Put everything in its place and the manifest last; returns the manifest's sha256.
 
         Until the old manifest goes, an earlier try stands as it was; from then until the new one is there, the stage has
-        not happened.
+        not happened. What is to be published is published after that: a stage that is killed in between ends with an exit code
+        other than 0, and the next try publishes.
         """
         text = manifest.model_dump_json(indent=2).encode()
-        _write(self._folder / (MANIFEST_NAME + TEMPORARY_SUFFIX), text)
+        files.write(self._folder / (MANIFEST_NAME + TEMPORARY_SUFFIX), text)
         (self._folder / MANIFEST_NAME).unlink(missing_ok=True)
         names = {record.name for record in self.outputs}
         for stale in self._folder.iterdir():
@@ -162,21 +179,47 @@ class Workspace:
                 stale.unlink()
         for name in [*names, MANIFEST_NAME]:
             (self._folder / (name + TEMPORARY_SUFFIX)).rename(self._folder / name)
-        _sync(self._folder)
+        files.sync(self._folder)
+        for publish in self._after_commit:
+            publish()
         return hashlib.sha256(text).hexdigest()
 
     def publish(self, artifact: Artifact) -> None:
-        """Copy an artifact that this stage wrote into `model/`, in one step for those who read there."""
-        source = self._folder / (artifact.name + TEMPORARY_SUFFIX)
-        model = self._volume / "model"
-        model.mkdir(exist_ok=True)
-        temporary = model / f"{artifact.name}.{run_folder(self.run)}{TEMPORARY_SUFFIX}"
-        try:
-            _write(temporary, source.read_bytes())
-            temporary.rename(model / artifact.name)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync(model)
+        """Have an artifact that this stage writes copied into `model/`, once the stage has happened."""
+        self._after_commit.append(lambda: self._model.publish_file(self._folder / artifact.name))
+
+    def register(self, *, hold: bool) -> Register:
+        """Read which segments are in force; `hold` keeps others from publishing any until this stage has ended.
+
+        Raises PassingError where another stage holds them.
+        """
+        if hold:
+            self._closing.callback(os.close, self._model.lock())
+        return self._model.read()
+
+    def open_published(self, entry: RunEntry, artifact: Artifact) -> BinaryIO:
+        """Open what a run has published, after its bytes were found to be those; raises as `load` does."""
+        file, found = self._model.open(entry, artifact.name)
+        self._closing.enter_context(file)
+        self.inputs.append(found)
+        return file
+
+    def load_published(self, entry: RunEntry, artifact: Artifact) -> Any:
+        """Unpickle what a run has published; raises as `load` does."""
+        return load_pickle(self.open_published(entry, artifact), f"{artifact.name} of run {entry.run}")
+
+    def enter_register(self, register: Register, contents: Contents | None, artifacts: Sequence[Artifact] = ()) -> None:
+        """Have the register replaced once the stage has happened; with `contents`, `artifacts` of this run come into force."""
+
+        def enter() -> None:
+            if contents is None:
+                self._model.write(register)
+            else:
+                records = {record.name: record for record in self.outputs}
+                sources = [(self._folder / artifact.name, records[artifact.name]) for artifact in artifacts]
+                self._model.publish(register, self.run, contents, sources)
+
+        self._after_commit.append(enter)
 
     def manifest(self, stage: str) -> Manifest:
         """Read the manifest of another stage of this run, once."""
@@ -206,37 +249,10 @@ class Workspace:
         return manifest
 
 
+def _place(run: str, stage: str) -> Path:
+    return Path("scores", run_folder(run)) if stage == SCORES.stage else Path("runs", run_folder(run), stage)
+
+
 def to_json(value: Any) -> bytes:
     """Write JSON for people; NaN and infinities, which JSON does not know, raise ValueError."""
     return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def _record(file: BufferedReader | BufferedRandom, name: str) -> FileRecord:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(name=name, sha256=digest, bytes=file.tell())
-
-
-def _lock(folder: Path) -> int:
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise PassingError(f"{folder} is in use by another process: wait for it to end, then run again") from None
-    return descriptor
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

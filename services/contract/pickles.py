@@ -11,7 +11,9 @@ from services.contract.errors import DataError
 ALLOWED = frozenset(
     {
         ("builtins", "slice"),
+        ("numpy", "clip"),
         ("numpy", "dtype"),
+        ("numpy", "log1p"),
         ("numpy", "ndarray"),
         ("numpy._core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "scalar"),
@@ -25,8 +27,12 @@ ALLOWED = frozenset(
         ("pandas.arrays", "StringArray"),
         ("pandas.core.indexes.base", "_new_Index"),
         ("pandas.core.internals.managers", "BlockManager"),
+        ("services.contract.preparation", "Preparation"),
         ("sklearn.cluster._kmeans", "KMeans"),
+        ("sklearn.compose._column_transformer", "ColumnTransformer"),
+        ("sklearn.pipeline", "Pipeline"),
         ("sklearn.preprocessing._data", "StandardScaler"),
+        ("sklearn.preprocessing._function_transformer", "FunctionTransformer"),
     }
 )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 """Smallest and largest value, both included, in the units of the table."""
 
+_EVERYTHING = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -28,7 +30,9 @@ class Preparation:
     log_columns: tuple[str, ...]
     """Features that are replaced by log(1 + value), and so must not be negative."""
     fences: dict[str, Interval]
-    """Features beyond whose fence a customer is an outlier and not grouped."""
+    """Where the outliers of a feature begin; empty where they are kept as they are."""
+    drops_outliers: bool
+    """Whether a customer beyond a fence does not fit; otherwise `pipeline` clips the value."""
     training_range: dict[str, Interval]
     """Smallest and largest value of each feature among the customers it was fitted to."""
     pipeline: Any
@@ -77,12 +81,15 @@ class Preparation:
         return values.lt([low for low, _ in ranges]) | values.gt([high for _, high in ranges])
 
     def _limits(self, name: str) -> Interval:
-        low, high = self.fences.get(name, (-math.inf, math.inf))
+        low, high = self._fence(name)
         return (max(low, 0.0) if name in self.log_columns else low), high
+
+    def _fence(self, name: str) -> Interval:
+        return self.fences.get(name, _EVERYTHING) if self.drops_outliers else _EVERYTHING
 
     def _complaints(self, row: tuple[float, ...]) -> Iterator[str]:
         for name, value in zip(self.feature_columns, row, strict=True):
-            low, high = self.fences.get(name, (-math.inf, math.inf))
+            low, high = self._fence(name)
             if math.isnan(value):
                 yield f"no value for {name}"
             elif value < 0 and name in self.log_columns:

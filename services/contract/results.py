@@ -17,10 +17,15 @@ SEGMENTS_COLUMNS = (
     "segment_name",
     "distance",  # to the centroid of its segment, in standard deviations
     "distance_to_next",  # to the nearest other centroid
-    "confidence",  # 0 half-way between two centroids, 1 on its own
-    "unusual",  # far from its centroid, or outside the training range
-    "previous_segment_id",
+    "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
+    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment
+    "previous_segment_id",  # empty where it was in none, or not a customer yet
     "reason",  # why a customer has no segment; empty for the others
+)
+
+SCORES_COLUMNS = (
+    *SEGMENTS_COLUMNS,
+    "outside_training_range",  # features whose value lies beyond anything seen in training, with blanks between them
 )
 
 PROFILE_COLUMNS = (
@@ -31,10 +36,11 @@ PROFILE_COLUMNS = (
     "feature",
     "median",  # in the units of the table, like the mean
     "mean",
-    "index",  # 100 = the mean of all customers
+    "index",  # 100 = the mean of all customers who have a segment; empty where that mean is not above 0
     "sets_apart",  # rank of the feature among those that set the segment apart, from 1
 )
 
+# Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
 MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
 
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
@@ -67,6 +73,8 @@ class NewCustomer(Result):
 
     customer: str | None
     label: int | None
+    reason: str = ""
+    """Why there is no label; empty where there is one."""
     outside_training_range: tuple[str, ...]
 
 
@@ -81,6 +89,8 @@ class Evaluation(Result):
     customers: int
     silhouette_customers: int
     """On how many of them, drawn with the seed, the silhouette was computed."""
+    stability_customers: int | None = None
+    """From how many of them, drawn with the seed, the bootstrap samples were drawn."""
     resamples: int
     candidates: tuple[Candidate, ...]
     lab_k: int
@@ -101,6 +111,7 @@ class Segment(Result):
     """Short phrases like "high BALANCE (index 312)", the most telling first."""
     jaccard: float
     is_new: bool
+    """Whether none of the segments in force before was like it; false where there was none at all."""
     previous_customers: int | None
 
 
@@ -110,10 +121,14 @@ class Comparison(Result):
     run: str
     """The run in force before."""
     common_customers: int
+    """Customers with a segment in both runs."""
     same_segment: int
+    """How many of them are in the segment with the same id."""
     ari: float
+    """Adjusted Rand index between the segments of both runs, on the common customers; 0 where there are none."""
     psi: dict[str, float]
-    """Population stability index of each feature."""
+    """Population stability index of each feature that both runs have: the sum over the deciles of the earlier run, and over
+    missing values, of (share now - share then) * ln(share now / share then)."""
     vanished: dict[int, str]
     """Segments of before that matched none of today's: id and name."""
 
@@ -132,4 +147,8 @@ class Segmentation(Result):
     """How many customers have no segment, by reason."""
     segments: tuple[Segment, ...]
     silhouette: float
+    """That of the trained clusters, like the stability of the segments."""
     comparison: Comparison | None
+    continued_sse: float | None = None
+    """Where the segments in force were fitted to today's customers and taken instead of the trained clusters: their sum of
+    squared distances, 1 = that of the trained clusters."""

@@ -6,11 +6,14 @@ its description, default and bounds stand here and nowhere else.
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from services.contract.errors import UsageError
@@ -22,9 +25,13 @@ def _split(value: Any) -> Any:
     """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""
     if not isinstance(value, str):
         return value
-    if not value.strip():
+    text = value.strip()
+    if not text:
         return []
-    return [part.strip(" \"'") for part in value.strip().removeprefix("[").removesuffix("]").split(",")]
+    if text.startswith("["):
+        with suppress(json.JSONDecodeError):
+            return json.loads(text)
+    return [part.strip(" \"'") for part in text.removeprefix("[").removesuffix("]").split(",")]
 
 
 def _split_pairs(value: Any) -> Any:
@@ -47,16 +54,26 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+_VOLUME_PATH = r"^([^/\0]*[^/.\0][^/\0]*/)*[^/\0]*[^/.\0][^/\0]*$"  # names between slashes, each more than dots
+
+
 def _inside_volume(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise ValueError("must be a path inside the volume, without '..'")
+    if not re.search(_VOLUME_PATH, path):
+        raise ValueError("must be a path inside the volume like data/file.csv, without '..'")
     return path
 
 
 K = Annotated[int, Field(ge=2, le=100)]
-ColumnName = Annotated[str, Field(min_length=1)]
-VolumePath = Annotated[str, AfterValidator(_inside_volume)]
+ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]  # no environment variable can hold a NUL
+# What a validator checks stands in the JSON schema once more, for those who check with that.
+ColumnNames = Annotated[
+    tuple[ColumnName, ...],
+    NoDecode,
+    BeforeValidator(_split),
+    AfterValidator(_distinct),
+    Field(json_schema_extra={"uniqueItems": True}),
+]
+VolumePath = Annotated[str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": _VOLUME_PATH})]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -95,7 +112,7 @@ class StageSettings(BaseSettings):
 class FeatureSettings(StageSettings):
     """What the stages that look at the features have in common."""
 
-    feature_columns: Annotated[tuple[ColumnName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)] = Field(
+    feature_columns: ColumnNames = Field(
         default=("BALANCE", "PURCHASES", "CREDIT_LIMIT"),
         min_length=1,
         title="Feature columns",
@@ -112,7 +129,7 @@ class ExtractSettings(FeatureSettings):
 
 
 class TransformSettings(FeatureSettings):
-    log_columns: Annotated[tuple[ColumnName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)] = Field(
+    log_columns: ColumnNames = Field(
         default=(),
         title="Logarithm of",
         description="Feature columns to replace by log(1 + value), comma-separated: for amounts with a few very large values.",
@@ -128,10 +145,11 @@ class TransformSettings(FeatureSettings):
         le=100,
         title="Outlier fence",
         description="Where outliers begin: this many interquartile ranges below the first or above the third quartile, "
-        "after the logarithm (Tukey's outer fence is 3).",
+        "after the logarithm (Tukey's outer fence is 3). A column whose quartiles are equal has no fence.",
     )
     scale_by: str = Field(
         default="",
+        pattern=r"^[^\x00]*$",
         title="Scale within",
         description="Column whose groups are standardised each by itself, for example a region or a tenure; empty for none.",
     )
@@ -142,11 +160,24 @@ class TransformSettings(FeatureSettings):
         description="Groups with fewer customers than this are standardised like all customers together.",
     )
 
+    @field_validator("log_columns", "scale_by")
+    @classmethod
+    def _agree_with_features(cls, value: Any, info: ValidationInfo) -> Any:
+        if "feature_columns" not in info.data:  # it has an error of its own
+            return value
+        features = info.data["feature_columns"]
+        if info.field_name == "log_columns" and (others := [name for name in value if name not in features]):
+            raise ValueError(f"column {others[0]} is not among the feature columns {', '.join(features)}")
+        if info.field_name == "scale_by" and value in features:
+            raise ValueError("is a feature column too, and the same for everybody within its groups: leave it out of one")
+        return value
+
 
 class TrainSettings(StageSettings):
     k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(_split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
+        json_schema_extra={"uniqueItems": True},
         title="Numbers of clusters",
         description="Every k to fit, comma-separated; fitted in ascending order.",
     )
@@ -187,7 +218,7 @@ class EvaluateSettings(StageSettings):
         description="How many segments to have; empty to choose by the elbow of the SSE curve.",
     )
     resamples: int = Field(
-        default=20,
+        default=15,
         ge=2,
         le=1000,
         title="Bootstrap samples",
@@ -196,11 +227,21 @@ class EvaluateSettings(StageSettings):
 
 
 class SegmentSettings(StageSettings):
+    """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
+
     names_file: VolumePath = Field(
         default="data/segment_names.csv",
         title="Segment names",
         description="CSV file with columns segment_id and name, as a path inside the volume; its names go before ours. "
         "It need not be there.",
+    )
+    continuity: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        title="Continuity",
+        description="By what share the sum of squared distances may be larger than that of the trained clusters so that "
+        "customers stay in their segments. 0 takes the trained clusters whenever they are the better ones.",
     )
     smallest_silhouette: float = Field(
         default=0.25,
@@ -230,6 +271,26 @@ class SegmentSettings(StageSettings):
     )
 
 
+class ScoreSettings(StageSettings):
+    """Put the customers of a file into the segments in force; writes scores/<name>/segments.csv on the volume."""
+
+    score: VolumePath = Field(
+        title="Customers to score",
+        description="CSV file with the feature columns and CUST_ID, as a path inside the volume.",
+    )
+    run: str = Field(
+        default="",
+        max_length=250,
+        title="Name",
+        description="Name of the folder in scores/; left out, it is that of the file.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_name_of_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return values if values.get("run") else {**values, "run": PurePosixPath(str(values.get("score", ""))).stem}
+
+
 class ReportSettings(StageSettings):
     pass
 
@@ -243,6 +304,8 @@ SETTINGS: dict[str, type[StageSettings]] = {
     "transform": TransformSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
+    "segment": SegmentSettings,
+    "report": ReportSettings,
 }
 """The stages in the order in which they run, each with what it can be told."""
 
@@ -277,7 +340,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value)
+        text = ",".join(str(item) for item in value)
+        # A name with a comma, a quote or blanks at its ends survives only as JSON.
+        return text if _split(text) == [str(item) for item in value] else json.dumps(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON makes no difference between 1e22 and the integer, but the text "1e+22" is none
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -35,20 +35,20 @@ MANIFEST_LINE = "manifest sha256:"
 log = logging.getLogger(__name__)
 
 
-def start(stage: str) -> NoReturn:
-    """Run a stage as this process."""
+def start(stage: str, settings: type[StageSettings] | None = None, module: str | None = None) -> NoReturn:
+    """Run a stage as this process; `settings` and `module` are for what an image does besides its stage of a run."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S")
     os.umask(0o002)  # what one user's container writes, the group's others can replace
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()
-    sys.exit(_run(stage, sys.argv[1:]))
+    sys.exit(_run(stage, settings or SETTINGS[stage], module or f"services.{stage}.main", sys.argv[1:]))
 
 
-def _run(stage: str, arguments: list[str]) -> int:
+def _run(stage: str, model: type[StageSettings], module: str, arguments: list[str]) -> int:
     try:
-        settings = parse(SETTINGS[stage], arguments, prog=f"python -m services.{stage}")
-        result = _work(stage, settings, sources(settings, arguments))
+        settings = parse(model, arguments, prog=f"python -m {module.rpartition('.')[0]}")
+        result = _work(stage, module, settings, sources(settings, arguments))
     except Exception as error:
         return _explain(error)
     sys.stderr.flush()
@@ -56,11 +56,11 @@ def _run(stage: str, arguments: list[str]) -> int:
     return ExitCode.DONE
 
 
-def _work(stage: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
+def _work(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
     started = datetime.now(UTC)
     with Workspace(settings.volume, settings.run, stage, settings.upstream) as work:
         # Only now, so that --help and a wrong setting do not wait for pandas and scikit-learn.
-        main = importlib.import_module(f"services.{stage}.main").main
+        main = importlib.import_module(module).main
         result = main(settings, work)
         digest = work.commit(
             Manifest(

@@ -119,9 +119,9 @@ def test_a_flipped_bit_is_found_before_anything_is_read(tmp_path, name, position
 def test_a_rewritten_manifest_is_refused_where_the_digest_came_another_way(tmp_path):
     digest = write(tmp_path, "true")
     write(tmp_path, "forged")
-    with workspace(tmp_path, "transform", upstream={"extract": digest}) as work:
-        with pytest.raises(DataError, match="the manifest of extract has sha256"):
-            work.load(DATA)
+    downstream = workspace(tmp_path, "transform", upstream={"extract": digest})
+    with downstream as work, pytest.raises(DataError, match="the manifest of extract has sha256"):
+        work.load(DATA)
 
 
 def test_a_manifest_of_another_run_is_refused(tmp_path):

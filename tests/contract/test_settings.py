@@ -87,7 +87,9 @@ def test_a_path_cannot_leave_the_volume(path):
     st.fixed_dictionaries(
         {},
         optional={
-            "feature_columns": st.lists(st.from_regex(r"[A-Z_]{1,12}", fullmatch=True), min_size=1, max_size=4, unique=True),
+            "feature_columns": st.lists(st.from_regex(r"[A-Z_]{1,6}", fullmatch=True), max_size=4, unique=True).map(
+                lambda names: list(dict.fromkeys([*names, "BALANCE", "PURCHASES"]))
+            ),
             "log_columns": st.lists(st.sampled_from(["BALANCE", "PURCHASES"]), unique=True),
             "outliers": st.sampled_from(["keep", "clip", "drop"]),
             "outlier_fence": st.floats(0.001, 100),

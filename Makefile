@@ -1,0 +1,132 @@
+# Everything that a person or a CI does here. Plain `make` lists it.
+# Settings are given as in `make run RUN=demo VOLUME=/data/bank`; those with := are not taken from the environment, where some
+# systems have a NAME of their own.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The volume that the stages exchange data through, the run to work on, and what is passed on to the command.
+VOLUME := shared_volume
+RUN := local
+NAME :=
+ROLE := Viewer
+ARGS :=
+# The tag of every image. The base images come from the environment: BASE_IMAGE, POSTGRES_IMAGE.
+TAG := latest
+# What one container of a stage may use, as in a run of Airflow.
+MEMORY := 4g
+CPUS = $(shell cpus=$$(getconf _NPROCESSORS_ONLN); echo $$((cpus < 2 ? cpus : 2)))
+# Where the secrets of Airflow lie.
+ENV_FILE := .env
+
+STAGES := $(patsubst services/%/main.py,%,$(wildcard services/*/main.py))
+UV_VERSION := $(shell sed -n 's/^required-version = "==\(.*\)"$$/\1/p' pyproject.toml)
+# The name of the stack, for a second one on the same engine.
+COMPOSE_PROJECT_NAME ?= customer-segmentation
+export TAG COMPOSE_PROJECT_NAME
+# Compiling every library anew costs each start of a stage several seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+# The first Python that fits, asked only when it is needed.
+PYTHON = $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	&& echo $$python && break; done),$(error Python 3.11 to 3.14 with venv is needed and not found))
+COMPOSE = docker compose --env-file $(ENV_FILE)
+# By its name alone, out of reach of compose.yaml, so that it also works when the secrets are gone.
+COMPOSE_DOWN = cd / && docker compose down
+ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-9s %s\n' "$$name" "$$text"; done
+
+# --- without Docker
+
+.PHONY: run
+run: .venv/.has-local ## Run every stage on the sample data, as local processes (RUN=local VOLUME=shared_volume)
+	umask 002 && .venv/bin/python -m services --volume "$(VOLUME)" --run "$(RUN)" $(ARGS)
+
+.PHONY: test
+test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one (ARGS="-m 'not needs_docker'")
+	.venv/bin/python -m pytest $(ARGS)
+
+.PHONY: check
+check: .venv/.has-dev ## Check style, types and who imports whom
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	MYPYPATH=docker .venv/bin/mypy docker/environment.py docker/trigger.py docker/user.py
+	.venv/bin/lint-imports
+
+.PHONY: lock
+lock: .uv/$(UV_VERSION) ## Write uv.lock anew after a change in pyproject.toml (ARGS=--upgrade)
+	.uv/bin/uv lock $(ARGS)
+
+# --- images
+
+.PHONY: images
+images: ## Build every image (TAG=latest)
+	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
+	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
+	REVISION="$$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)" \
+	docker buildx bake --file docker/docker-bake.hcl --load
+
+.PHONY: stage
+stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo ARGS="--k-values 2,3")
+	@test -n "$(NAME)" || { echo 'which stage? make stage NAME=train RUN=demo' >&2; exit 64; }
+	@docker image inspect customer-segmentation/$(NAME):$(TAG) >/dev/null 2>&1 || $(MAKE) images
+	@user="$$(id -u):$$(id -g)"; volume="$(ABSOLUTE_VOLUME)"; set -x; \
+	docker run --rm --init --pull never --network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
+		--security-opt no-new-privileges --pids-limit 512 --memory $(MEMORY) --memory-swap $(MEMORY) --cpus $(CPUS) \
+		--user "$$user" --volume "$$volume:/shared" customer-segmentation/$(NAME):$(TAG) --run "$(RUN)" $(ARGS)
+
+# --- Airflow
+
+.PHONY: up
+up: images ## Start Airflow, wait until it is healthy, say where it is (AIRFLOW_PORT=8080)
+	@$(PYTHON) docker/environment.py $(ENV_FILE) "$(VOLUME)"
+	$(COMPOSE) up --detach --wait --wait-timeout 300
+	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
+	echo "Airflow: http://127.0.0.1:$$port  user: admin  password: AIRFLOW_ADMIN_PASSWORD in $(ENV_FILE)"
+
+.PHONY: trigger
+trigger: ## Start a run of the DAG and follow it to its end (CONF='{"k_values": [2, 3]}')
+	@$(PYTHON) docker/trigger.py $(ENV_FILE)
+
+.PHONY: user
+user: ## Add somebody who may sign in to Airflow; asks for the password (NAME=ana ROLE=Viewer)
+	@test -n "$(NAME)" || { echo 'who? make user NAME=ana ROLE=Viewer' >&2; exit 64; }
+	@$(PYTHON) docker/user.py $(ENV_FILE) "$(NAME)" "$(ROLE)"
+
+.PHONY: logs
+logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)
+	$(COMPOSE) logs --follow --tail 100 $(NAME)
+
+# Airflow first, so that it does not start a stage anew; then what its tasks left on the engine.
+.PHONY: down
+down: ## Stop Airflow and every stage that still runs; the database is kept
+	$(COMPOSE_DOWN)
+	@left=$$(docker ps --all --quiet --filter label=customer-segmentation.dag --filter "volume=$(ABSOLUTE_VOLUME)"); \
+	test -z "$$left" || docker rm --force $$left
+
+.PHONY: clean
+clean: ## Remove all that was generated: results, database, secrets, images, environments
+	@if docker info >/dev/null 2>&1; then \
+		$(MAKE) down; \
+		($(COMPOSE_DOWN) --volumes); \
+		docker image ls --quiet --filter 'reference=customer-segmentation/*' | sort -u | xargs -r docker image rm --force; \
+	fi
+	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model"
+	find . -type d -name '__pycache__' -prune -exec rm -r {} +
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# --- uv and the environment
+
+.uv/$(UV_VERSION):
+	@echo "Installing uv $(UV_VERSION) into .uv/"
+	@rm -rf .uv && $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -qq --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.has-%: uv.lock | .uv/$(UV_VERSION)
+	@echo "Installing the libraries of the group '$*' into .venv/, as uv.lock pins them"
+	@UV_PYTHON_DOWNLOADS=never .uv/bin/uv sync --quiet --frozen --inexact --only-group $* --python $(PYTHON)
+	@touch $@

@@ -1,0 +1,200 @@
+"""Runs one stage as a container, and makes Airflow see what the stage says.
+
+DockerOperator starts the container and passes its log on. What is added:
+
+- the container is shut in (`containers.py`), and removed in the end whatever happens;
+- one that a killed worker left running is removed before its task starts again, so that there are never two;
+- the result, the digest of the manifest and the reason of a failure come from the stage itself (`outcomes.py`);
+- the log of a failure ends with the reason and the command that replays the stage by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from typing import Any
+
+from airflow.providers.docker.exceptions import DockerContainerFailedException
+from airflow.providers.docker.operators.docker import DockerOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
+from docker.api import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import Mount
+from requests import RequestException
+
+from dags.containers import VOLUME, StageContainer, host_settings
+from dags.outcomes import errors_as_airflow_takes_them, read_outcome
+from dags.trigger_form import given
+from services.contract.errors import PassingError, SetupError
+from services.contract.runs import run_folder
+from services.contract.settings import ENVIRONMENT_PREFIX, SETTINGS, as_text
+
+LABEL = "customer-segmentation"
+MANIFEST_KEY = "manifest"
+"""Under this key, a task's XCom holds the sha256 of its stage's manifest."""
+
+log = logging.getLogger(__name__)
+
+
+class StageOperator(DockerOperator):
+    """Run `stage` for the DAG run; `publishes` lets it write to the volume's `model/`.
+
+    What the container gets depends on the run and on the host, so it is put together in `execute`, not while the DAG is
+    parsed.
+    """
+
+    overwrite_rtif_after_execution = True  # so that the UI's rendered templates show it all the same
+
+    def __init__(self, *, stage: str, publishes: bool = False, **kwargs: Any) -> None:
+        super().__init__(
+            image=f"customer-segmentation/{stage}",
+            network_mode="none",
+            mount_tmp_dir=False,
+            auto_remove="never",  # this class does, once it has read State.OOMKilled
+            log_opts_max_size="10m",
+            log_opts_max_file="2",
+            **kwargs,
+        )
+        self.stage = stage
+        self.publishes = publishes
+        self.identity: dict[str, str] = {}
+        self.definition: StageContainer | None = None
+        self.on_failure_callback = [*self.on_failure_callback, end_log_with_reason]
+        self.on_retry_callback = [*self.on_retry_callback, end_log_with_reason]
+
+    def execute(self, context: Context) -> Any:
+        try:
+            with errors_as_airflow_takes_them():
+                self._define(context)
+                self._remove_containers("left by an earlier try")
+                self._make_folders()
+                # The exit code is read below, where it means more than that the container failed.
+                with contextlib.suppress(DockerContainerFailedException):
+                    super().execute(context)
+                outcome = read_outcome(self.cli, self.container["Id"], self.stage, str(self.mem_limit))
+            if outcome.manifest:
+                context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
+            return outcome.result
+        finally:
+            if self.hook.client_created:
+                with contextlib.suppress(DockerException, RequestException):
+                    self._remove_containers()
+
+    def on_kill(self) -> None:
+        """Airflow calls this when the task has to stop, from a signal handler, and would then let `execute` go on."""
+        self._remove_containers("its task was told to stop")
+        raise PassingError("the task was told to stop")
+
+    @functools.cached_property
+    def cli(self) -> APIClient:
+        """DockerOperator's client, made to add what DockerOperator has no argument for."""
+        client = self.hook.api_client
+        if self.definition:
+            client.create_host_config = functools.partial(client.create_host_config, **self.definition.hardening)
+        return client
+
+    def _define(self, context: Context) -> None:
+        task = context["ti"]
+        run = task.run_id
+        self.identity = {f"{LABEL}.dag": task.dag_id, f"{LABEL}.run": run, f"{LABEL}.task": task.task_id}
+        if task.map_index is not None and task.map_index >= 0:
+            self.identity[f"{LABEL}.map-index"] = str(task.map_index)
+        self.labels = {**self.identity, f"{LABEL}.try": str(task.try_number)}
+
+        values, sources = given(context["params"])
+        host = host_settings()
+        try:
+            engine = self.hook.api_client
+        except AirflowException:
+            raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
+        self.image = f"customer-segmentation/{self.stage}:{host.image_tag}"
+        try:
+            image_id = engine.inspect_image(self.image)["Id"]
+        except ImageNotFound:
+            # DockerOperator would try to pull it.
+            raise SetupError(f"the Docker engine has no image {self.image}: build it with `make images`") from None
+        cpus = min(host.stage_cpus, engine.info()["NCPU"])  # Docker refuses more than there are
+
+        known = [name for name in SETTINGS[self.stage].model_fields if name in values]
+        variables = {name.upper(): as_text(values[name]) for name in known}
+        variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
+        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))
+        variables["IMAGE"] = f"{self.image} {image_id}"
+        folder = f"runs/{run_folder(run)}/{self.stage}"
+        self.definition = StageContainer(
+            image=self.image,
+            command=[f"--run={run}"],
+            environment={ENVIRONMENT_PREFIX + name: value for name, value in variables.items() if value}
+            # A limit on CPU time is no limit on threads: they would count the host's CPUs and wait for each other.
+            | {"OMP_NUM_THREADS": str(max(1, int(cpus)))},
+            writable=(folder, "model") if self.publishes else (folder,),
+            host=host.model_copy(update={"stage_cpus": cpus}),
+        )
+        self.command = self.definition.command
+        self.environment = self.definition.environment
+        self.mounts = self.definition.mounts
+        self.user = host.stage_user
+        self.mem_limit = host.stage_memory
+
+    def _digests_of_upstream(self, context: Context) -> dict[str, str]:
+        """Collect what the stages before this one reported, so that trust does not rest on the volume."""
+        digests = {}
+        for task in sorted(self.get_flat_relatives(upstream=True), key=lambda task: task.task_id):
+            if isinstance(task, StageOperator):
+                digest = context["ti"].xcom_pull(task_ids=task.task_id, key=MANIFEST_KEY)
+                if digest:
+                    digests[task.stage] = digest
+                else:
+                    log.warning("%s reported no manifest (marked as done by hand?): not verifying it", task.task_id)
+        return digests
+
+    def _make_folders(self) -> None:
+        """Make the folders that the stage writes to, as its user: Docker mounts only what is there."""
+        assert self.definition is not None
+        host = self.definition.host
+        folders = [f"{VOLUME}/{path}" for path in self.definition.writable]
+        container = self.cli.create_container(
+            self.image,
+            entrypoint=["sh", "-c", 'umask 002 && exec mkdir -p "$@"', "mkdir"],
+            command=folders,
+            user=self.user,
+            labels=self.labels,
+            host_config=self.cli.create_host_config(
+                mounts=[Mount(VOLUME, host.host_volume, type="bind")], network_mode="none", mem_limit=self.mem_limit
+            ),
+        )["Id"]
+        self.cli.start(container)
+        ended = self.cli.wait(container)["StatusCode"]
+        said = self.cli.logs(container).decode(errors="replace").strip()
+        self.cli.remove_container(container)
+        if ended != 0:
+            if "No space left" in said:
+                raise PassingError(f"the volume is full ({said}): free some space")
+            raise SetupError(f"{said}: user {host.stage_user} needs write access to {host.host_volume} on the Docker host")
+
+    def _remove_containers(self, why: str = "") -> None:
+        """Remove every container of this task in this run, whichever try it belongs to."""
+        labels = [f"{name}={value}" for name, value in self.identity.items()]
+        for container in self.cli.containers(all=True, filters={"label": labels}) if labels else []:
+            if why:
+                log.warning("removing container %s (%s): %s", container["Id"][:12], container["Status"], why)
+            try:
+                self.cli.remove_container(container["Id"], force=True)
+            except NotFound:
+                continue
+            except APIError as error:
+                if error.status_code != 409:  # somebody else is removing it
+                    raise
+                with contextlib.suppress(NotFound):
+                    self.cli.wait(container["Id"], condition="removed")
+
+
+def end_log_with_reason(context: Context) -> None:
+    """Say last, below Airflow's traceback, why the task failed and how to replay it."""
+    log.info("::endgroup::")  # Airflow has opened a section by now, which its UI shows folded
+    log.error("%s", context["exception"])
+    task = context["task"]
+    if isinstance(task, StageOperator) and task.definition:
+        log.error("to replay this stage by hand: %s", task.definition.docker_run)

@@ -1,0 +1,47 @@
+# Every image of the project, in one command: `make images`, or by hand
+#
+#   STAGES=extract,transform,train,evaluate docker buildx bake -f docker/docker-bake.hcl
+
+# The folders of services/ that hold a main.py; the Makefile lists them, so that a new stage is not named here.
+variable "STAGES" { default = "" }
+
+variable "BASE_IMAGE" { default = "python:3.13-slim-trixie" }
+variable "TAG" { default = "latest" }
+variable "VERSION" { default = "unknown" }
+variable "REVISION" { default = "unknown" }
+
+# SBOM and provenance need a builder of the containerd kind; `ATTESTATIONS=true` where images are published.
+variable "ATTESTATIONS" { default = false }
+
+group "default" {
+  targets = ["stage", "airflow"]
+}
+
+target "common" {
+  context = "."
+  attest  = ATTESTATIONS ? ["type=sbom", "type=provenance,mode=max"] : []
+  args = {
+    BASE_IMAGE = BASE_IMAGE
+    VERSION    = VERSION
+    REVISION   = REVISION
+  }
+}
+
+target "stage" {
+  inherits   = ["common"]
+  matrix     = { stage = split(",", STAGES) }
+  name       = stage
+  dockerfile = "docker/stage.Dockerfile"
+  args = {
+    STAGE = stage
+    # These never import scikit-learn; every other stage starts from the layer that has it.
+    FOUNDATION = contains(["extract", "report"], stage) ? "table" : "learning"
+  }
+  tags = ["customer-segmentation/${stage}:${TAG}"]
+}
+
+target "airflow" {
+  inherits   = ["common"]
+  dockerfile = "docker/airflow.Dockerfile"
+  tags       = ["customer-segmentation/airflow:${TAG}"]
+}

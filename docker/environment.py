@@ -1,0 +1,89 @@
+"""Write the file of secrets that compose.yaml reads, and make the volume ready for the containers.
+
+    python3 docker/environment.py .env shared_volume
+
+Secrets are drawn at first use and kept. What belongs to the machine (the user, the group of the Docker socket, where
+the volume lies) is looked up anew each time, so that a checkout can move.
+"""
+
+import base64
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+HEADER = """\
+# Written by `make up`, readable by you alone. Sign in to Airflow as admin with AIRFLOW_ADMIN_PASSWORD.
+# The secrets are the ones that the database was made with: a lost file means `make clean` and a new start.
+"""
+SECRETS: dict[str, Callable[[], str]] = {
+    "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
+    "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),  # part of a URL: nothing that needs escaping
+    "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
+    "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(64),
+}
+
+
+def read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def write(path: Path, values: dict[str, str]) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(HEADER + "".join(f"{name}='{value}'\n" for name, value in values.items()))
+    temporary.replace(path)
+
+
+def machine(volume: Path) -> dict[str, str]:
+    socket = Path(os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock")
+    # Root is not needed for anything inside the containers.
+    user = os.getuid() or 50000
+    return {
+        "SEGMENTATION_HOST_VOLUME": str(volume.resolve()),
+        # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
+        "SEGMENTATION_STAGE_USER": f"{user}:0",
+        "DOCKER_SOCKET": str(socket),
+        # On Docker Desktop the socket has another group inside the virtual machine: 0, which the container has anyway.
+        "DOCKER_GID": str(socket.stat().st_gid if socket.is_socket() else 0),
+    }
+
+
+def prepare(volume: Path) -> None:
+    """Make the folders that the stages write to: theirs by user or by group, and so is whatever is made in them."""
+    for folder in (volume / "runs", volume / "model"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(folder, -1, 0)
+            folder.chmod(0o2775)
+        except PermissionError:
+            sys.exit(f"{folder} belongs to another user, so the stages could not write to it: hand it over with chown")
+
+
+def database_outlived(path: Path) -> bool:
+    """Tell whether a database is there that was made with secrets that are not."""
+    name = f"{os.environ['COMPOSE_PROJECT_NAME']}_database"
+    return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
+
+
+def main(path: Path, volume: Path) -> None:
+    if database_outlived(path):
+        sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
+    known = read(path)
+    values = {name: known.get(name) or draw() for name, draw in SECRETS.items()}
+    # A port that was chosen once stays chosen.
+    values["AIRFLOW_PORT"] = os.environ.get("AIRFLOW_PORT") or known.get("AIRFLOW_PORT") or "8080"
+    write(path, values | machine(volume))
+    prepare(volume)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,74 @@
+# Every stage image, by the build argument STAGE:
+#
+#   docker build -f docker/stage.Dockerfile --build-arg STAGE=train -t customer-segmentation/train .
+#
+# docker-bake.hcl builds all of them in one command. The libraries lie in layers that the images share, each a
+# dependency group of pyproject.toml on top of the last: table (pandas), learning (scikit-learn), the stage's own.
+# The frontend that is built into older engines suffices: no syntax line, no heredocs, no COPY --link.
+ARG BASE_IMAGE=python:3.13-slim-trixie
+# The layer to start from: "table" for a stage that never imports scikit-learn.
+ARG FOUNDATION=learning
+
+# uv installs the libraries and stays out of the images. Its version stands once, in pyproject.toml.
+FROM ${BASE_IMAGE} AS uv
+RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
+    --mount=type=cache,target=/root/.cache \
+    python3 -m venv /uv \
+    && /uv/bin/pip install --quiet --disable-pip-version-check \
+        "uv$(sed -n 's/^required-version = "\(.*\)"$/\1/p' /tmp/pyproject.toml)"
+
+FROM ${BASE_IMAGE} AS table
+ENV PATH=/opt/venv/bin:$PATH
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
+    --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
+    --mount=type=bind,source=uv.lock,target=/project/uv.lock \
+    --mount=type=bind,source=docker/install-group.sh,target=/install-group.sh \
+    --mount=type=cache,target=/root/.cache \
+    sh /install-group.sh table
+
+FROM table AS learning
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
+    --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
+    --mount=type=bind,source=uv.lock,target=/project/uv.lock \
+    --mount=type=bind,source=docker/install-group.sh,target=/install-group.sh \
+    --mount=type=cache,target=/root/.cache \
+    sh /install-group.sh learning
+
+# The code in one layer, compiled; readable by every user, whatever the checkout's umask was.
+FROM ${BASE_IMAGE} AS code
+ARG STAGE
+WORKDIR /app
+COPY services/__init__.py services/
+COPY services/contract services/contract
+COPY services/${STAGE} services/${STAGE}
+# umask: what one user's run leaves on the volume, another of the same group can carry on with.
+RUN printf '#!/bin/sh\numask 002\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
+    && chmod -R a+rX . && chmod a+x entrypoint \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash services
+
+FROM ${FOUNDATION}
+ARG STAGE
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
+    --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
+    --mount=type=bind,source=uv.lock,target=/project/uv.lock \
+    --mount=type=bind,source=docker/install-group.sh,target=/install-group.sh \
+    --mount=type=cache,target=/root/.cache \
+    sh /install-group.sh "$STAGE" \
+    # A named volume takes over the owner and mode of the folder that it is first mounted on.
+    && install -d -o 50000 -g 0 -m 2775 /shared
+WORKDIR /app
+COPY --from=code /app ./
+# HOME: some libraries look for a configuration there, and only /tmp is writable in a hardened container.
+ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 50000:0
+ENTRYPOINT ["/app/entrypoint"]
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+# For the manifest of what the stage writes; Airflow gives the image's digest instead.
+ENV SEGMENTATION_IMAGE=customer-segmentation/${STAGE}:${VERSION}+${REVISION}
+LABEL org.opencontainers.image.title="customer-segmentation/${STAGE}" \
+      org.opencontainers.image.description="Customer segmentation: the ${STAGE} stage" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"

@@ -1,0 +1,70 @@
+"""Files that are whole or not there: written, flushed to disk, renamed, locked and recognised by their digest."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+
+from services.contract.errors import PassingError
+from services.contract.manifest import FileRecord
+
+TEMPORARY_SUFFIX = ".tmp"
+LOCK_NAME = ".lock"
+
+
+def record(file: BufferedReader | BufferedRandom, name: str) -> FileRecord:
+    """Take the digest and the length of an open file, read from its beginning."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(name=name, sha256=digest, bytes=file.tell())
+
+
+def lock(folder: Path, name: str = LOCK_NAME, *, wait: bool = False) -> int:
+    """Keep other processes out of `folder` until the descriptor is closed.
+
+    Raises PassingError where one is in it, unless told to wait: for what is over in a moment.
+    """
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        raise PassingError(f"{folder} is in use by another process: wait for it to end, then run again") from None
+    return descriptor
+
+
+def write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write `path` in one step for those who read it."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    write(temporary, content)
+    temporary.rename(path)
+    sync(path.parent)
+
+
+def copy(source: Path, target: Path) -> FileRecord:
+    """Copy a file piece by piece, so that its size does not matter; returns what arrived."""
+    with source.open("rb") as original, target.open("w+b") as file:
+        while piece := original.read(1 << 22):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        return record(file, source.name)
+
+
+def sync(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

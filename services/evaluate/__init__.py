@@ -1,0 +1,1 @@
+"""evaluate: find the elbow and label new customers."""

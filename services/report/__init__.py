@@ -1,0 +1,1 @@
+"""report: put one run into a page to read and forward."""

@@ -1,0 +1,29 @@
+"""Report: put what the run found out into one page; reads JSON and CSV only, so it unpickles nothing."""
+
+import logging
+from itertools import takewhile
+from typing import Any
+
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.results import Evaluation, Segmentation
+from services.contract.settings import SETTINGS, ReportSettings
+from services.report.findings import Findings, read_moves, read_points, read_profile
+from services.report.page import render
+
+log = logging.getLogger(__name__)
+
+
+def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
+    findings = Findings(
+        evaluation=Evaluation.model_validate(work.load(artifacts.EVALUATION)),
+        segmentation=Segmentation.model_validate(work.load(artifacts.SEGMENTATION)),
+        profile=read_profile(work.load(artifacts.PROFILE)),
+        moves=read_moves(work.load(artifacts.MIGRATION)),
+        points=read_points(work.load(artifacts.POINTS)),
+        manifests={stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)},
+    )
+    page = render(findings)
+    log.info("%d segments, %d pictures, %s", findings.segmentation.k, page.count("<svg"), findings.status)
+    work.save(artifacts.REPORT, page)
+    return {"report": artifacts.REPORT.name, "bytes": len(page.encode())}

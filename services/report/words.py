@@ -1,0 +1,123 @@
+"""Numbers as people read them, and what they mean in a word, by the thresholds of those who proposed the measures."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from services.contract.results import Segment
+
+
+def number(value: float | None) -> str:
+    """Write three digits that count, with thousands separators: 12,345, 312, 45.3, 0.071."""
+    if value is None:
+        return "–"
+    if isinstance(value, int) or abs(value) >= 100 or value == 0:
+        text = f"{value:,.0f}"
+    elif abs(value) >= 1:
+        text = f"{value:,.1f}"
+    elif abs(value) >= 0.1:
+        text = f"{value:.2f}"
+    elif abs(value) >= 0.001:
+        text = f"{value:.2g}"
+    else:
+        text = "<0.001" if value > 0 else ">-0.001"
+    return text.replace("-", "−")
+
+
+def whole(value: float | None) -> str:
+    return number(None if value is None else round(value))
+
+
+def score(value: float) -> str:
+    """Write a measure between -1 and 1 with two decimals."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """Write a share so that only nothing is 0% and only everything 100%."""
+    if share in (0, 1):
+        return f"{share:.0%}"
+    if share < 0.001:
+        return "<0.1%"
+    if share > 0.999:
+        return ">99.9%"
+    return f"{share:.0%}" if 0.1 <= share < 0.9 else f"{share:.1%}"
+
+
+def compact(value: float) -> str:
+    """Write a number as briefly as an axis needs it: 25k, 1.2M, 0.35."""
+    for size, suffix in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{suffix}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def day(moment: datetime) -> str:
+    return f"{moment.day} {moment:%B %Y}"
+
+
+def setting(value: Any) -> str:
+    """Write a setting's JSON value."""
+    if value is None or value in ("", []):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def stability(jaccard: float) -> str:
+    """Hennig (2007), clusterboot."""
+    if jaccard < 0.6:
+        return "not to be trusted"
+    if jaccard < 0.75:
+        return "a pattern with uncertain borders"
+    return "stable" if jaccard < 0.85 else "very stable"
+
+
+def separation(silhouette: float) -> str:
+    """Kaufman and Rousseeuw (1990)."""
+    if silhouette <= 0.25:
+        return "hardly separated"
+    if silhouette <= 0.5:
+        return "weakly separated"
+    return "reasonably separated" if silhouette <= 0.7 else "strongly separated"
+
+
+def shift(psi: float) -> str:
+    """The usual reading of the population stability index in credit scoring (Siddiqi 2006)."""
+    if psi < 0.1:
+        return "no shift"
+    return "some shift" if psi < 0.25 else "a marked shift"
+
+
+def change(segment: Segment) -> str:
+    """Say how a segment's size compares with last time."""
+    if segment.is_new:
+        return "new segment"
+    before = segment.previous_customers
+    if before is None:  # the customers of one of the runs have no id
+        return "there last time, its size then is not known"
+    difference = segment.customers - before
+    if difference == 0:
+        return "as large as last time"
+    arrow, more = ("▲", "more") if difference > 0 else ("▼", "fewer")
+    share = f" ({percent(abs(difference) / before)})" if before else ""
+    return f"{arrow} {abs(difference):,} {more} than last time{share}"
+
+
+def heat(index: float | None) -> float:
+    """Say how far an index is from the average, from 0 (100) to 1 (a quarter or less, four times or more)."""
+    if index is None:
+        return 0
+    return min(abs(math.log2(index / 100)) / 2, 1) if index > 0 else 1
+
+
+def breakable(name: str) -> Markup:
+    """Let a column's name break after its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))

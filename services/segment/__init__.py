@@ -1,0 +1,1 @@
+"""segment: say who is in which segment, keep segments recognisable over time, put them in force."""

@@ -1,0 +1,120 @@
+"""Find the segment of each customer: the one with the nearest centroid, in the space that K-Means was fitted in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from services.contract.preparation import Preparation
+
+NOBODY = -1
+"""Stands in an array of clusters for a customer who is in none."""
+
+_PIECE = 1 << 18  # customers at a time: memory for distances to every centroid stays below 256 MB with 100 of them
+
+
+class Segmenter(NamedTuple):
+    """All it takes to put a customer into a segment; what is published as segmenter.pkl."""
+
+    preparation: Preparation
+    centroids: NDArray[np.float64]
+    """Shape (n_segments, n_features), standardised."""
+    reach: NDArray[np.float64]
+    """Shape (n_segments,): the distance to its centroid beyond which a customer is unusual."""
+    segment_ids: NDArray[np.int64]
+    """Shape (n_segments,)"""
+    names: tuple[str, ...]
+    has_ids: bool
+    """Whether the customers had a CUST_ID; without one nobody can be recognised later."""
+
+
+class Assignment(NamedTuple):
+    """Where customers belong; arrays of shape (n_customers,)."""
+
+    cluster: NDArray[np.int16]
+    """Position of the nearest centroid, NOBODY for a customer who cannot be prepared."""
+    distance: NDArray[np.float64]
+    """To the nearest centroid, in standard deviations; NaN for NOBODY."""
+    distance_to_next: NDArray[np.float64]
+    """To the second nearest."""
+
+    def part(self, piece: slice) -> Assignment:
+        return Assignment(self.cluster[piece], self.distance[piece], self.distance_to_next[piece])
+
+    @property
+    def assigned(self) -> NDArray[np.bool_]:
+        assigned: NDArray[np.bool_] = self.cluster != NOBODY
+        return assigned
+
+
+def pieces(n_customers: int) -> Iterator[slice]:
+    """Cut a long table into pieces that fit into memory beside it."""
+    for start in range(0, n_customers, _PIECE):
+        yield slice(start, start + _PIECE)
+
+
+def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray[np.float64]) -> Assignment:
+    """Find the nearest and the second nearest centroid of each customer.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
+    centroids : array of shape (n_clusters, n_features), standardised, at least two
+    """
+    n_customers = len(customers)
+    cluster = np.full(n_customers, NOBODY, dtype=np.int16)
+    distance = np.full(n_customers, np.nan)
+    distance_to_next = np.full(n_customers, np.nan)
+    columns = customers[list(preparation.columns)]
+    for piece in pieces(n_customers):
+        part = columns.iloc[piece]
+        fits = preparation.fits(part).to_numpy()
+        rows = np.flatnonzero(fits) + piece.start
+        if not rows.size:
+            continue
+        distances = cdist(preparation.transform(part[fits]), centroids)
+        cluster[rows] = distances.argmin(axis=1)
+        nearest = np.partition(distances, 1, axis=1)
+        distance[rows], distance_to_next[rows] = nearest[:, 0], nearest[:, 1]
+    return Assignment(cluster, distance, distance_to_next)
+
+
+def can_prepare(preparation: Preparation, customers: pd.DataFrame) -> bool:
+    """Tell whether a table has what a preparation needs, which may have been fitted to another one."""
+    return all(name in customers for name in preparation.columns) and all(
+        pd.api.types.is_numeric_dtype(customers[name]) for name in preparation.feature_columns
+    )
+
+
+def confidence(assignment: Assignment) -> NDArray[np.float64]:
+    """1 - distance / distance_to_next: 1 on a centroid, 0 half-way between two; NaN for nobody.
+
+    It says how clear the choice was, not how likely it is to be right: K-Means knows no probabilities.
+    """
+    nearest, following = assignment.distance, assignment.distance_to_next
+    with np.errstate(invalid="ignore"):  # two centroids at one point: no choice, no confidence
+        return np.where(following > 0, 1 - nearest / following, np.where(np.isnan(nearest), np.nan, 0.0))
+
+
+def find_reach(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
+    """Find the distance beyond which a customer is unusual for its cluster, shape (n_clusters,).
+
+    It is Tukey's outer fence (1977) of the distances within the cluster: three interquartile ranges above the third quartile.
+    """
+    reach = np.full(n_clusters, np.inf)
+    for cluster in range(n_clusters):
+        distances = assignment.distance[assignment.cluster == cluster]
+        if distances.size:
+            first, third = np.quantile(distances, (0.25, 0.75))
+            reach[cluster] = third + 3 * (third - first)
+    return reach
+
+
+def is_unusual(assignment: Assignment, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which customers are in a segment and yet far from all that is typical of it."""
+    return assignment.assigned & (assignment.distance > reach[assignment.cluster])

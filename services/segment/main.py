@@ -1,0 +1,106 @@
+"""Segment: give every customer a segment, compare with the segments in force, publish unless the run falls short."""
+
+import json
+import logging
+from typing import Any
+
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.register import RunEntry
+from services.contract.results import Evaluation, Segmentation
+from services.contract.settings import SegmentSettings
+from services.contract.tables import CUSTOMER_ID
+from services.segment.assignment import Segmenter
+from services.segment.clusters import Earlier, find_clusters
+from services.segment.gate import Floors
+from services.segment.history import find_predecessor
+from services.segment.names import read_names
+from services.segment.segmentation import segment_customers
+from services.segment.table import make_rows, read_members, write_rows
+
+log = logging.getLogger(__name__)
+_RESULT_BYTES = 1000
+
+
+def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
+    names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
+    evaluation = Evaluation.model_validate(work.load(artifacts.EVALUATION))
+    customers = work.load(artifacts.CUSTOMERS)
+    features = work.load(artifacts.FEATURES)
+    centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
+    register = work.register(hold=True)
+    earlier = _load_earlier(work, find_predecessor(register, work.run), customers)
+    log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
+
+    preparation, floors = features["preparation"], _floors(settings)
+    clusters = find_clusters(customers, preparation, features["scaled"], centroids, earlier, settings.continuity)
+    outcome = segment_customers(work.run, customers, preparation, clusters, evaluation, earlier, register, names, floors)
+    _log(outcome.segmentation)
+
+    previous = earlier.members.segment_ids if earlier and earlier.members else None
+    with work.writing(artifacts.SEGMENTS) as file:
+        rows = write_rows(make_rows(customers, clusters.assignment, outcome.segmenter, previous), file)
+    assert rows == len(customers), f"{len(customers)} customers came in, {rows} went out"
+    work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.MIGRATION, outcome.migration.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.POINTS, outcome.points.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.SEGMENTATION, outcome.segmentation.model_dump(mode="json"))
+    work.save(artifacts.SEGMENTER, outcome.segmenter._asdict())
+    contents = outcome.contents if outcome.segmentation.published else None
+    work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+    return _result(outcome.segmentation)
+
+
+def _load_earlier(work: Workspace, entry: RunEntry | None, customers: Any) -> Earlier | None:
+    if entry is None or entry.publication is None:
+        return None
+    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER))
+    members = None
+    if segmenter.has_ids and CUSTOMER_ID in customers:
+        members = read_members(work.open_published(entry, artifacts.SEGMENTS), customers[CUSTOMER_ID])
+    return Earlier(entry.run, entry.publication, segmenter, members)
+
+
+def _floors(settings: SegmentSettings) -> Floors:
+    return Floors(
+        silhouette=settings.smallest_silhouette,
+        stability=settings.smallest_stability,
+        unassigned=settings.largest_unassigned,
+        publish_anyway=settings.publish_anyway,
+    )
+
+
+def _log(segmentation: Segmentation) -> None:
+    if segmentation.continued_sse:
+        log.info("the segments in force fit as well as the trained clusters: SSE %.5f times theirs", segmentation.continued_sse)
+    for segment in segmentation.segments:
+        log.info(
+            "segment %d, %s: %d customers (%.1f%%)", segment.segment_id, segment.name, segment.customers, 100 * segment.share
+        )
+    for reason, count in segmentation.unassigned.items():
+        log.info("without a segment: %d, %s", count, reason)
+    if (compared := segmentation.comparison) and compared.common_customers:
+        log.info("%d of %d common customers keep their segment", compared.same_segment, compared.common_customers)
+    for warning in segmentation.warnings:
+        log.warning("%s", warning)
+    for reason in segmentation.held_back:
+        log.warning("%s: %s", "published all the same" if segmentation.published else "held back", reason)
+    if segmentation.published:
+        log.info("comes into force: run %s", segmentation.run)
+
+
+def _result(segmentation: Segmentation) -> dict[str, Any]:
+    """What the next task gets to see; the last segments and reasons are left out where they would make it too long."""
+    segments = [[segment.segment_id, segment.name, segment.customers] for segment in segmentation.segments]
+    held_back = list(segmentation.held_back)
+    while True:
+        result = {
+            "run": segmentation.run,
+            "k": segmentation.k,
+            "published": segmentation.published,
+            "held_back": held_back,
+            "segments": [dict(zip(("id", "name", "customers"), segment, strict=True)) for segment in segments],
+        }
+        if len(json.dumps(result)) < _RESULT_BYTES or not segments:
+            return result
+        (held_back if len(held_back) > 1 else segments).pop()

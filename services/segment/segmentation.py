@@ -1,0 +1,153 @@
+"""From clusters to segments: who is in which, what each is like, what has changed, whether that may come into force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from services.contract.preparation import Preparation
+from services.contract.register import Contents, KnownSegment, Register
+from services.contract.results import MIGRATION_COLUMNS, Comparison, Evaluation, Segment, Segmentation
+from services.contract.tables import CUSTOMER_ID
+from services.segment.assignment import Segmenter, find_reach
+from services.segment.clusters import Clusters, Earlier
+from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
+from services.segment.gate import Floors, find_misses
+from services.segment.history import find_newer
+from services.segment.identity import closeness, give_ids
+from services.segment.names import make_names
+from services.segment.points import make_points
+from services.segment.profiles import Profile, find_deviations, make_profiles, make_table
+from services.segment.table import NO_SEGMENT, NOT_THERE, Members, count_reasons
+
+
+class Outcome(NamedTuple):
+    """What the stage writes, besides the rows of segments.csv."""
+
+    segmenter: Segmenter
+    profile: pd.DataFrame
+    migration: pd.DataFrame
+    points: pd.DataFrame
+    segmentation: Segmentation
+    contents: Contents
+    register: Register
+    """With this run and the ids that it gave."""
+
+
+def segment_customers(
+    run: str,
+    customers: pd.DataFrame,
+    preparation: Preparation,
+    clusters: Clusters,
+    evaluation: Evaluation,
+    earlier: Earlier | None,
+    register: Register,
+    chosen_names: Mapping[int, str],
+    floors: Floors,
+) -> Outcome:
+    """Make segments of clusters: with an identity, a name, a description, and the decision whether they may come into force.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
+    evaluation : of the trained clusters
+    earlier : the run to compare with
+    register : what there was before this run
+    chosen_names : names by segment id that the user gives
+    """
+    features, assignment = customers[list(preparation.feature_columns)], clusters.assignment
+    profiles = make_profiles(features, assignment.cluster, len(clusters.centroids))
+    ids = _identify(run, profiles, find_deviations(features, assignment.cluster), clusters.continues, register)
+    known = {segment.segment_id: segment.name for segment in register.segments}
+    our_names = make_names(profiles, ids, known, {})
+    named = dict(zip(ids, make_names(profiles, ids, known | dict(zip(ids, our_names, strict=True)), chosen_names), strict=True))
+    given = tuple(
+        KnownSegment(segment_id=segment_id, name=name, run=run, centroid=profile.centroid)
+        for segment_id, name, profile in zip(ids, our_names, profiles, strict=True)
+        if segment_id not in known
+    )
+
+    by_customer = np.array([*ids, NO_SEGMENT])[assignment.cluster]  # position -1, nobody, takes the last
+    comparison, migration = _compare(features, by_customer, named, earlier)
+    candidate = next(candidate for candidate in evaluation.candidates if candidate.k == evaluation.chosen_k)
+    segments = _describe(profiles, named, candidate.jaccard, earlier)
+    unassigned = count_reasons(preparation.complaints(customers[~assignment.assigned]))
+    n_unassigned, n_customers = sum(unassigned.values()), len(customers)
+    assert sum(profile.customers for profile in profiles) + n_unassigned == n_customers, "a customer counts twice or never"
+    newer = find_newer(register, run)
+    held_back = tuple(find_misses(segments, candidate.silhouette, n_unassigned, n_customers, newer, floors))
+    reach = find_reach(assignment, len(ids))
+    return Outcome(
+        segmenter=Segmenter(
+            preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), CUSTOMER_ID in customers
+        ),
+        profile=make_table(profiles, ids, list(named.values())),
+        migration=migration,
+        points=make_points(customers, preparation, by_customer),
+        segmentation=Segmentation(
+            run=run,
+            k=len(ids),
+            published=floors.publish_anyway or not held_back,
+            held_back=held_back,
+            warnings=(*clusters.notes, *(find_warnings(comparison, segments) if comparison else ())),
+            rows=n_customers,
+            unassigned=unassigned,
+            segments=segments,
+            silhouette=candidate.silhouette,
+            comparison=comparison,
+            continued_sse=clusters.continued_sse,
+        ),
+        contents=Contents(segments=named, deciles=find_deciles(features)),
+        register=register.with_entry(run, given),
+    )
+
+
+def _identify(
+    run: str, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int], register: Register
+) -> list[int]:
+    """Give each cluster its segment id."""
+    own = [segment for segment in register.segments if segment.run == run]
+    close = closeness([profile.centroid for profile in profiles], own, deviations)
+    next_id = 1 + max((segment.segment_id for segment in register.segments), default=0)
+    return give_ids(continues, close, own, [profile.customers for profile in profiles], next_id)
+
+
+def _compare(
+    features: pd.DataFrame, by_customer: NDArray[np.int64], named: Mapping[int, str], earlier: Earlier | None
+) -> tuple[Comparison | None, pd.DataFrame]:
+    """Compare with the run before; without ids there is no migration, since nobody can be recognised."""
+    nothing = pd.DataFrame(columns=list(MIGRATION_COLUMNS))
+    if earlier is None:
+        return None, nothing
+    before = earlier.publication
+    psi = {name: stability_index(then, features[name]) for name, then in before.deciles.items() if name in features}
+    members = earlier.members or Members(np.full(len(by_customer), NOT_THERE), {})
+    comparison = compare(earlier.run, members, by_customer, before.segments, list(named), psi)
+    return comparison, make_migration(members, by_customer, before.segments, named) if earlier.members else nothing
+
+
+def _describe(
+    profiles: Sequence[Profile], named: Mapping[int, str], stabilities: Sequence[float], earlier: Earlier | None
+) -> tuple[Segment, ...]:
+    """Describe the segments, the largest first."""
+    total = sum(profile.customers for profile in profiles)
+    before = earlier.members.sizes if earlier and earlier.members else {}
+    segments = [
+        Segment(
+            segment_id=segment_id,
+            name=name,
+            customers=profile.customers,
+            share=profile.customers / total,
+            centroid=profile.centroid,
+            sets_apart=profile.sets_apart,
+            jaccard=jaccard,
+            is_new=earlier is not None and segment_id not in earlier.publication.segments,
+            previous_customers=before.get(segment_id),
+        )
+        for (segment_id, name), profile, jaccard in zip(named.items(), profiles, stabilities, strict=True)
+    ]
+    return tuple(sorted(segments, key=lambda segment: (-segment.customers, segment.segment_id)))

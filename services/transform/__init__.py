@@ -1,0 +1,1 @@
+"""transform: turn customers into standardised features."""

@@ -1,0 +1,58 @@
+"""What every kind of test may ask for."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker.commands import REPOSITORY, TAG, make
+from tests.docker.stack import Stack, running_stack
+
+# Airflow in a folder of its own: it reads this when it is first imported, so it stands before everything else.
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-of-the-tests-")
+os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Skip without a Docker engine; where one is promised (REQUIRE_DOCKER=1), fail instead."""
+    for command in (["docker", "info"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
+        try:
+            missing = subprocess.run(command, capture_output=True, text=True).returncode
+        except FileNotFoundError:
+            missing = True
+        if missing:
+            reason = (
+                f"`{' '.join(command)}` fails: needs a Docker engine with compose and buildx (`.ci/run prepare` sets one up)"
+            )
+            if os.environ.get("REQUIRE_DOCKER") == "1":
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def images(docker_engine: None) -> None:
+    """The images as `make images` builds them."""
+    make("images", TAG=TAG)
+
+
+@pytest.fixture(scope="session")
+def stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all who ask; what they leave in it must not matter to others. `tests/docker` has it last and ends it."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def lab_data() -> Path:
+    """The folder with the lab's file.csv and test.csv, which are not part of the project."""
+    folder = Path(__file__).parents[2] / "shared/data/lab"
+    if not (folder / "file.csv").is_file():
+        pytest.skip("the lab's own data is not here: it is looked for in ../shared/data/lab")
+    return folder

@@ -1,0 +1,437 @@
+"""StageOperator on a real engine. The stage is a script that each test writes, in an image that holds nothing but Python."""
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from docker.client import from_env
+from docker.errors import NotFound
+
+from dags.stage_operator import StageOperator, end_log_with_reason
+from dags.trigger_form import trigger_form
+
+pytestmark = pytest.mark.needs_docker
+
+TAG = f"probe-{uuid.uuid4().hex[:8]}"
+IMAGE = f"customer-segmentation/train:{TAG}"
+DIGEST = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def engine(docker_engine):
+    """A client of the engine, and on the engine an image whose stage is whatever stands in /shared/stage.py."""
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    recipe = f'FROM {base}\nENTRYPOINT ["python3", "-u", "/shared/stage.py"]\n'
+    subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, "-"], input=recipe, text=True, check=True)
+    client = from_env()
+    yield client
+    subprocess.run(["docker", "image", "rm", "--force", IMAGE], check=True, capture_output=True)
+
+
+@pytest.fixture
+def volume(tmp_path, monkeypatch, engine):
+    """The volume, and a host that is set up to use it."""
+    tmp_path.chmod(0o2775)
+    for name, value in {
+        "HOST_VOLUME": str(tmp_path),
+        "IMAGE_TAG": TAG,
+        "STAGE_USER": f"{os.getuid()}:{os.getgid()}" if os.getuid() else "50000:0",
+        "STAGE_MEMORY": "64m",
+    }.items():
+        monkeypatch.setenv(f"SEGMENTATION_{name}", value)
+    monkeypatch.delenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", raising=False)
+    return tmp_path
+
+
+class Task:
+    """One try of a task: what Airflow's worker would do, down to the context that it hands to the operator."""
+
+    def __init__(self, volume, stage, **arguments):
+        (volume / "stage.py").write_text(stage)
+        with DAG("probe", schedule=None):
+            self.operator = StageOperator(task_id="train", stage="train", **arguments)
+        self.xcom = {}
+        self.instance = SimpleNamespace(
+            dag_id="probe",
+            run_id=f"manual__{uuid.uuid4()}+00:00",
+            task_id="train",
+            map_index=-1,
+            try_number=1,
+            xcom_push=lambda key, value: self.xcom.update({key: value}),
+            xcom_pull=lambda task_ids, key: self.xcom.get((task_ids, key)),
+        )
+        self.params = {name: field.value for name, field in trigger_form().items()}
+
+    @property
+    def context(self):
+        return {"ti": self.instance, "run_id": self.instance.run_id, "params": self.params, "task": self.operator}
+
+    def run(self):
+        return self.operator.execute(self.context)
+
+    def containers(self, engine):
+        of_this_run = {"label": f"customer-segmentation.run={self.instance.run_id}"}
+        return engine.containers.list(all=True, filters=of_this_run, ignore_removed=True)
+
+    def running_container(self, engine):
+        """Wait for the container of the stage itself, not the one that makes its folder."""
+        for _ in range(200):
+            for container in self.containers(engine):
+                if container.status == "running" and container.attrs["Config"]["Entrypoint"][0] == "python3":
+                    return container
+            time.sleep(0.05)
+        raise AssertionError("no container appeared within 10 s")
+
+    @contextmanager
+    def in_background(self, engine):
+        """Run the task in a thread; gives its container, and removes it in the end."""
+
+        def run():
+            with suppress(AirflowException):
+                self.run()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield self.running_container(engine)
+        finally:
+            for container in self.containers(engine):
+                container.remove(force=True)
+            thread.join(30)
+
+
+def says(*lines, result="null", code=0):
+    """A stage that says something on stderr, has a result, and ends."""
+    logged = "".join(f"print({('12:00:00 train: ' + line)!r}, file=sys.stderr)\n" for line in lines)
+    return f"import sys\n{logged}print({result!r})\nsys.exit({code})\n"
+
+
+# --- what comes back
+
+
+def test_the_result_is_what_the_stage_wrote_to_stdout(volume):
+    assert Task(volume, says("fitting", result='{"k_values": [2, 3], "sse": [2.5, 1.0]}')).run() == {
+        "k_values": [2, 3],
+        "sse": [2.5, 1.0],
+    }
+
+
+def test_the_result_does_not_depend_on_what_is_logged_after_it(volume):
+    stage = "import sys\nprint(6, flush=True)\nprint('12:00:00 train: a late warning', file=sys.stderr)\n"
+    assert Task(volume, stage).run() == 6
+
+
+def test_anything_but_one_line_of_json_is_a_defect_of_the_stage(volume):
+    with pytest.raises(AirflowException, match="failed \\(70, a defect of the stage\\): train wrote 'hello") as failed:
+        Task(volume, "print('hello')").run()
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_the_digest_of_the_manifest_is_pushed_for_the_stages_that_follow(volume):
+    task = Task(volume, says(f"manifest sha256:{DIGEST}"))
+    task.run()
+    assert task.xcom == {"manifest": DIGEST}
+
+
+def test_a_stage_is_told_the_digests_of_all_stages_before_it(volume):
+    task = Task(volume, "import json, os; print(json.dumps(os.environ['SEGMENTATION_UPSTREAM']))")
+    with task.operator.dag:
+        extract, transform = (StageOperator(task_id=f"{name}_it", stage=name) for name in ("extract", "transform"))
+        extract >> transform >> task.operator
+    task.xcom = {("extract_it", "manifest"): "0" * 64, ("transform_it", "manifest"): "1" * 64}
+    assert task.run() == f"extract={'0' * 64},transform={'1' * 64}"
+
+
+def test_a_stage_is_told_its_own_settings_and_where_they_came_from(volume, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"n_init": 20, "outlier_fence": 2.5}')
+    task = Task(volume, "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if 'SEGM' in k}))")
+    task.params["k_values"] = [2, 5]
+    found = task.run()
+    assert found.pop("SEGMENTATION_IMAGE").startswith(f"{IMAGE} sha256:")
+    assert found == {
+        "SEGMENTATION_K_VALUES": "2,5",
+        "SEGMENTATION_N_INIT": "20",
+        "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
+    }
+
+
+# --- how it fails
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning", "again"),
+    [
+        (64, "unusable settings", False),
+        (65, "unusable data", False),
+        (66, "an input is missing", False),
+        (70, "a defect of the stage", True),
+        (75, "passing trouble", True),
+        (78, "the volume or the image is set up wrong", False),
+        (137, "out of memory", False),
+    ],
+)
+def test_the_exit_code_decides_whether_another_try_can_help(volume, code, meaning, again):
+    reason = f"failed ({code}, {meaning}): file.csv row 17: BALANCE is 'abc'"
+    with pytest.raises(AirflowException) as failed:
+        Task(volume, says("reading", reason, code=code)).run()
+    assert isinstance(failed.value, AirflowFailException) is not again
+    if code == 137:
+        reason = f"failed ({code}, {meaning}): train does not fit into 64m of memory: raise SEGMENTATION_STAGE_MEMORY"
+    assert str(failed.value).startswith(reason)
+
+
+def test_an_exit_that_the_stage_did_not_explain_is_tried_again(volume):
+    with pytest.raises(AirflowException, match=r"train ended with exit code 1: ImportError: no such thing$") as failed:
+        Task(volume, "raise ImportError('no such thing')").run()
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_a_stage_that_needs_too_much_memory_fails_at_once_and_names_the_limit(volume):
+    with pytest.raises(AirflowFailException, match=r"failed \(137, out of memory\): train does not fit into 64m of memory"):
+        Task(volume, "hoard = [bytearray(2**20) for _ in range(500)]").run()
+
+
+def test_a_stage_that_somebody_killed_is_tried_again(volume):
+    with pytest.raises(AirflowException, match=r"train was killed by signal 9 \(Killed\)") as failed:
+        Task(volume, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").run()
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_an_image_that_is_not_there_fails_at_once_and_is_not_pulled(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_IMAGE_TAG", "never-built")
+    with pytest.raises(AirflowFailException, match=r"has no image customer-segmentation/train:never-built: .*`make images`"):
+        Task(volume, says()).run()
+
+
+def test_a_volume_that_is_not_set_fails_at_once(volume, monkeypatch):
+    monkeypatch.delenv("SEGMENTATION_HOST_VOLUME")
+    with pytest.raises(AirflowFailException, match="SEGMENTATION_HOST_VOLUME is not set"):
+        Task(volume, says()).run()
+
+
+def test_a_volume_that_is_not_on_the_host_fails_at_once(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", str(volume / "gone"))
+    with pytest.raises(AirflowFailException, match="SEGMENTATION_HOST_VOLUME must be the path of shared_volume"):
+        Task(volume, says()).run()
+    assert not (volume / "gone").exists()
+
+
+def test_a_volume_that_the_stage_may_not_write_to_fails_at_once(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_STAGE_USER", "12345:12345")
+    with pytest.raises(AirflowFailException, match="Permission denied: user 12345:12345 needs write access"):
+        Task(volume, says()).run()
+
+
+def test_a_wrong_variable_fails_at_once(volume, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"k_values": "all"}')
+    with pytest.raises(AirflowFailException, match=r"failed \(64, unusable settings\): the Airflow Variable .* sets k_values"):
+        Task(volume, says()).run()
+
+
+def test_an_engine_that_does_not_answer_is_tried_again(volume, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{volume}/no.sock")
+    with pytest.raises(AirflowException, match=r"failed \(75, passing trouble\): no Docker engine answers at unix:") as failed:
+        Task(volume, says()).run()
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_it(volume, caplog):
+    task = Task(volume, says("failed (65, unusable data): no rows", code=65))
+    task.params["n_init"] = 3
+    with pytest.raises(AirflowFailException) as failed:
+        task.run()
+    end_log_with_reason(task.context | {"exception": failed.value})
+    reason, replay = [record.getMessage() for record in caplog.records][-2:]
+    assert reason == "failed (65, unusable data): no rows"
+    command = replay.removeprefix("to replay this stage by hand: ")
+    assert "--env=SEGMENTATION_N_INIT=3" in shlex.split(command)
+
+    replayed = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert replayed.returncode == 65
+    assert replayed.stderr == "12:00:00 train: failed (65, unusable data): no rows\n"
+
+
+# --- what it may do
+
+
+SLEEP = "import time; time.sleep(600)"
+
+
+def test_a_stage_is_shut_in_and_so_is_its_replay(volume, engine):
+    task = Task(volume, SLEEP, publishes=True)
+    with task.in_background(engine) as found:
+        status = found.exec_run(["grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status"]).output.decode().split()
+        replay = task.operator.definition.docker_run.replace("--rm", "--rm --detach", 1)
+        started = subprocess.run(["sh", "-c", replay], check=True, capture_output=True, text=True)
+        by_hand = engine.containers.get(started.stdout.strip())
+        by_hand.remove(force=True)
+
+    assert status == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
+    host = found.attrs["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["NetworkMode"] == "none"
+    assert host["Init"] is True
+    assert host["PidsLimit"] == 512
+    assert (host["Memory"], host["MemorySwap"]) == (64 * 2**20, 64 * 2**20)
+    assert host["NanoCpus"] == min(2, os.cpu_count()) * 10**9
+    assert host["Privileged"] is False
+    assert found.attrs["Config"]["User"] == os.environ["SEGMENTATION_STAGE_USER"]
+    assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
+    assert found.attrs["Config"]["Labels"] == {
+        "customer-segmentation.dag": "probe",
+        "customer-segmentation.run": task.instance.run_id,
+        "customer-segmentation.task": "train",
+        "customer-segmentation.try": "1",
+    }
+
+    same = {"ReadonlyRootfs", "CapDrop", "CapAdd", "SecurityOpt", "NetworkMode", "Init", "PidsLimit", "Memory", "MemorySwap"}
+    same |= {"NanoCpus", "Privileged", "Tmpfs", "Mounts", "IpcMode", "PidMode", "UsernsMode", "Devices", "Binds"}
+    differing = {name for name in same if (host[name] or None) != (by_hand.attrs["HostConfig"][name] or None)}
+    assert differing == set()
+    assert sorted(found.attrs["Config"]["Env"]) == sorted(by_hand.attrs["Config"]["Env"])
+    for name in ("User", "Image", "Cmd", "Entrypoint"):
+        assert found.attrs["Config"][name] == by_hand.attrs["Config"][name]
+
+
+def test_a_stage_can_write_to_its_own_folder_and_nowhere_else(volume):
+    stage = """
+import json, os, pathlib
+def writable(folder):
+    try:
+        (pathlib.Path(folder) / "probe").write_text("x")
+        return True
+    except OSError:
+        return False
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+folders = ["/", "/usr", "/tmp", "/shared", "/shared/data", "/shared/model", "/shared/runs", own.parent, own]
+print(json.dumps([str(folder).replace(str(own), "own folder") for folder in folders if writable(folder)]))
+"""
+    for folder in ("data", "model"):
+        (volume / folder).mkdir()
+        (volume / folder).chmod(0o2777)
+    assert Task(volume, stage).run() == ["/tmp", "own folder"]
+
+
+def test_only_a_stage_that_publishes_can_write_to_the_model_folder(volume):
+    Task(volume, "open('/shared/model/kmeans_custom.sav', 'w').close(); print(1)", publishes=True).run()
+    assert (volume / "model" / "kmeans_custom.sav").exists()
+
+
+def test_a_limit_on_threads_goes_with_the_limit_on_cpus(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_STAGE_CPUS", "1")
+    assert Task(volume, "import os; print(os.environ['OMP_NUM_THREADS'])").run() == 1
+
+
+# --- that nothing is left behind
+
+
+@pytest.mark.parametrize("stage", [says(), says(code=70), "import os; os.abort()"])
+def test_no_container_is_left_however_the_stage_ends(volume, engine, stage):
+    task = Task(volume, stage)
+    try:
+        task.run()
+    except AirflowException:
+        assert stage != says()
+    assert task.containers(engine) == []
+
+
+HOLD_LOCK = "import fcntl, time; file = open('/shared/lock'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(600)"
+TRY_LOCK = """
+import fcntl
+try:
+    fcntl.flock(open('/shared/lock'), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print('"alone"')
+except BlockingIOError:
+    print('"beside an orphan"')
+"""
+
+
+def test_what_an_earlier_try_left_running_is_gone_before_the_stage_starts(volume, engine):
+    task = Task(volume, TRY_LOCK)
+    (volume / "lock").touch()
+    started = [
+        engine.containers.run(
+            IMAGE,
+            ["-c", code],
+            entrypoint="python3",
+            detach=True,
+            network_mode="none",
+            volumes=[f"{volume}:/shared"],
+            labels={
+                "customer-segmentation.dag": "probe",
+                "customer-segmentation.run": run,
+                "customer-segmentation.task": "train",
+                "customer-segmentation.try": "1",
+            },
+        )
+        for run, code in ((task.instance.run_id, HOLD_LOCK), ("another run", SLEEP))
+    ]
+    orphan, other = started
+    try:
+        wait_until_locked(volume / "lock")
+        task.instance.try_number = 2
+        assert task.run() == "alone"
+        with pytest.raises(NotFound):
+            orphan.reload()
+        other.reload()
+        assert other.status == "running", "another run's container is not ours to remove"
+    finally:
+        for container in started:
+            with suppress(NotFound):
+                container.remove(force=True)
+
+
+def wait_until_locked(path):
+    for _ in range(200):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the orphan did not start within 10 s")
+
+
+def test_a_task_that_is_told_to_stop_takes_its_container_with_it(volume, engine):
+    task = Task(volume, SLEEP)
+
+    def kill():
+        task.running_container(engine)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())  # as Airflow's worker does it
+    try:
+        killer.start()
+        with pytest.raises(AirflowException, match="told to stop"):
+            task.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        killer.join()
+    assert task.containers(engine) == []
+
+
+def test_a_stage_may_be_silent_for_longer_than_the_engine_takes_to_answer(volume):
+    task = Task(volume, "import time; time.sleep(3); print(1)", timeout=2)
+    assert task.run() == 1
+
+
+def test_what_the_ui_shows_of_the_task_is_what_the_container_got(volume):
+    task = Task(volume, says())
+    task.run()
+    shown = json.loads(json.dumps({name: getattr(task.operator, name) for name in task.operator.template_fields}))
+    assert shown["image"] == IMAGE
+    assert shown["command"] == [f"--run={task.instance.run_id}"]
+    assert shown["mounts"][0]["Source"] == str(volume)

@@ -1,0 +1,87 @@
+"""The whole stack, started by `make up` beside whatever else runs on this engine, used by a client as a user's would be."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.docker.commands import REPOSITORY, TAG, docker, make
+
+
+@dataclass
+class Stack:
+    project: str
+    volume: Path
+    variables: dict[str, str]
+    secrets: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.variables['AIRFLOW_PORT']}"
+
+    def make(self, target: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        return make(target, check=check, **self.variables, **variables)
+
+    def containers(self) -> dict[str, Any]:
+        """What the engine knows about each running container of the stack, by service."""
+        running = docker("ps", "--quiet", f"--filter=label=com.docker.compose.project={self.project}").split()
+        found = json.loads(docker("inspect", *running))
+        return {container["Config"]["Labels"]["com.docker.compose.service"]: container for container in found}
+
+    def client(self) -> requests.Session:
+        password = self.secrets["AIRFLOW_ADMIN_PASSWORD"]
+        answer = requests.post(f"{self.address}/auth/token", json={"username": "admin", "password": password}, timeout=30)
+        assert answer.status_code == 201, answer.text
+        client = requests.Session()
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
+
+    def get(self, path: str) -> Any:
+        answer = self.client().get(f"{self.address}/api/v2/{path}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def sample_volume(folder: Path) -> Path:
+    volume = folder / "shared_volume"
+    shutil.copytree(REPOSITORY / "shared_volume" / "data", volume / "data")
+    return volume
+
+
+@contextmanager
+def running_stack(folder: Path) -> Iterator[Stack]:
+    volume = sample_volume(folder)
+    project = f"customer-segmentation-test-{os.getpid()}"
+    variables = {
+        "COMPOSE_PROJECT_NAME": project,
+        "AIRFLOW_PORT": free_port(),
+        "ENV_FILE": str(folder / "secrets"),
+        "VOLUME": str(volume),
+        "TAG": TAG,
+    }
+    try:
+        ended = make("up", check=False, **variables)
+        if ended.returncode:
+            logs = docker("compose", f"--project-name={project}", "logs", "--no-color", "--tail=50")
+            pytest.fail(f"make up ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}\n{logs}")
+        lines = (folder / "secrets").read_text().splitlines()
+        secrets = {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+        yield Stack(project, volume, variables, secrets)
+    finally:
+        make("down", check=False, **variables)
+        for volume_name in ("database", "logs"):
+            subprocess.run(["docker", "volume", "rm", f"{project}_{volume_name}"], capture_output=True)

@@ -1,0 +1,182 @@
+"""The whole stack: that it does what it should, shows no more than it should, and can be stopped."""
+
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from tests.docker.commands import TAG, docker
+from tests.docker.stack import Stack
+
+pytestmark = pytest.mark.needs_docker
+
+DAG = "customer_segmentation_lab1"
+TASKS = ["extract_customer_data", "transform_for_clustering", "train_kmeans_customer_model", "evaluate_customer_model"]
+SERVICES = {"postgres", "api-server", "scheduler", "dag-processor"}
+
+
+@dataclass
+class Run:
+    seconds: float
+    path: str
+    state: str
+
+
+@pytest.fixture(scope="module")
+def run(stack: Stack) -> Run:
+    """A run with the settings of the lab, triggered as any client can, followed until it ends."""
+    client = stack.client()
+    started = time.monotonic()
+    answer = client.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": {}}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    path = f"dags/{DAG}/dagRuns/{requests.utils.quote(answer.json()['dag_run_id'], safe='')}"
+    while (state := stack.get(path)["state"]) not in {"success", "failed"} and time.monotonic() - started < 180:
+        time.sleep(0.5)
+    return Run(time.monotonic() - started, path, state)
+
+
+def test_every_service_is_healthy(stack: Stack) -> None:
+    states = {name: container["State"]["Health"]["Status"] for name, container in stack.containers().items()}
+    assert states == dict.fromkeys(SERVICES, "healthy")
+
+
+def test_the_dag_is_there_unpaused_and_alone(stack: Stack) -> None:
+    assert stack.get("importErrors")["import_errors"] == []
+    dags = stack.get("dags")["dags"]
+    assert [(dag["dag_id"], dag["is_paused"]) for dag in dags] == [(DAG, False)]
+
+
+def test_a_run_triggered_through_the_rest_api_ends_in_success(stack: Stack, run: Run) -> None:
+    tasks = stack.get(f"{run.path}/taskInstances")["task_instances"]
+    states = {task["task_id"]: task["state"] for task in tasks}
+    assert set(states) >= set(TASKS)
+    assert set(states.values()) == {"success"}
+    assert run.state == "success"
+    assert run.seconds < 120
+
+
+def test_the_results_are_the_labs(stack: Stack, run: Run) -> None:
+    train, evaluate = (
+        stack.get(f"{run.path}/taskInstances/{task}/xcomEntries/return_value?stringify=false")["value"] for task in TASKS[2:]
+    )
+    assert set(train) == {"k_values", "sse"}
+    assert train["k_values"] == list(range(2, 11))
+    assert sorted(train["sse"], reverse=True) == train["sse"]
+    assert type(evaluate) is int
+
+
+def test_each_task_shows_what_its_stage_said(stack: Stack, run: Run) -> None:
+    content = stack.get(f"{run.path}/taskInstances/{TASKS[2]}/logs/1?full_content=true")["content"]
+    lines = [line["event"] for line in content]
+    assert any("k=5 SSE=" in line for line in lines)
+    assert not any("Could not read served logs" in line for line in lines)
+
+
+def test_what_the_stages_wrote_belongs_to_the_user_who_started_the_stack(stack: Stack, run: Run) -> None:
+    written = [path for path in (stack.volume / "runs").rglob("*") if path.is_file()]
+    assert {path.name for path in written} >= {"customers.pkl", "features.pkl", "kmeans_custom.sav", "evaluation.json"}
+    assert {path.stat().st_uid for path in written} == {os.getuid() or 50000}
+    assert (stack.volume / "model" / "kmeans_custom.sav").exists()
+
+
+def test_no_stage_is_left_on_the_engine(stack: Stack, run: Run) -> None:
+    assert docker("ps", "--all", "--quiet", "--filter=label=customer-segmentation.dag", f"--filter=volume={stack.volume}") == ""
+
+
+def test_make_trigger_follows_a_run_and_prints_its_results(stack: Stack) -> None:
+    ended = stack.make("trigger", CONF='{"k_values": [2, 3, 4]}')
+    assert [line for line in ended.stdout.splitlines() if "success" in line and TASKS[3] in line]
+    assert '"k_values": [2, 3, 4]' in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "the run succeeded"
+
+
+def test_make_trigger_says_why_a_run_failed(stack: Stack) -> None:
+    ended = stack.make("trigger", check=False, CONF='{"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]}')
+    assert ended.returncode != 0
+    assert "NO_SUCH_COLUMN" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "the run failed"
+
+
+def test_make_trigger_passes_on_what_airflow_refuses(stack: Stack) -> None:
+    ended = stack.make("trigger", check=False, CONF='{"k_values": "many"}')
+    assert ended.returncode != 0
+    assert "400" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_only_the_scheduler_reaches_the_docker_socket(stack: Stack) -> None:
+    holders = {
+        name
+        for name, container in stack.containers().items()
+        if any("docker.sock" in mount["Source"] for mount in container["Mounts"])
+    }
+    assert holders == {"scheduler"}
+
+
+def test_only_the_api_server_is_published_and_only_on_this_machine(stack: Stack) -> None:
+    bindings = {name: container["NetworkSettings"]["Ports"] for name, container in stack.containers().items()}
+    published = {
+        (name, binding["HostIp"], binding["HostPort"])
+        for name, ports in bindings.items()
+        for entries in ports.values()
+        for binding in entries or []
+    }
+    assert published == {("api-server", "127.0.0.1", stack.variables["AIRFLOW_PORT"])}
+
+
+def test_no_service_of_airflow_runs_as_root_or_can_become_it(stack: Stack) -> None:
+    for name, container in stack.containers().items():
+        assert "no-new-privileges:true" in container["HostConfig"]["SecurityOpt"]
+        assert container["HostConfig"]["CapDrop"] == ["ALL"]
+        assert not container["HostConfig"]["Privileged"]
+        if name != "postgres":
+            assert container["Config"]["User"] == f"{os.getuid() or 50000}:0"
+            assert not container["HostConfig"]["CapAdd"]
+
+
+def test_nothing_but_the_health_and_the_login_answers_without_a_login(stack: Stack) -> None:
+    paths = json.loads(requests.get(f"{stack.address}/openapi.json", timeout=30).text)["paths"]
+    assert len(paths) > 50
+    answered = set()
+    for path, methods in paths.items():
+        for method in methods:
+            url = stack.address + re.sub(r"\{[^}]*\}", "1", path)
+            status = requests.request(method, url, json={}, timeout=30, allow_redirects=False).status_code
+            if status not in {401, 403}:
+                answered.add((path.removeprefix("/api/v2"), status))
+    assert answered == {("/monitor/health", 200), ("/version", 200), ("/auth/login", 307), ("/auth/logout", 307)}
+
+
+def test_a_wrong_password_gets_no_token(stack: Stack) -> None:
+    answer = requests.post(f"{stack.address}/auth/token", json={"username": "admin", "password": "admin"}, timeout=30)
+    assert answer.status_code == 401
+
+
+def test_no_secret_stands_in_the_list_of_processes_or_in_the_logs(stack: Stack) -> None:
+    secrets = [stack.secrets[name] for name in ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_JWT_SECRET")]
+    said = docker("compose", f"--project-name={stack.project}", "logs", "--no-color")
+    for container in stack.containers().values():
+        said += docker("top", container["Id"], "-eo", "pid,args")
+    assert "airflow" in said
+    assert not [secret for secret in secrets if secret in said]
+
+
+def test_make_up_a_second_time_keeps_what_is_there(stack: Stack) -> None:
+    before = {name: container["Id"] for name, container in stack.containers().items()}
+    stack.make("up")
+    assert {name: container["Id"] for name, container in stack.containers().items()} == before
+
+
+def test_make_down_stops_the_stages_too_and_keeps_the_database(stack: Stack) -> None:
+    """The last test, since it ends the stack."""
+    image, mount = f"customer-segmentation/train:{TAG}", f"{stack.volume}:/shared"
+    left = docker("run", "-d", "--label=customer-segmentation.dag=x", f"-v={mount}", "--entrypoint=sleep", image, "300")
+    stack.make("down")
+    running = docker("ps", "--all", "--quiet", "--no-trunc")
+    assert left not in running
+    assert docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.project}") == ""
+    assert docker("volume", "ls", "--quiet", f"--filter=name={stack.project}_database")

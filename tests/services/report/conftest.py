@@ -1,0 +1,118 @@
+"""A small run to report on: two segments among ten customers, compared with an earlier run."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.contract.manifest import FileRecord, Manifest
+from services.contract.results import Candidate, Comparison, Evaluation, NewCustomer, Segment, Segmentation
+from services.report.findings import Findings, Move, Point, Trait
+
+STARTED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def manifest(stage, **known):
+    parts = {
+        "inputs": (),
+        "outputs": (),
+        "settings": {},
+        "setting_sources": {},
+        "result": None,
+        "image": f"customer-segmentation/{stage}:1",
+        "versions": {"python": "3.13.5"},
+        "started": STARTED,
+        "ended": STARTED + timedelta(seconds=2),
+        "exit_reason": "done",
+    }
+    return Manifest(run="demo", stage=stage, **{**parts, **known})
+
+
+@pytest.fixture(scope="session")
+def findings():
+    return Findings(
+        evaluation=Evaluation(
+            elbow=3,
+            chosen_k=2,
+            rule="forced",
+            reason="k = 2 was asked for.",
+            customers=10,
+            silhouette_customers=10,
+            stability_customers=8,
+            resamples=20,
+            candidates=(
+                candidate(2, sse=900.0, silhouette=0.61),
+                candidate(3, sse=500.0, silhouette=0.52),
+                candidate(4, sse=400.0, silhouette=0.43),
+            ),
+            lab_k=4,
+            new_customers=(
+                NewCustomer(customer="C1", label=0, outside_training_range=()),
+                NewCustomer(customer="C2", label=3, outside_training_range=("BALANCE",)),
+            ),
+        ),
+        segmentation=Segmentation(
+            run="demo",
+            k=2,
+            published=True,
+            held_back=(),
+            warnings=(),
+            rows=11,
+            unassigned={"no value for BALANCE": 1},
+            segments=(
+                segment(1, "low balance", customers=7, previous_customers=5),
+                segment(4, "high balance", customers=3, previous_customers=None),
+            ),
+            silhouette=0.61,
+            comparison=Comparison(
+                run="last week", common_customers=9, same_segment=6, ari=0.7, psi={"BALANCE": 0.3}, vanished={2: "old money"}
+            ),
+        ),
+        profile=[
+            Trait(1, "BALANCE", median=100.0, mean=120.0, index=40.0, sets_apart=1),
+            Trait(4, "BALANCE", median=12345.0, mean=20000.0, index=312.4, sets_apart=1),
+        ],
+        moves=[
+            Move(1, "low balance", 1, "low balance", 5),
+            Move(2, "old money", 4, "high balance", 3),
+            Move(None, "", 1, "low balance", 2),
+        ],
+        points=[Point(-1.0, 0.0, 1, 0.7), Point(-1.2, 0.1, 1, 0.6), Point(30.0, 0.5, 4, -0.1)],
+        manifests={
+            "extract": manifest(
+                "extract",
+                inputs=(FileRecord(name="data/file.csv", sha256="ab" * 32, bytes=1234567),),
+                settings={"feature_columns": ["BALANCE"], "data_file": "data/file.csv"},
+                setting_sources={"feature_columns": "form", "data_file": "default"},
+                result={"rows_read": 13, "duplicates_dropped": 2, "customers": 11, "missing": {"BALANCE": 1}},
+            ),
+            "train": manifest("train", inputs=(FileRecord(name="extract/customers.pkl", sha256="cd" * 32, bytes=5),)),
+            "segment": manifest("segment"),
+        },
+    )
+
+
+def candidate(k, *, sse, silhouette):
+    return Candidate(
+        k=k,
+        sse=sse,
+        silhouette=silhouette,
+        davies_bouldin=0.9,
+        calinski_harabasz=12345.0,
+        smallest_share=0.3 / k,
+        jaccard=(0.95,) * (k - 1) + (0.72,),
+        ari=0.9,
+    )
+
+
+def segment(segment_id, name, *, customers, previous_customers):
+    return Segment(
+        segment_id=segment_id,
+        name=name,
+        customers=customers,
+        share=customers / 11,
+        centroid={"BALANCE": 1.0},
+        sets_apart=(f"{name.split()[0]} BALANCE (index 40)",),
+        jaccard=0.9,
+        is_new=previous_customers is None,
+        previous_customers=previous_customers,
+    )

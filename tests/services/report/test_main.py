@@ -1,0 +1,99 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.manifest import Manifest
+from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
+from services.contract.settings import SETTINGS
+
+
+def as_csv(columns, *rows):
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    return file.getvalue()
+
+
+@pytest.fixture
+def volume(tmp_path, findings):
+    """A run in which every stage before the report has happened."""
+    written = {
+        artifacts.EVALUATION: findings.evaluation.model_dump(mode="json"),
+        artifacts.SEGMENTATION: findings.segmentation.model_dump(mode="json"),
+        artifacts.PROFILE: as_csv(
+            PROFILE_COLUMNS,
+            (1, "low balance", 7, 0.63, "BALANCE", 100, 120, 40, 1),
+            (4, "high balance", 3, 0.27, "BALANCE", 12345, 20000, 312.4, 1),
+        ),
+        artifacts.MIGRATION: as_csv(MIGRATION_COLUMNS, (1, "low balance", 1, "low balance", 5), ("", "", 4, "high balance", 2)),
+        artifacts.POINTS: as_csv(POINTS_COLUMNS, (-1, 0, 1, 0.7), (30, 0.5, 4, -0.1)),
+    }
+    for stage in list(SETTINGS)[: list(SETTINGS).index("report")]:
+        with Workspace(tmp_path, "demo", stage, {}) as work:
+            for artifact, value in written.items():
+                if artifact.stage == stage:
+                    work.save(artifact, value)
+            like = findings.manifests.get(stage, findings.manifests["segment"])
+            work.commit(like.model_copy(update={"stage": stage, "outputs": tuple(work.outputs)}))
+    return tmp_path
+
+
+def run(volume, *code):
+    command = [*code] if code else ["-m", "services.report", "--volume", str(volume), "--run", "demo"]
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True)
+
+
+def test_the_stage_writes_one_page_and_results_in_its_size(volume):
+    ended = run(volume)
+    assert ended.returncode == 0, ended.stderr
+    page = (volume / "runs/demo/report/report.html").read_bytes()
+    assert b"2 segments among 11 customers" in page
+    assert json.loads(ended.stdout) == {"report": "report.html", "bytes": len(page)}
+
+
+def test_a_second_run_of_the_stage_writes_the_same_page(volume):
+    pages = []
+    for _ in range(2):
+        assert run(volume).returncode == 0
+        pages.append((volume / "runs/demo/report/report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_it_reads_json_and_csv_only(volume):
+    assert run(volume).returncode == 0
+    manifest = Manifest.model_validate_json((volume / "runs/demo/report/manifest.json").read_bytes())
+    assert {record.name.rpartition(".")[2] for record in manifest.inputs} == {"json", "csv"}
+
+
+def test_it_does_without_the_libraries_that_other_stages_need(volume):
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
+from pathlib import Path
+from services.contract.artifacts import Workspace
+from services.report.main import main
+with Workspace(Path({str(volume)!r}), "demo", "report", {{}}) as work:
+    main(None, work)
+"""
+    ended = run(volume, "-c", code)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_without_the_segments_it_says_what_to_run_first(volume):
+    (volume / "runs/demo/segment/manifest.json").unlink()
+    ended = run(volume)
+    assert ended.returncode == 66
+    assert "segment has not finished in run demo: run segment first" in ended.stderr
+
+
+def test_a_changed_table_is_refused(volume):
+    with (volume / "runs/demo/segment/points.csv").open("a") as file:
+        file.write("1,1,1,1\n")
+    ended = run(volume)
+    assert ended.returncode == 65
+    assert "segment/points.csv has sha256" in ended.stderr

@@ -1,0 +1,79 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import KMeans
+
+from services.segment import assignment
+from services.segment.assignment import (
+    NOBODY,
+    Assignment,
+    assign,
+    can_prepare,
+    confidence,
+    find_reach,
+    is_unusual,
+)
+from services.transform.features import fit_preparation
+from tests.services.segment.runs import FEATURES, group, table
+
+
+def made(distance, distance_to_next, cluster=None) -> Assignment:
+    clusters = np.zeros(len(distance)) if cluster is None else np.array(cluster)
+    return Assignment(clusters.astype(np.int16), np.array(distance, dtype=float), np.array(distance_to_next, dtype=float))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_customers_go_to_the_cluster_that_k_means_predicts_whatever_the_size_of_a_piece(monkeypatch, piece):
+    monkeypatch.setattr(assignment, "_PIECE", piece)
+    customers = table(group("savers", 60), group("buyers", 40), group("rich", 20))
+    preparation = fit_preparation(customers, FEATURES)
+    scaled = preparation.transform(customers)
+    model = KMeans(3, n_init=3, random_state=0).fit(scaled)
+    found = assign(customers, preparation, model.cluster_centers_)
+    np.testing.assert_array_equal(found.cluster, model.labels_)
+    distances = np.sort(model.transform(scaled), axis=1)
+    np.testing.assert_allclose(found.distance, distances[:, 0], atol=1e-7)
+    np.testing.assert_allclose(found.distance_to_next, distances[:, 1], atol=1e-7)
+
+
+def test_who_cannot_be_prepared_is_in_no_cluster():
+    customers = table(group("savers", 5), group("buyers", 5))
+    preparation = fit_preparation(customers, FEATURES)
+    gap = customers.assign(BALANCE=customers["BALANCE"].where(customers.index != 3))
+    found = assign(gap, preparation, preparation.transform(customers)[[0, 9]])
+    assert found.cluster.tolist() == [0, 0, 0, NOBODY, 0, 1, 1, 1, 1, 1]
+    assert np.isnan(found.distance[3])
+    assert np.isnan(found.distance_to_next[3])
+    assert np.isnan(confidence(found)[3])
+
+
+def test_the_table_is_left_as_it_was():
+    customers = table(group("savers", 5), group("buyers", 5))
+    before = customers.copy(deep=True)
+    preparation = fit_preparation(customers, FEATURES)
+    assign(customers, preparation, preparation.transform(customers)[[0, 9]])
+    pd.testing.assert_frame_equal(customers, before)
+
+
+def test_confidence_is_1_on_a_centroid_and_0_half_way_between_two():
+    np.testing.assert_allclose(confidence(made([0, 1, 1, 0], [4, 1, 4, 0])), [1, 0, 0.75, 0])
+
+
+def test_unusual_is_what_lies_beyond_three_interquartile_ranges_above_the_third_quartile():
+    distances = [1, 2, 3, 4, 5, 11, 11.1]  # quartiles 2.5 and 8, so the fence is at 24.5
+    reach = find_reach(made([*distances, 24.4, 24.6], [30] * 9), 2)
+    first, third = np.quantile([*distances, 24.4, 24.6], (0.25, 0.75))
+    assert reach.tolist() == [third + 3 * (third - first), np.inf]
+    assert is_unusual(made([reach[0], reach[0] + 0.01, np.nan], [99, 99, np.nan], [0, 0, NOBODY]), reach).tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_preparation_needs_its_columns_as_numbers():
+    customers = table(group("savers", 5), group("buyers", 5))
+    preparation = fit_preparation(customers, FEATURES)
+    assert can_prepare(preparation, customers)
+    assert not can_prepare(preparation, customers.drop(columns="BALANCE"))
+    assert not can_prepare(preparation, customers.astype({"BALANCE": "str"}))

@@ -1,0 +1,64 @@
+from datetime import UTC, datetime
+
+from services.contract.register import Publication, Register
+from services.segment.history import find_newer, find_predecessor
+
+
+def register(*steps: str) -> Register:
+    """A register after these runs have come: published, or held back where a `-` is in front."""
+    made = Register()
+    for step in steps:
+        run = step.removeprefix("-")
+        made = made.with_entry(run, ())
+        if run == step:
+            folder = f"{made.publications + 1:06d}-{run}"
+            publication = Publication(segments={}, deciles={}, folder=folder, published=datetime.now(UTC), files=())
+            made = made.with_publication(run, publication)
+    return made
+
+
+def predecessor(made: Register, run: str) -> str | None:
+    entry = find_predecessor(made, run)
+    return entry.run if entry else None
+
+
+def test_a_new_run_is_compared_with_the_one_in_force():
+    assert predecessor(register(), "new") is None
+    assert predecessor(register("one", "two"), "new") == "two"
+    assert predecessor(register("one", "-two"), "new") == "one"
+
+
+def test_a_retry_is_compared_with_what_the_first_try_was_compared_with():
+    assert predecessor(register("one", "two"), "two") == "one"
+    assert predecessor(register("one"), "one") is None
+    assert predecessor(register("one", "two", "-two"), "two") == "one"
+
+
+def test_a_rerun_of_an_older_run_is_compared_with_the_one_before_it():
+    assert predecessor(register("one", "two", "three"), "two") == "one"
+    assert predecessor(register("one", "two", "three"), "one") is None
+
+
+def test_a_run_that_was_held_back_is_compared_with_the_one_in_force():
+    assert predecessor(register("-one"), "one") is None
+    assert predecessor(register("one", "-two", "three"), "two") == "three"
+
+
+def test_where_the_run_before_is_no_longer_kept_the_one_in_force_serves():
+    made = register("one", "two", "a", "b", "c", "d", "e")
+    assert predecessor(made, "two") == "e"
+    again = register("one", "two", "a", "b", "c", "d", "e", "two")
+    assert predecessor(again, "two") == "e"
+
+
+def test_a_run_put_in_force_again_is_the_one_before_the_next():
+    assert predecessor(register("one", "two", "one"), "three") == "one"
+
+
+def test_a_run_is_older_than_what_came_for_the_first_time_after_it():
+    assert find_newer(register("one", "two"), "one") == "two"
+    assert find_newer(register("one", "two"), "two") is None
+    assert find_newer(register("one", "two"), "new") is None
+    assert find_newer(register("one", "two", "one"), "two") is None
+    assert find_newer(register("-one", "two"), "one") == "two"
+    assert find_newer(register("one", "-two"), "one") is None

@@ -1,0 +1,291 @@
+"""The whole stage, on small tables whose segments one can see."""
+
+import os
+
+import numpy as np
+import pytest
+
+from services.contract.artifacts import SEGMENTER, Workspace
+from services.contract.errors import DataError, PassingError
+from services.contract.publishing import ModelFolder
+from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Segmentation
+from tests.services.segment.runs import (
+    FEATURES,
+    finish,
+    folder,
+    group,
+    make_run,
+    members,
+    prepare,
+    read_csv,
+    read_published,
+    read_register,
+    read_rows,
+    segment,
+    start,
+    table,
+)
+
+THREE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))
+
+
+def ids(segmentation: dict) -> list[int]:
+    return [one["segment_id"] for one in segmentation["segments"]]
+
+
+def test_every_customer_of_the_input_comes_out_once_and_in_order(tmp_path):
+    customers = THREE.assign(BALANCE=THREE["BALANCE"].where(THREE.index % 40 != 0))
+    found = make_run(tmp_path, "one", customers, 3)
+    rows = read_rows(tmp_path, "one")
+    assert [row["CUST_ID"] for row in rows] == customers["CUST_ID"].tolist()
+    assert [row["CUST_ID"] for row in rows if row["reason"]] == ["savers-0", "savers-40", "borrowers-20"]
+    assert found["rows"] == 120 == sum(one["customers"] for one in found["segments"]) + sum(found["unassigned"].values())
+    assert found["unassigned"] == {"no value for BALANCE": 3}
+    assert sum(one["share"] for one in found["segments"]) == pytest.approx(1)
+
+
+def test_what_is_written_has_the_columns_of_the_contract(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    Segmentation.model_validate_json((folder(tmp_path, "one") / "segmentation.json").read_text())
+    for name, columns in (
+        ("profile.csv", PROFILE_COLUMNS),
+        ("migration.csv", MIGRATION_COLUMNS),
+        ("points.csv", POINTS_COLUMNS),
+    ):
+        header = (folder(tmp_path, "one") / name).read_text().splitlines()[0]
+        assert header == ",".join(columns)
+    assert len(read_rows(tmp_path, "one", "points.csv")) == 120
+    assert {row["segment_id"] for row in read_rows(tmp_path, "one", "points.csv")} == {"1", "2", "3"}
+
+
+def test_the_first_run_numbers_its_segments_by_size_and_names_them_after_their_profile(tmp_path):
+    found = make_run(tmp_path, "one", THREE, 3)
+    assert [(one["segment_id"], one["customers"]) for one in found["segments"]] == [(1, 60), (2, 40), (3, 20)]
+    names = [one["name"] for one in found["segments"]]
+    assert names == [
+        "very low credit limit, very low balance",
+        "high balance, high credit limit",
+        "very many purchases, high credit limit",
+    ]
+    assert found["comparison"] is None
+    assert read_rows(tmp_path, "one", "migration.csv") == []
+    assert [one["is_new"] for one in found["segments"]] == [False] * 3
+
+
+@pytest.mark.parametrize("again", [THREE, THREE.sample(frac=1, random_state=0, ignore_index=True)])
+def test_another_seed_or_order_of_the_customers_changes_no_segment(tmp_path, again):
+    make_run(tmp_path, "one", THREE, 3, seed=1)
+    make_run(tmp_path, "two", again, 3, seed=2)
+    assert members(read_rows(tmp_path, "two")) == members(read_rows(tmp_path, "one"))
+    assert members(read_rows(tmp_path, "two"), "previous_segment_id") == members(read_rows(tmp_path, "one"))
+
+
+def test_a_segment_whose_customers_have_left_vanishes_and_a_new_one_gets_a_new_id(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    found = make_run(tmp_path, "two", table(group("savers", 60), group("borrowers", 40), group("rich", 30)), 3)
+    assert ids(found) == [1, 2, 4]
+    assert found["segments"][2]["is_new"]
+    assert list(found["comparison"]["vanished"]) == ["3"]
+    assert any("has vanished" in warning for warning in found["warnings"])
+    assert any("is new" in warning for warning in found["warnings"])
+    moves = [
+        (row["from_segment_id"], row["to_segment_id"], row["customers"]) for row in read_rows(tmp_path, "two", "migration.csv")
+    ]
+    assert moves == [("1", "1", "60"), ("2", "2", "40"), ("3", "", "20"), ("", "4", "30")]
+    third = make_run(tmp_path, "three", THREE, 3)
+    assert ids(third) == [1, 2, 5]  # the buyers are back, but 3 was given once
+
+
+@pytest.mark.parametrize("newcomers", [10, 50])
+def test_more_segments_than_before_leave_the_others_as_they_are(tmp_path, newcomers):
+    make_run(tmp_path, "one", THREE, 3)
+    found = make_run(tmp_path, "two", table(THREE, group("rich", newcomers)), 4)
+    assert {one["segment_id"]: one["is_new"] for one in found["segments"]} == {1: False, 2: False, 3: False, 4: True}
+    assert found["comparison"]["same_segment"] == found["comparison"]["common_customers"] == 120
+
+
+def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    found = make_run(tmp_path, "two", THREE, 3, log_columns=["PURCHASES"], features=("CREDIT_LIMIT", "PURCHASES"))
+    assert ids(found) == [1, 2, 3]
+    assert found["comparison"]["ari"] == 1
+    assert list(found["comparison"]["psi"]) == ["PURCHASES", "CREDIT_LIMIT"]
+
+
+def test_where_the_old_features_are_gone_segments_are_recognised_by_who_was_in_them(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    renamed = THREE.rename(columns={name: f"NEW_{name}" for name in FEATURES})
+    found = make_run(tmp_path, "two", renamed, 3, features=tuple(f"NEW_{name}" for name in FEATURES))
+    assert ids(found) == [1, 2, 3]
+    assert "recognised by who was in them" in found["warnings"][0]
+
+
+def test_without_ids_nobody_is_recognised_but_segments_are(tmp_path):
+    anonymous = THREE.drop(columns="CUST_ID")
+    make_run(tmp_path, "one", anonymous, 3)
+    found = make_run(tmp_path, "two", anonymous, 3, seed=3)
+    assert ids(found) == [1, 2, 3]
+    assert found["comparison"]["common_customers"] == 0
+    assert [row["CUST_ID"] for row in read_rows(tmp_path, "two")][:2] == ["1", "2"]
+    assert {row["previous_segment_id"] for row in read_rows(tmp_path, "two")} == {""}
+
+
+@pytest.mark.parametrize("arguments", [{"silhouette": 0.1}, {"jaccard": [0.9, 0.5, 0.9]}])
+def test_a_run_that_misses_a_floor_is_held_back_and_what_was_in_force_stays(tmp_path, arguments):
+    make_run(tmp_path, "one", THREE, 3)
+    before = read_published(tmp_path)
+    found = make_run(tmp_path, "two", table(THREE, group("rich", 30)), 4 if "silhouette" in arguments else 3, **arguments)
+    assert not found["published"]
+    assert len(found["held_back"]) == 1
+    assert read_register(tmp_path).in_force == "one"
+    assert read_published(tmp_path) == before
+
+
+def test_too_many_customers_without_a_segment_hold_a_run_back(tmp_path):
+    found = make_run(tmp_path, "one", THREE.assign(BALANCE=THREE["BALANCE"].where(THREE.index % 10 != 0)), 3)
+    assert found["held_back"] == ["12 of 120 customers have no segment: 10%, more than 5%"]
+    assert read_register(tmp_path).in_force is None
+
+
+def test_a_run_that_would_be_held_back_can_be_published_anyway(tmp_path):
+    prepare(tmp_path, "one", THREE, 3, silhouette=0.1)
+    found = segment(tmp_path, "one", publish_anyway=True)
+    assert (found["published"], len(found["held_back"])) == (True, 1)
+    assert read_register(tmp_path).in_force == "one"
+
+
+def test_the_ids_of_a_run_that_was_held_back_are_not_given_to_others(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    held = make_run(tmp_path, "two", table(THREE, group("rich", 30)), 4, silhouette=0.1)
+    assert sorted(ids(held)) == [1, 2, 3, 4]
+    poor = group("savers", 30, prefix="poor").assign(BALANCE=9000.0)
+    assert sorted(ids(make_run(tmp_path, "three", table(THREE, poor), 4))) == [1, 2, 3, 5]
+
+
+def outputs(volume, run: str) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in folder(volume, run).iterdir() if path.name not in ("manifest.json", ".lock")
+    }
+
+
+@pytest.mark.parametrize("silhouette", [0.6, 0.1])
+def test_a_retry_gives_the_same_files_and_does_not_compare_a_run_with_itself(tmp_path, silhouette):
+    make_run(tmp_path, "one", THREE, 3)
+    changed = table(group("savers", 60), group("rich", 50))
+    found = make_run(tmp_path, "two", changed, 2, silhouette=silhouette)
+    before = outputs(tmp_path, "two")
+    segment(tmp_path, "two")
+    assert outputs(tmp_path, "two") == before
+    assert found["comparison"]["run"] == "one"
+
+
+def test_the_first_run_of_all_stays_the_first_when_it_is_run_again(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    before = outputs(tmp_path, "one")
+    assert segment(tmp_path, "one")["comparison"] is None
+    assert outputs(tmp_path, "one") == before
+
+
+def test_a_run_again_with_another_seed_keeps_the_ids_that_it_gave(tmp_path):
+    make_run(tmp_path, "one", THREE, 3, seed=1)
+    first = members(read_rows(tmp_path, "one"))
+    make_run(tmp_path, "one", THREE, 3, seed=2)
+    assert members(read_rows(tmp_path, "one")) == first
+    assert len(read_register(tmp_path).segments) == 3
+
+
+def test_a_rerun_of_an_older_run_is_held_back_unless_it_is_wanted(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    make_run(tmp_path, "two", THREE, 3)
+    found = segment(tmp_path, "one")
+    assert found["held_back"] == ["run two is in force and newer than this one"]
+    assert found["comparison"] is None  # nothing was in force before it
+    assert read_register(tmp_path).in_force == "two"
+    assert segment(tmp_path, "one", publish_anyway=True)["published"]
+    assert read_register(tmp_path).in_force == "one"
+    assert make_run(tmp_path, "three", THREE, 3)["comparison"]["run"] == "one"
+
+
+def test_the_users_names_survive_retraining(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n2,=Borrowers\n")
+    make_run(tmp_path, "one", THREE, 3, seed=1)
+    found = make_run(tmp_path, "two", THREE, 3, seed=2)
+    assert found["segments"][1]["name"] == "=Borrowers"
+    assert {row["segment_name"] for row in read_rows(tmp_path, "two") if row["segment_id"] == "2"} == {"'=Borrowers"}
+    (tmp_path / "data/segment_names.csv").unlink()
+    assert make_run(tmp_path, "three", THREE, 3)["segments"][1]["name"] == "high balance, high credit limit"
+
+
+def test_a_bad_names_file_ends_the_stage(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\nx,Borrowers\n")
+    prepare(tmp_path, "one", THREE, 3)
+    with pytest.raises(DataError, match=r"segment_names\.csv row 2"):
+        segment(tmp_path, "one")
+
+
+def test_ids_that_look_like_formulas_are_harmless_and_still_recognised(tmp_path):
+    risky = THREE.assign(CUST_ID=["=cmd|' /C calc'!A" + str(number) for number in range(120)])
+    make_run(tmp_path, "one", risky, 3)
+    found = make_run(tmp_path, "two", risky, 3)
+    assert all(row["CUST_ID"].startswith("'=cmd") for row in read_rows(tmp_path, "two"))
+    assert found["comparison"]["common_customers"] == found["comparison"]["same_segment"] == 120
+
+
+def test_two_runs_do_not_publish_at_the_same_time(tmp_path):
+    prepare(tmp_path, "one", THREE, 3)
+    lock = ModelFolder(tmp_path).lock()
+    with pytest.raises(PassingError, match="in use by another process"):
+        segment(tmp_path, "one")
+    os.close(lock)
+    assert segment(tmp_path, "one")["published"]
+
+
+def test_two_processes_at_once_publish_one_after_the_other_or_not_at_all(tmp_path):
+    for run in ("one", "two"):
+        prepare(tmp_path, run, THREE, 3)
+    processes = {run: start(tmp_path, "--run", run) for run in ("one", "two")}
+    ended = {run: finish(process) for run, process in processes.items()}
+    assert {code for code, _, _ in ended.values()} <= {0, 75}
+    published = [run for run, (code, _, _) in ended.items() if code == 0]
+    assert published
+    assert all("in use by another process" in line for code, _, line in ended.values() if code == 75)
+    assert read_register(tmp_path).in_force in published
+    assert len(read_published(tmp_path)) == 120
+    assert sorted(known.segment_id for known in read_register(tmp_path).segments) == [1, 2, 3]
+
+
+def test_features_of_other_customers_are_refused(tmp_path):
+    prepare(tmp_path, "one", THREE, 3)
+    other = tmp_path / "other"
+    other.mkdir()
+    prepare(other, "one", THREE[:100], 3)
+    (tmp_path / "runs/one/extract").rename(tmp_path / "away")
+    (other / "runs/one/extract").rename(tmp_path / "runs/one/extract")
+    with pytest.raises(DataError, match=r"holds 120 customers, .* should hold 100: run all stages from transform on again"):
+        segment(tmp_path, "one")
+
+
+def test_damaged_files_of_the_run_in_force_are_refused_and_publishing_it_again_mends_them(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    path = next((tmp_path / "model/published").iterdir()) / "segmenter.pkl"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    prepare(tmp_path, "two", THREE, 3)
+    with pytest.raises(DataError, match=r"segmenter\.pkl has sha256 .* run segment for run one again"):
+        segment(tmp_path, "two")
+    segment(tmp_path, "one")
+    assert segment(tmp_path, "two")["published"]
+
+
+def test_what_is_published_unpickles_through_the_allow_list(tmp_path):
+    make_run(tmp_path, "one", THREE, 3, log_columns=["BALANCE"], outliers="clip")
+    with Workspace(tmp_path, "x", "segment", {}) as work:
+        segmenter = work.load_published(work.register(hold=False).entry("one"), SEGMENTER)
+    assert segmenter["names"]
+    assert np.isfinite(segmenter["reach"]).all()
+
+
+def test_the_published_file_is_the_one_of_the_run(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    assert read_published(tmp_path) == read_csv(folder(tmp_path, "one") / "segments.csv")

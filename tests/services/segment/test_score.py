@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+
+from services.contract.errors import DataError, MissingInputError
+from services.contract.results import SCORES_COLUMNS
+from tests.services.segment.runs import (
+    finish,
+    group,
+    make_run,
+    make_scores,
+    members,
+    prepare,
+    read_csv,
+    read_rows,
+    segment,
+    start,
+    table,
+)
+
+THREE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))
+
+
+def test_customers_who_are_scored_get_the_segment_that_the_run_gave_them(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    rows = make_scores(tmp_path, THREE)
+    assert tuple(rows[0]) == SCORES_COLUMNS
+    given = read_rows(tmp_path, "one")
+    assert [{**row, "previous_segment_id": ""} for row in given] == [
+        {name: "" if name == "previous_segment_id" else row[name] for name in given[0]} for row in rows
+    ]
+    assert members(rows, "previous_segment_id") == members(given)
+
+
+def test_every_row_of_the_file_comes_out_and_says_what_is_wrong_with_it(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 3, seed=5, prefix="new"))
+    new.loc[1, "BALANCE"] = np.nan
+    new.loc[2, "CREDIT_LIMIT"] = 241514
+    rows = make_scores(tmp_path, new)
+    assert [row["CUST_ID"] for row in rows] == ["new-0", "new-1", "new-2", "new-0", "new-1", "new-2"]
+    assert [row["reason"] for row in rows] == ["", "no value for BALANCE", "", "", "", ""]
+    assert rows[2]["outside_training_range"] == "CREDIT_LIMIT"
+    assert rows[2]["unusual"] == "yes"
+    assert {row["previous_segment_id"] for row in rows} == {""}
+    assert rows[0]["segment_id"] == "1"
+
+
+def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):
+    regional = THREE.assign(REGION=["north" if number % 2 else "south" for number in range(120)])
+    shifted = regional.assign(CREDIT_LIMIT=regional["CREDIT_LIMIT"] + 50_000 * (regional["REGION"] == "north"))
+    make_run(tmp_path, "one", shifted, 3, scale_by="REGION", smallest_group=5, log_columns=["PURCHASES"])
+    assert members(make_scores(tmp_path, shifted)) == members(read_rows(tmp_path, "one"))
+
+
+def test_a_run_that_was_held_back_does_not_score(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, silhouette=0)
+    assert not segment(tmp_path, "two")["published"]
+    assert {row["segment_id"] for row in make_scores(tmp_path, group("rich", 5))} == {"3"}
+
+
+def test_without_segments_in_force_there_is_nothing_to_score_with(tmp_path):
+    with pytest.raises(MissingInputError, match="no segments are in force"):
+        make_scores(tmp_path, THREE)
+
+
+def test_a_file_that_lacks_a_feature_is_refused(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    with pytest.raises(DataError, match=r"new\.csv row 1: column 'PURCHASES' is missing"):
+        make_scores(tmp_path, THREE.drop(columns="PURCHASES"))
+
+
+def test_scoring_is_one_command_without_a_run(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    (tmp_path / "data").mkdir()
+    THREE.to_csv(tmp_path / "data/New customers.csv", index=False)
+    code, out, _ = finish(start(tmp_path, "--score", "data/New customers.csv"))
+    result = json.loads(out)
+    assert code == 0
+    assert (result["rows"], result["in_force"], result["unassigned"]) == (120, "one", 0)
+    assert len(read_csv(tmp_path / result["scores"])) == 120
+    manifest = json.loads((tmp_path / result["scores"]).with_name("manifest.json").read_text())
+    assert [item["name"] for item in manifest["inputs"]] == [
+        "model/published/000001-one/segmenter.pkl",
+        "data/New customers.csv",
+        "model/published/000001-one/segments.csv",
+    ]
+    code, out, line = finish(start(tmp_path, "--score", "data/none.csv"))
+    assert (code, out) == (66, "")
+    assert "score: failed (66, an input is missing): there is no file data/none.csv" in line

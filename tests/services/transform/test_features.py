@@ -1,0 +1,168 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from services.contract.errors import DataError, UsageError
+from services.transform.features import count_reasons, customer_ids, find_fences, fit_preparation, list_dropped
+
+FEATURES = ("BALANCE", "PURCHASES")
+
+
+def customers(**columns) -> pd.DataFrame:
+    frame = pd.DataFrame(columns)
+    if "CUST_ID" not in frame:
+        frame.insert(0, "CUST_ID", [f"C{row}" for row in range(1, len(frame) + 1)])
+    return frame
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Seven customers, of whom C4 has no BALANCE and C7 by far the largest PURCHASES."""
+    return customers(BALANCE=[1.0, 2.0, 3.0, np.nan, 4.0, 5.0, 6.0], PURCHASES=[10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 1e6])
+
+
+def test_nothing_asked_for_is_the_standard_scaler_of_the_lab(table):
+    preparation = fit_preparation(table, FEATURES)
+    complete = table[preparation.fits(table)]
+    assert list(complete["CUST_ID"]) == ["C1", "C2", "C3", "C5", "C6", "C7"]
+    expected = StandardScaler().fit_transform(complete[list(FEATURES)])
+    np.testing.assert_array_equal(preparation.transform(complete), expected)
+    assert [name for name, _ in preparation.pipeline.steps] == ["scale"]
+
+
+def test_features_come_in_the_order_in_which_they_are_named(table):
+    complete = table.dropna()
+    one_way = fit_preparation(complete, ("BALANCE", "PURCHASES"), log_columns=["PURCHASES"]).transform(complete)
+    other_way = fit_preparation(complete, ("PURCHASES", "BALANCE"), log_columns=["PURCHASES"]).transform(complete)
+    np.testing.assert_array_equal(one_way, other_way[:, ::-1])
+
+
+def test_the_table_stays_as_it_was(table):
+    before = table.copy()
+    preparation = fit_preparation(table, FEATURES, log_columns=FEATURES, outliers="clip", scale_by="CUST_ID")
+    preparation.transform(table[preparation.fits(table)])
+    list_dropped(table, preparation)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_a_logarithm_is_taken_before_the_feature_is_standardised(table):
+    complete = table.dropna()
+    features = fit_preparation(complete, FEATURES, log_columns=["PURCHASES"]).transform(complete)
+    logarithms = complete.assign(PURCHASES=np.log1p(complete["PURCHASES"]))[list(FEATURES)]
+    np.testing.assert_allclose(features, StandardScaler().fit_transform(logarithms), rtol=1e-12)
+
+
+def test_the_logarithm_of_a_negative_number_is_refused_with_customer_column_and_value():
+    table = customers(CUST_ID=["A", "B", "C"], BALANCE=[1.0, -12.5, -3.0])
+    with pytest.raises(DataError, match=r"customer B: BALANCE is -12\.5.*2 of 3 customers.*leave BALANCE out of log_columns"):
+        fit_preparation(table, ["BALANCE"], log_columns=["BALANCE"])
+
+
+def test_a_fence_stands_some_interquartile_ranges_from_the_quartiles():
+    values = pd.DataFrame({"BALANCE": [0.0, 10.0, 20.0, 30.0, 40.0]})  # quartiles 10 and 30
+    assert find_fences(values, [], 3.0) == {"BALANCE": (-50.0, 90.0)}
+    assert find_fences(values, [], 0.5) == {"BALANCE": (0.0, 40.0)}
+
+
+def test_the_fence_of_a_logarithm_is_found_among_logarithms_and_given_in_the_units_of_the_table():
+    values = pd.DataFrame({"BALANCE": np.expm1([0.0, 1.0, 2.0, 3.0, 4.0])})
+    low, high = find_fences(values, ["BALANCE"], 3.0)["BALANCE"]
+    assert (low, high) == pytest.approx((np.expm1(-5), np.expm1(9)))
+
+
+def test_a_feature_with_equal_quartiles_has_no_fence():
+    values = pd.DataFrame({"TENURE": [12.0] * 8 + [6.0, 7.0], "BALANCE": np.arange(10.0)})
+    assert list(find_fences(values, [], 3.0)) == ["BALANCE"]
+
+
+def test_clipping_keeps_the_customer_and_moves_the_value_to_the_fence(table):
+    preparation = fit_preparation(table, FEATURES, outliers="clip")
+    complete = table[preparation.fits(table)]
+    assert "C7" in list(complete["CUST_ID"])
+    clipped = complete[list(FEATURES)].clip(upper=[np.inf, preparation.fences["PURCHASES"][1]])
+    np.testing.assert_allclose(preparation.transform(complete), StandardScaler().fit_transform(clipped), rtol=1e-12)
+
+
+def test_clipping_works_before_a_logarithm_too(table):
+    preparation = fit_preparation(table, FEATURES, outliers="clip", log_columns=["PURCHASES"], outlier_fence=0.5)
+    complete = table[preparation.fits(table)]
+    fence = preparation.fences["PURCHASES"]
+    shaped = complete.assign(
+        BALANCE=complete["BALANCE"].clip(*preparation.fences["BALANCE"]), PURCHASES=np.log1p(complete["PURCHASES"].clip(*fence))
+    )
+    np.testing.assert_allclose(
+        preparation.transform(complete), StandardScaler().fit_transform(shaped[list(FEATURES)]), rtol=1e-12
+    )
+
+
+def test_dropping_fits_to_the_customers_within_the_fences_alone(table):
+    preparation = fit_preparation(table, FEATURES, outliers="drop")
+    kept = table[preparation.fits(table)]
+    assert list(kept["CUST_ID"]) == ["C1", "C2", "C3", "C5", "C6"]
+    np.testing.assert_array_equal(preparation.transform(kept), StandardScaler().fit_transform(kept[list(FEATURES)]))
+    assert preparation.training_range["PURCHASES"] == (10.0, 60.0)
+
+
+def test_every_dropped_customer_is_listed_with_the_reason(table):
+    table.loc[7] = ["C8", np.nan, 2e6]
+    preparation = fit_preparation(table, FEATURES, outliers="drop")
+    dropped = list_dropped(table, preparation)
+    high = f"PURCHASES is above the outlier fence of {preparation.fences['PURCHASES'][1]:,.6g}"
+    assert dropped.to_dict("list") == {
+        "CUST_ID": ["C4", "C7", "C8"],
+        "reason": ["no value for BALANCE", high, f"no value for BALANCE; {high}"],
+    }
+    assert len(dropped) + preparation.fits(table).sum() == len(table)
+
+
+def test_nobody_dropped_is_an_empty_list_with_its_header(table):
+    complete = table.dropna()
+    dropped = list_dropped(complete, fit_preparation(complete, FEATURES))
+    assert dropped.to_csv(index=False, lineterminator="\n") == "CUST_ID,reason\n"
+
+
+def test_no_spreadsheet_runs_the_id_of_a_dropped_customer(table):
+    table.loc[3, "CUST_ID"] = "=1+1"
+    assert list_dropped(table, fit_preparation(table, FEATURES))["CUST_ID"].tolist() == ["'=1+1"]
+
+
+def test_rare_reasons_are_counted_together():
+    dropped = pd.DataFrame({"reason": ["a"] * 3 + ["b"] * 2 + ["c", "d"]})
+    assert count_reasons(dropped, most=3) == {"a": 3, "b": 2, "other reasons": 2}
+    assert count_reasons(dropped, most=4) == {"a": 3, "b": 2, "c": 1, "d": 1}
+
+
+def test_customers_without_an_id_are_called_by_their_row():
+    assert list(customer_ids(pd.DataFrame({"BALANCE": [5.0, 6.0, 7.0]}).loc[1:])) == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"feature_columns": ("BALANCE", "PURCHASE")}, "no column 'PURCHASE'; is 'PURCHASES' meant?"),
+        ({"scale_by": "REGION"}, "no column 'REGION'; there are CUST_ID, BALANCE, PURCHASES"),
+        ({"feature_columns": ("BALANCE", "CUST_ID")}, "CUST_ID was read as text: run extract with the same feature_columns"),
+    ],
+)
+def test_a_column_that_cannot_be_used_is_named(table, settings, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        fit_preparation(table, **{"feature_columns": FEATURES, **settings})
+
+
+def test_a_table_without_one_complete_customer_is_refused():
+    table = customers(BALANCE=[1.0, np.nan], PURCHASES=[np.nan, 2.0])
+    with pytest.raises(DataError, match="no customer has a value for each of BALANCE, PURCHASES"):
+        fit_preparation(table, FEATURES)
+
+
+def test_a_feature_that_is_the_same_for_everybody_is_refused():
+    table = customers(BALANCE=[1.0, 2.0], PURCHASES=[7.0, 7.0])
+    with pytest.raises(DataError, match="PURCHASES is 7 for all 2 customers: it cannot tell them apart"):
+        fit_preparation(table, FEATURES)
+
+
+def test_a_fence_that_leaves_nobody_is_refused():
+    table = customers(BALANCE=[0.0, 1.0, 2.0, 3.0], PURCHASES=[1.0, 3.0, 0.0, 2.0])  # never both between their quartiles
+    with pytest.raises(DataError, match=r"every customer is beyond some outlier fence: raise outlier_fence, which is 0\.01"):
+        fit_preparation(table, FEATURES, outliers="drop", outlier_fence=0.01)

@@ -1,0 +1,90 @@
+"""Each group of a column standardised by itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from services.transform.features import fit_preparation
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two regions that differ ten-fold, one with three customers, and one customer without a region."""
+    rng = np.random.default_rng(0)
+    regions = ["north"] * 40 + ["south"] * 40 + ["isle"] * 3 + [None]
+    spread = np.repeat([1.0, 10.0, 1.0], [40, 40, 4])
+    return pd.DataFrame(
+        {
+            "REGION": pd.Series(regions, dtype="str"),
+            "BALANCE": spread * rng.normal(5, 1, 84),
+            "PURCHASES": spread * rng.normal(9, 2, 84),
+        }
+    ).sample(frac=1, random_state=0, ignore_index=True)
+
+
+@pytest.fixture
+def preparation(table):
+    return fit_preparation(table, ("BALANCE", "PURCHASES"), scale_by="REGION", smallest_group=30)
+
+
+@pytest.mark.parametrize("region", ["north", "south"])
+def test_a_large_group_has_mean_0_and_deviation_1_by_itself(table, preparation, region):
+    features = preparation.transform(table)[table["REGION"] == region]
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(features.std(axis=0), 1)
+
+
+def test_a_small_group_and_a_customer_without_one_are_standardised_like_all_together(table, preparation):
+    others = table[~table["REGION"].isin(["north", "south"])]
+    together = fit_preparation(table, ("BALANCE", "PURCHASES"))
+    assert len(others) == 4
+    np.testing.assert_array_equal(preparation.transform(others), together.transform(others))
+
+
+def test_a_group_that_was_not_there_in_training_is_standardised_like_all_together(table, preparation):
+    newcomers = table.assign(REGION="overseas")
+    together = fit_preparation(table, ("BALANCE", "PURCHASES"))
+    np.testing.assert_array_equal(preparation.transform(newcomers), together.transform(newcomers))
+
+
+def test_a_group_is_large_enough_with_as_many_customers_as_asked_for(table):
+    def groups(smallest_group):
+        return set(fit_preparation(table, ("BALANCE",), scale_by="REGION", smallest_group=smallest_group).group_pipelines)
+
+    assert groups(3) == {"north", "south", "isle"}
+    assert groups(4) == {"north", "south"}
+    assert groups(41) == set()
+
+
+def test_only_customers_who_are_kept_make_a_group_large(table):
+    table.loc[table["REGION"] == "north", "BALANCE"] = np.nan
+    assert set(fit_preparation(table, ("BALANCE",), scale_by="REGION").group_pipelines) == {"south"}
+
+
+def test_a_group_in_which_a_feature_is_the_same_for_everybody_is_standardised_like_all_together(table):
+    table.loc[table["REGION"] == "north", "BALANCE"] = 0.1
+    assert set(fit_preparation(table, ("BALANCE", "PURCHASES"), scale_by="REGION").group_pipelines) == {"south"}
+
+
+def test_a_column_of_numbers_makes_groups_too(table):
+    table["TENURE"] = np.where(table["REGION"] == "north", 6.0, 12.0)
+    preparation = fit_preparation(table, ("BALANCE",), scale_by="TENURE")
+    short = table["TENURE"] == 6
+    assert preparation.transform(table)[short].mean() == pytest.approx(0)
+    assert preparation.columns == ("BALANCE", "TENURE")
+
+
+def test_logarithm_and_fence_hold_within_groups_as_well(table):
+    preparation = fit_preparation(
+        table, ("BALANCE", "PURCHASES"), log_columns=["BALANCE"], outliers="clip", outlier_fence=0.5, scale_by="REGION"
+    )
+    south = table[table["REGION"] == "south"]
+    low, high = preparation.fences["BALANCE"]
+    shaped = np.log1p(south["BALANCE"].clip(low, high))
+    np.testing.assert_allclose(preparation.transform(south)[:, 0], (shaped - shaped.mean()) / shaped.std(ddof=0))
+
+
+def test_a_customer_is_prepared_the_same_alone_and_among_others(table, preparation):
+    among_others = preparation.transform(table)
+    for row in (0, 17, 83):
+        np.testing.assert_array_equal(preparation.transform(table.iloc[[row]])[0], among_others[row])

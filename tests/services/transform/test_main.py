@@ -1,0 +1,96 @@
+"""The stage, on a volume of its own."""
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.errors import UsageError
+from services.contract.manifest import Manifest
+from services.contract.settings import PipelineSettings, TransformSettings, parse
+from services.transform.main import main
+
+
+def commit(work: Workspace) -> None:
+    now = datetime.now(UTC)
+    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
+    work.commit(
+        Manifest(run=work.run, stage=work.stage, inputs=(), outputs=tuple(work.outputs), started=now, ended=now, **empty)
+    )
+
+
+@pytest.fixture
+def transform(tmp_path):
+    def run(customers: pd.DataFrame, **settings):
+        with Workspace(tmp_path, "demo", "extract", {}) as work:
+            work.save(artifacts.CUSTOMERS, customers)
+            commit(work)
+        with Workspace(tmp_path, "demo", "transform", {}) as work:
+            result = main(TransformSettings(run="demo", **settings), work)
+            commit(work)
+        with Workspace(tmp_path, "demo", "train", {}) as work:
+            features = work.load(artifacts.FEATURES)
+        return result, features, (tmp_path / "runs/demo/transform/dropped.csv").read_text()
+
+    return run
+
+
+@pytest.fixture
+def customers() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.gamma(1, 1000, (50, 3)), columns=["BALANCE", "PURCHASES", "CREDIT_LIMIT"])
+    frame.insert(0, "CUST_ID", pd.Series([f"C{row}" for row in range(50)], dtype="str"))
+    frame.loc[4, "BALANCE"] = np.nan
+    frame.loc[9, ["BALANCE", "CREDIT_LIMIT"]] = np.nan
+    return frame
+
+
+def test_the_payload_has_the_features_their_names_and_whose_they_are(transform, customers):
+    _, features, _ = transform(customers)
+    assert set(features) == {"scaled", "feature_columns", "preparation", "customer_ids"}
+    assert features["feature_columns"] == ["BALANCE", "PURCHASES", "CREDIT_LIMIT"]
+    assert features["scaled"].shape == (48, 3)
+    row = features["customer_ids"]["CUST_ID"].tolist().index("C10")
+    expected = features["preparation"].transform(customers[customers["CUST_ID"] == "C10"])
+    np.testing.assert_array_equal(features["scaled"][[row]], expected)
+
+
+def test_the_result_counts_the_dropped_by_reason_and_the_file_names_them(transform, customers):
+    result, _, dropped = transform(customers)
+    assert result == {
+        "customers": 48,
+        "dropped": 2,
+        "reasons": {"no value for BALANCE": 1, "no value for BALANCE; no value for CREDIT_LIMIT": 1},
+    }
+    assert dropped == "CUST_ID,reason\nC4,no value for BALANCE\nC9,no value for BALANCE; no value for CREDIT_LIMIT\n"
+
+
+def test_the_result_stays_short_whatever_is_missing(transform):
+    rng = np.random.default_rng(0)
+    names = [f"A_FEATURE_WITH_A_RATHER_LONG_NAME_{number}" for number in range(17)]
+    frame = pd.DataFrame(rng.random((500, 17)), columns=names).mask(rng.random((500, 17)) < 0.1)
+    result, _, _ = transform(frame, feature_columns=tuple(names))
+    assert len(json.dumps(result)) < 1000
+    assert sum(result["reasons"].values()) == result["dropped"]
+
+
+def test_customers_without_ids_are_listed_by_their_row(transform, customers):
+    _, features, dropped = transform(customers.drop(columns="CUST_ID"))
+    assert dropped.splitlines()[1:] == ["5,no value for BALANCE", "10,no value for BALANCE; no value for CREDIT_LIMIT"]
+    assert features["customer_ids"]["CUST_ID"].tolist()[:5] == ["1", "2", "3", "4", "6"]
+
+
+@pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
+def test_a_logarithm_of_something_else_than_a_feature_is_refused_before_anything_runs(settings):
+    with pytest.raises(UsageError, match=r"--log-columns is .* TENURE is not among the feature columns"):
+        parse(settings, ["--run", "demo", "--log-columns", "BALANCE,TENURE"], prog="test")
+
+
+@pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
+def test_a_feature_is_not_scaled_by_itself(settings):
+    with pytest.raises(UsageError, match="--scale-by is 'BALANCE': is a feature column too"):
+        parse(settings, ["--run", "demo", "--scale-by", "BALANCE"], prog="test")

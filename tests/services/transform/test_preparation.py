@@ -1,0 +1,101 @@
+"""The fitted preparation, as the stages that come later use it."""
+
+import io
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from services.contract.pickles import ALLOWED, load_pickle
+from services.transform.features import fit_preparation
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    return pd.DataFrame({"BALANCE": rng.gamma(2, 100, 200), "PURCHASES": rng.gamma(1, 500, 200), "TENURE": [6.0, 12.0] * 100})
+
+
+@pytest.fixture
+def newcomers() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"BALANCE": [100.0, -5.0, np.nan, 1e9], "PURCHASES": [300.0, 300.0, np.nan, 300.0], "TENURE": [6.0, 6.0, 6.0, np.nan]}
+    )
+
+
+def test_a_missing_feature_is_what_keeps_a_customer_out(table, newcomers):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
+    assert preparation.fits(newcomers).tolist() == [True, True, False, True]
+    assert preparation.complaints(newcomers) == ["", "", "no value for BALANCE; no value for PURCHASES", ""]
+
+
+def test_a_negative_amount_fits_unless_its_logarithm_is_needed(table, newcomers):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), log_columns=["BALANCE"])
+    assert preparation.fits(newcomers).tolist() == [True, False, False, True]
+    assert preparation.complaints(newcomers)[1] == "BALANCE is negative, which has no logarithm"
+
+
+def test_a_newcomer_beyond_the_fence_is_left_out_where_outliers_are_dropped(table, newcomers):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), outliers="drop")
+    assert preparation.fits(newcomers).tolist() == [True, True, False, False]
+    assert preparation.complaints(newcomers)[3].startswith("BALANCE is above the outlier fence of ")
+
+
+def test_a_newcomer_below_the_fence_is_told_so(table):
+    table["BALANCE"] += 1e6
+    preparation = fit_preparation(table, ("BALANCE",), outliers="drop")
+    assert preparation.complaints(pd.DataFrame({"BALANCE": [3.0]}))[0].startswith("BALANCE is below the outlier fence of ")
+
+
+def test_a_newcomer_beyond_the_fence_is_clipped_where_outliers_are_clipped(table, newcomers):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), outliers="clip")
+    at_the_fence = newcomers.assign(BALANCE=preparation.fences["BALANCE"][1])
+    far_beyond = newcomers.assign(BALANCE=1e9)
+    fits = preparation.fits(far_beyond)
+    np.testing.assert_array_equal(preparation.transform(far_beyond[fits]), preparation.transform(at_the_fence[fits]))
+
+
+@pytest.mark.parametrize("outliers", ["keep", "clip", "drop"])
+def test_whoever_fits_has_no_complaint_and_whoever_does_not_has_one(table, newcomers, outliers):
+    settings = {"outliers": outliers, "outlier_fence": 0.1, "log_columns": ["BALANCE"]}
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), **settings)
+    everybody = pd.concat([table, newcomers], ignore_index=True)
+    assert [not complaint for complaint in preparation.complaints(everybody)] == preparation.fits(everybody).tolist()
+
+
+def test_values_beyond_anything_seen_in_training_are_flagged_feature_by_feature(table, newcomers):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
+    outside = preparation.outside_training_range(newcomers)
+    assert outside["BALANCE"].tolist() == [False, True, False, True]
+    assert outside["PURCHASES"].tolist() == [False] * 4
+    assert not preparation.outside_training_range(table).any(axis=None)
+
+
+def test_every_row_has_its_features_side_by_side_as_k_means_wants_them(table):
+    assert fit_preparation(table, ("BALANCE", "PURCHASES")).transform(table).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"log_columns": ["BALANCE"]},
+        {"outliers": "clip"},
+        {"outliers": "drop"},
+        {"scale_by": "TENURE"},
+        {"log_columns": ["BALANCE", "PURCHASES"], "outliers": "clip", "scale_by": "TENURE"},
+    ],
+)
+def test_a_preparation_passes_the_allow_list_and_comes_back_the_same(table, settings):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), **settings)
+    again = load_pickle(io.BytesIO(pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)), "features.pkl")
+    fits = preparation.fits(table)
+    np.testing.assert_array_equal(again.transform(table[fits]), preparation.transform(table[fits]))
+
+
+def test_the_allow_list_names_no_scikit_learn_class_that_no_preparation_or_model_needs(table):
+    preparation = fit_preparation(table, ("BALANCE",), log_columns=["BALANCE"], outliers="clip", scale_by="TENURE")
+    content = pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)
+    unused = {f"{module}.{name}" for module, name in ALLOWED if module.startswith("sklearn") and name.encode() not in content}
+    assert unused == {"sklearn.cluster._kmeans.KMeans"}

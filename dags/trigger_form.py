@@ -17,7 +17,7 @@ from services.contract.errors import UsageError
 from services.contract.settings import SETTINGS, StageSettings, as_text
 
 VARIABLE = "customer_segmentation"
-USUAL = ("k_values", "k", "feature_columns", "data_file", "test_file")
+USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file")
 """Asked first, in the only section that Airflow's form shows unfolded; the others stand under their stage."""
 
 

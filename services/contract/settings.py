@@ -116,7 +116,7 @@ class FeatureSettings(StageSettings):
         default=("BALANCE", "PURCHASES", "CREDIT_LIMIT"),
         min_length=1,
         title="Feature columns",
-        description="Numeric columns that the customers are grouped by, comma-separated.",
+        description="Numeric columns that the customers are grouped.",
     )
 
 
@@ -132,7 +132,7 @@ class TransformSettings(FeatureSettings):
     log_columns: ColumnNames = Field(
         default=(),
         title="Logarithm of",
-        description="Feature columns to replace by log(1 + value), comma-separated: for amounts with a few very large values.",
+        description="Feature columns to replace by log(1 + value): for amounts with a few very large values.",
     )
     outliers: Literal["keep", "clip", "drop"] = Field(
         default="keep",
@@ -179,7 +179,7 @@ class TrainSettings(StageSettings):
         min_length=1,
         json_schema_extra={"uniqueItems": True},
         title="Numbers of clusters",
-        description="Every k to fit, comma-separated; fitted in ascending order.",
+        description="Every k to fit; fitted in ascending order.",
     )
     n_init: int = Field(
         default=10,
@@ -210,7 +210,7 @@ class EvaluateSettings(StageSettings):
         title="New customers",
         description="CSV file with customers to label, as a path inside the volume.",
     )
-    k: int | None = Field(
+    n_clusters: int | None = Field(
         default=None,
         ge=2,
         le=100,

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: EvaluateSettings, work: Workspace) -> int:
     metrics = work.load(artifacts.METRICS)
-    refuse_unfitted(settings.k, metrics["k_values"])
+    refuse_unfitted(settings.n_clusters, metrics["k_values"])
     elbow = find_elbow(metrics["k_values"], metrics["sse"])
     if elbow is None:
         log.info("no elbow: the SSE curve over k=%s has none", metrics["k_values"])
@@ -45,7 +45,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
     for candidate in assess(scaled, work.load(artifacts.SWEEP), resamples=settings.resamples, seed=model.random_state):
         _log(candidate)
         candidates.append(candidate)
-    choice = choose_cluster_count(candidates, elbow, settings.k)
+    choice = choose_cluster_count(candidates, elbow, settings.n_clusters)
     log.info("%s", choice.reason)
 
     evaluation = Evaluation(

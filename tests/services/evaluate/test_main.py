@@ -77,13 +77,13 @@ def test_the_same_run_gives_the_same_file(volume):
 
 
 def test_a_forced_k_is_taken(volume):
-    _, evaluation = run(volume, k=5)
+    _, evaluation = run(volume, n_clusters=5)
     assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (3, 5, "forced")
 
 
 def test_a_forced_k_that_was_not_fitted_is_refused(volume):
-    with pytest.raises(UsageError, match="k is 9, and train has fitted 2 to 6"):
-        run(volume, k=9)
+    with pytest.raises(UsageError, match="n_clusters is 9, and train has fitted 2 to 6"):
+        run(volume, n_clusters=9)
 
 
 def test_a_missing_elbow_is_said_plainly_and_something_is_chosen_all_the_same(volume, monkeypatch, caplog):

@@ -147,6 +147,14 @@ def test_warnings_are_shown(findings):
     assert "Worth a look BALANCE has shifted" in Page(render(changed(findings, warnings=("BALANCE has shifted",)))).text
 
 
+def test_many_warnings_do_not_push_the_rest_off_the_first_screen(findings):
+    page = Page(render(changed(findings, warnings=tuple(f"segment {n} is new" for n in range(5)))))
+    first_screen, _, rest = page.text.partition("Why 2 segments")
+    assert "Worth a look: 5 changes since last time" in first_screen
+    assert "segment 4 is new" in rest
+    assert {"id": "since"} in [attributes for tag, attributes in page.elements if tag == "section"]
+
+
 def test_the_first_run_has_nothing_to_compare_with(findings):
     page = Page(render(changed(findings, comparison=None)._replace(moves=[])))
     assert "There is no earlier segmentation to compare with." in page.text

@@ -14,7 +14,7 @@ WORKDIR /opt/airflow
 COPY services/__init__.py services/
 COPY services/contract services/contract
 COPY dags dags
-COPY plugins plugins
+COPY plugin[s] plugins/
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${BASE_IMAGE}

@@ -117,7 +117,7 @@ def _end_on_sigterm() -> None:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("numpy", "pandas", "scikit-learn", "kneed", "pydantic"):
+    for package in ("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

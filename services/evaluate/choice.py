@@ -22,7 +22,8 @@ def refuse_unfitted(k: int | None, k_values: Sequence[int]) -> None:
     """Raise UsageError where the number that is asked for is none of those that were fitted."""
     if k is not None and k not in k_values:
         raise UsageError(
-            f"n_clusters is {k}, and train has fitted {_join(k_values)}: ask for one of these, or run train with {k} among its k_values"
+            f"n_clusters is {k}, and train has fitted {_join(k_values)}: "
+            f"ask for one of these, or run train with {k} among its k_values"
         )
 
 

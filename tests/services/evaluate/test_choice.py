@@ -66,7 +66,7 @@ def test_of_equal_silhouettes_the_smaller_k_is_taken():
 
 
 def test_a_k_that_was_not_fitted_is_refused_with_those_that_were():
-    with pytest.raises(UsageError, match="n_clusters is 12, and train has fitted 2 to 10: ask for one of these, or run train with 12"):
+    with pytest.raises(UsageError, match="n_clusters is 12, and train has fitted 2 to 10: ask for one of these, or run"):
         refuse_unfitted(12, range(2, 11))
 
 

@@ -56,7 +56,7 @@ def test_the_first_test_row_has_label_6_and_a_credit_limit_never_seen(lab, prepa
     assert (first.label, first.outside_training_range) == (6, ("CREDIT_LIMIT",))
 
 
-def test_the_features_are_those_of_the_lab_to_the_last_bit(lab, preparation_and_features):
+def test_the_features_are_those_of_the_lab(lab, preparation_and_features):
     raw = pd.read_csv(lab / "file.csv")[list(FEATURES)].dropna()
     by_hand = (raw - raw.mean()) / raw.std(ddof=0)
     np.testing.assert_allclose(preparation_and_features[1], by_hand, rtol=1e-9, atol=1e-12)

@@ -11,6 +11,8 @@ import pytest
 from tests.docker.commands import REPOSITORY, TAG, make
 from tests.docker.stack import Stack, running_stack
 
+# Before NumPy is loaded: threads that spin while they wait collapse beside a busy neighbour.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Airflow in a folder of its own: it reads this when it is first imported, so it stands before everything else.
 AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-of-the-tests-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name

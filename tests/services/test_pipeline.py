@@ -1,0 +1,105 @@
+"""The whole pipeline as local processes, as `make run` starts it."""
+
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.contract.pickles import ALLOWED
+from services.contract.settings import SETTINGS
+
+DATA = Path(__file__).parents[2] / "shared_volume/data"
+
+
+def run(volume: Path, *arguments: str, run: str = "demo") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services", "--volume", str(volume), "--run", run, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def read(volume: Path, artifact: str, run: str = "demo") -> Any:
+    return json.loads((volume / "runs" / run / artifact).read_text())
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> tuple[Path, str]:
+    """The volume of a run with the defaults and one with every kind of preparation, and what the first one said."""
+    volume = tmp_path_factory.mktemp("volume")
+    shutil.copytree(DATA, volume / "data")
+    plain = run(volume)
+    assert plain.returncode == 0, plain.stderr
+    prepared = run(
+        volume,
+        "--log-columns=BALANCE",
+        "--outliers=clip",
+        "--scale-by=TENURE",
+        "--k-values=2,3,4",
+        "--resamples=2",
+        run="prepared",
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    return volume, plain.stdout
+
+
+def test_a_run_ends_by_naming_k_and_why_the_segments_with_sizes_and_the_report(sample):
+    volume, said = sample
+    assert "5 segments: k = 5 is the elbow" in said
+    assert re.search(r"^ +5,006 +56\.0%  1: \w+", said, re.MULTILINE)
+    assert f"The report: {volume}/runs/demo/report/report.html" in said
+    assert (volume / "runs/demo/report/report.html").is_file()
+
+
+def test_every_stage_leaves_a_manifest_with_the_settings_that_differ(sample):
+    volume, _ = sample
+    for stage in SETTINGS:
+        assert read(volume, f"{stage}/manifest.json")["exit_reason"] == "done"
+    assert read(volume, "transform/manifest.json", run="prepared")["settings"]["log_columns"] == ["BALANCE"]
+    assert read(volume, "transform/manifest.json", run="prepared")["setting_sources"]["log_columns"] == "flag"
+    assert read(volume, "train/manifest.json")["setting_sources"]["k_values"] == "default"
+
+
+def test_a_pickle_may_name_what_the_pipeline_writes_and_nothing_else(sample):
+    volume, _ = sample
+    named = set()
+
+    class Listening(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            named.add((module, name))
+            return super().find_class(module, name)
+
+    for path in [*volume.glob("runs/*/*/*.pkl"), *volume.glob("runs/*/*/*.sav")]:
+        with path.open("rb") as file:
+            Listening(file).load()
+    assert named == ALLOWED
+
+
+def test_the_pipeline_stops_at_the_first_stage_that_fails_with_its_exit_code(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file.csv").write_text("CUST_ID,BALANCE\nA,1\n")
+    ended = run(tmp_path)
+    assert ended.returncode == 65
+    assert "column 'PURCHASES' is missing" in ended.stderr.splitlines()[-1]
+
+
+def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
+    ended = run(tmp_path, "--k-values=1")
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert ended.stderr.startswith("failed (64, unusable settings): --k-values")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_figures_on_the_lab_s_data_are_those_of_the_lab(lab_data, tmp_path):
+    shutil.copytree(lab_data, tmp_path / "data")
+    ended = run(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    figures = dict(re.findall(r"^\| (\d+) \| ([\d.]+) \|$", (lab_data.parent / "README.md").read_text(), re.MULTILINE))
+    metrics = read(tmp_path, "train/metrics.json")
+    assert metrics["k_values"] == [int(k) for k in figures]
+    assert metrics["sse"] == pytest.approx([float(sse) for sse in figures.values()], rel=1e-9)
+    assert read(tmp_path, "evaluate/evaluation.json")["elbow"] == 5
+    assert read(tmp_path, "evaluate/manifest.json")["result"] == 6

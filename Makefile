@@ -37,7 +37,7 @@ ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
 
 .PHONY: help
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
 
 # --- without Docker
 
@@ -63,11 +63,16 @@ lock: .uv/$(UV_VERSION) ## Write uv.lock anew after a change in pyproject.toml (
 
 # --- images
 
+# What the images are made from. Their revision is the last commit that changed it: others leave the images as they are, so
+# that `make up` does not start Airflow anew for a change in the README.
+INPUTS := pyproject.toml uv.lock docker services dags plugins
+DIRTY = $$(git status --porcelain -- $(INPUTS) 2>/dev/null | grep -q . && echo -dirty)
+
 .PHONY: images
 images: ## Build every image (TAG=latest)
 	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
-	REVISION="$$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)" \
+	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
 	docker buildx bake --file docker/docker-bake.hcl --load
 
 .PHONY: stage
@@ -96,6 +101,10 @@ trigger: ## Start a run of the DAG and follow it to its end (CONF='{"k_values": 
 user: ## Add somebody who may sign in to Airflow; asks for the password (NAME=ana ROLE=Viewer)
 	@test -n "$(NAME)" || { echo 'who? make user NAME=ana ROLE=Viewer' >&2; exit 64; }
 	@$(PYTHON) docker/user.py $(ENV_FILE) "$(NAME)" "$(ROLE)"
+
+.PHONY: screenshots
+screenshots: .venv/.has-dev ## Take the pictures of the README anew, from what is up and has a finished run
+	.venv/bin/python -m tests.browser.take_pictures $(ENV_FILE) docs/pictures
 
 .PHONY: logs
 logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)

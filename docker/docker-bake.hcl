@@ -34,8 +34,8 @@ target "stage" {
   dockerfile = "docker/stage.Dockerfile"
   args = {
     STAGE = stage
-    # These never import scikit-learn; every other stage starts from the layer that has it.
-    FOUNDATION = contains(["extract", "report"], stage) ? "table" : "learning"
+    # What a stage never imports stays out of its image; one that is not named here starts from the layer with scikit-learn.
+    FOUNDATION = lookup({ extract = "table", report = "bare" }, stage, "learning")
   }
   tags = ["customer-segmentation/${stage}:${TAG}"]
 }

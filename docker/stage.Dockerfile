@@ -6,7 +6,7 @@
 # dependency group of pyproject.toml on top of the last: table (pandas), learning (scikit-learn), the stage's own.
 # The frontend that is built into older engines suffices: no syntax line, no heredocs, no COPY --link.
 ARG BASE_IMAGE=python:3.13-slim-trixie
-# The layer to start from: "table" for a stage that never imports scikit-learn.
+# The layer to start from: "table" for a stage that never imports scikit-learn, "bare" for one that needs no pandas either.
 ARG FOUNDATION=learning
 
 # uv installs the libraries and stays out of the images. Its version stands once, in pyproject.toml.
@@ -17,8 +17,10 @@ RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     && /uv/bin/pip install --quiet --disable-pip-version-check \
         "uv$(sed -n 's/^required-version = "\(.*\)"$/\1/p' /tmp/pyproject.toml)"
 
-FROM ${BASE_IMAGE} AS table
+FROM ${BASE_IMAGE} AS bare
 ENV PATH=/opt/venv/bin:$PATH
+
+FROM bare AS table
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
     --mount=type=bind,source=uv.lock,target=/project/uv.lock \

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.commands import REPOSITORY, TAG, make
+from tests.docker.commands import REPOSITORY, TAG, docker, make
 from tests.docker.stack import Stack, running_stack
 
 # Before NumPy is loaded: threads that spin while they wait collapse beside a busy neighbour.
@@ -33,20 +33,33 @@ def docker_engine() -> None:
             reason = (
                 f"`{' '.join(command)}` fails: needs a Docker engine with compose and buildx (`.ci/run prepare` sets one up)"
             )
-            if os.environ.get("REQUIRE_DOCKER") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            skip_or_fail(reason)
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip where an engine is a bonus, fail where it is promised."""
+    if os.environ.get("REQUIRE_DOCKER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
-def images(docker_engine: None) -> None:
+def images(docker_engine: None) -> Iterator[None]:
     """The images as `make images` builds them."""
+    for variable, default in (("BASE_IMAGE", "python:3.13-slim-trixie"), ("POSTGRES_IMAGE", "postgres:17")):
+        image = os.environ.get(variable, default)
+        found = (["docker", "image", "inspect", image], ["docker", "pull", image])
+        if all(subprocess.run(command, capture_output=True).returncode for command in found):
+            skip_or_fail(f"the engine has no image {image} and cannot pull it: name one in {variable}")
     make("images", TAG=TAG)
+    yield
+    built = docker("image", "ls", f"--filter=reference=customer-segmentation/*:{TAG}", "--format={{.Repository}}:{{.Tag}}")
+    docker("image", "rm", "--force", *built.split())
 
 
 @pytest.fixture(scope="session")
 def stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack for all who ask; what they leave in it must not matter to others. `tests/docker` has it last and ends it."""
+    """One stack for all who ask: what they leave in it must not matter to the others."""
     with running_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 

@@ -116,7 +116,7 @@ class FeatureSettings(StageSettings):
         default=("BALANCE", "PURCHASES", "CREDIT_LIMIT"),
         min_length=1,
         title="Feature columns",
-        description="Numeric columns that the customers are grouped.",
+        description="Numeric columns that the customers are grouped by.",
     )
 
 

@@ -8,16 +8,16 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
-TAG = "test"
-"""The images under test; whatever a user has built stays as it is."""
+TAG = f"test-{os.getpid()}"
+"""The images under test; what a user, or another test run on this engine, has built stays as it is."""
 
 
-def make(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, check: bool = True, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run make with variables on its command line; capitals only, as in `make stage NAME=train`."""
     command = ["make", *arguments, *(f"{name}={value}" for name, value in variables.items())]
     # A recipe must not see what the test run itself was started with.
     environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
-    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, input=stdin, capture_output=True, text=True)
     if check and ended.returncode:
         pytest.fail(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
     return ended

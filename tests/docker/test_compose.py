@@ -175,12 +175,12 @@ def test_make_up_a_second_time_keeps_what_is_there(stack: Stack) -> None:
     assert {name: container["Id"] for name, container in stack.containers().items()} == before
 
 
-def test_make_down_stops_the_stages_too_and_keeps_the_database(stack: Stack) -> None:
-    """The last test, since it ends the stack."""
+def test_make_down_stops_the_stages_too_and_keeps_the_database(stack: Stack, run: Run) -> None:
     image, mount = f"customer-segmentation/train:{TAG}", f"{stack.volume}:/shared"
     left = docker("run", "-d", "--label=customer-segmentation.dag=x", f"-v={mount}", "--entrypoint=sleep", image, "300")
     stack.make("down")
     running = docker("ps", "--all", "--quiet", "--no-trunc")
     assert left not in running
     assert docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.project}") == ""
-    assert docker("volume", "ls", "--quiet", f"--filter=name={stack.project}_database")
+    stack.make("up")
+    assert stack.get(run.path)["state"] == "success"

@@ -1,0 +1,54 @@
+"""`make user`: who may sign in afterwards, and that passwords go where they should."""
+
+import secrets
+
+import pytest
+import requests
+
+from tests.docker.stack import Stack
+
+pytestmark = pytest.mark.needs_docker
+
+
+@pytest.fixture
+def name() -> str:
+    return f"ana-{secrets.token_hex(3)}"
+
+
+def may_sign_in(stack: Stack, name: str, password: str) -> bool:
+    answer = requests.post(f"{stack.address}/auth/token", json={"username": name, "password": password}, timeout=30)
+    return answer.status_code == 201
+
+
+def test_a_password_that_was_left_empty_is_made_up_and_printed(stack: Stack, name: str) -> None:
+    said = stack.make("user", NAME=name, ROLE="Viewer").stdout
+    assert f"{name} may sign in at {stack.address} as Viewer with the password " in said
+    assert may_sign_in(stack, name, said.split()[-1])
+
+
+def test_a_password_is_taken_from_stdin_and_printed_nowhere(stack: Stack, name: str) -> None:
+    ended = stack.make("user", NAME=name, ROLE="Viewer", stdin="correct horse\n")
+    assert "horse" not in ended.stdout + ended.stderr
+    assert may_sign_in(stack, name, "correct horse")
+
+
+def test_somebody_who_is_there_already_keeps_the_password(stack: Stack, name: str) -> None:
+    stack.make("user", NAME=name, ROLE="Viewer", stdin="the first\n")
+    ended = stack.make("user", NAME=name, ROLE="Admin", stdin="the second\n", check=False)
+    assert ended.returncode != 0
+    assert "already exists" in ended.stderr
+    assert may_sign_in(stack, name, "the first")
+    assert not may_sign_in(stack, name, "the second")
+
+
+def test_a_role_that_there_is_not_is_refused_by_its_name(stack: Stack, name: str) -> None:
+    ended = stack.make("user", NAME=name, ROLE="Analyst", check=False)
+    assert ended.returncode != 0
+    assert "Unknown roles: 'Analyst'" in ended.stderr
+    assert "password" not in ended.stdout
+
+
+def test_without_a_name_it_says_how_to_give_one(stack: Stack) -> None:
+    ended = stack.make("user", check=False)
+    assert ended.returncode != 0
+    assert "make user NAME=ana ROLE=Viewer" in ended.stderr

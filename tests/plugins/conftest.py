@@ -1,0 +1,78 @@
+"""Airflow's own api-server with the plugin in it, on a database and a volume of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.contract.artifacts import REPORT, Workspace
+from services.contract.manifest import Manifest
+from services.contract.runs import run_folder
+
+
+@pytest.fixture(scope="session")
+def airflow_app() -> Any:
+    from airflow import models, settings
+    from airflow.api_fastapi.app import create_app
+
+    models.import_all_models()
+    models.base.Base.metadata.create_all(settings.engine)
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def browser(airflow_app: Any) -> Any:
+    """A client of Airflow that nobody has signed in with."""
+    from fastapi.testclient import TestClient
+
+    return TestClient(airflow_app)
+
+
+@pytest.fixture
+def token(airflow_app: Any) -> Callable[[str | None], str]:
+    """What Airflow gives to a user of this role."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    return lambda role: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
+
+
+@pytest.fixture
+def viewer(browser: Any, token: Callable[[str | None], str]) -> Any:
+    """The same, once somebody has signed in who may see everything and change nothing."""
+    browser.cookies.set("_token", token("VIEWER"))
+    return browser
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGMENTATION_VOLUME", str(tmp_path))
+    return tmp_path
+
+
+def write_report(volume: Path, run: str, text: str) -> Path:
+    """Write a report as its stage does; returns the folder."""
+    now = datetime.now(UTC)
+    with Workspace(volume, run, REPORT.stage, {}) as work:
+        work.save(REPORT, text)
+        work.commit(
+            Manifest(
+                run=run,
+                stage=REPORT.stage,
+                inputs=(),
+                outputs=tuple(work.outputs),
+                settings={},
+                setting_sources={},
+                result=None,
+                image=None,
+                versions={},
+                started=now,
+                ended=now,
+                exit_reason="done",
+            )
+        )
+    return volume / "runs" / run_folder(run) / REPORT.stage

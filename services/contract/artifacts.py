@@ -73,6 +73,7 @@ class Workspace:
         """Its folder inside the volume."""
         self._folder = volume / self.place
         self._manifests: dict[str, Manifest] = {}
+        self._read_by: dict[str, tuple[str, str]] = {}
         self._model = ModelFolder(volume)
         self._after_commit: list[Callable[[], None]] = []
         self._closing = ExitStack()
@@ -130,6 +131,7 @@ class Workspace:
                     f"{name} has sha256 {found.sha256[:12]}…, its manifest says {expected.sha256[:12]}…: "
                     f"it was changed or damaged; run {artifact.stage} again"
                 )
+            self._agree(found, self.stage)
             self.inputs.append(found)
             file.seek(0)
             match path.suffix:
@@ -245,8 +247,19 @@ class Workspace:
             ) from None
         if (manifest.run, manifest.stage) != (self.run, stage):
             raise DataError(f"the manifest of {stage} is that of {manifest.stage} in run {manifest.run}")
+        for record in manifest.inputs:
+            self._agree(record, stage)
         self._manifests[stage] = manifest
         return manifest
+
+    def _agree(self, record: FileRecord, reader: str) -> None:
+        """Refuse to mix what was made before a stage was run again with what was made after."""
+        sha256, other = self._read_by.setdefault(record.name, (record.sha256, reader))
+        if sha256 != record.sha256:
+            source = record.name.partition("/")[0]
+            raise DataError(
+                f"{record.name} has changed between {other} and {reader}: run all stages after {source} again, in their order"
+            )
 
 
 def _place(run: str, stage: str) -> Path:

@@ -321,7 +321,8 @@ def parse(model: type[Settings], arguments: list[str], prog: str) -> Settings:
     try:
         return model(_cli_parse_args=arguments, _cli_prog_name=prog)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise UsageError("; ".join(_explain(model, item) for item in error.errors())) from None
+        first = {str(item["loc"][0]) if item["loc"] else "": item for item in reversed(error.errors())}  # one line per setting
+        raise UsageError("; ".join(_explain(model, item) for item in reversed(first.values()))) from None
     except SettingsError as error:
         raise UsageError(f"{str(error).removeprefix('error parsing CLI: ')}; see --help") from None
 

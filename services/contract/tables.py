@@ -60,6 +60,8 @@ def read_header(path: Path, feature_columns: Collection[str]) -> list[str]:
     name = path.name
     if not header:
         raise DataError(f"{name} is empty: expected a header with {', '.join(feature_columns)}")
+    if "" in header:
+        raise DataError(f"{name} row 1: column {header.index('') + 1} has no name: name it or remove it")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(f"{name} row 1: column {twice[0]!r} stands twice: leave one of them")
@@ -136,5 +138,16 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             raise DataError(
-                f"{path.name} after row {reader.line_num}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
+                f"{path.name} row {_first_row_not_utf8(path)}: byte 0x{byte:02x} is not UTF-8: save the file as CSV in UTF-8"
             ) from None
+
+
+def _first_row_not_utf8(path: Path) -> int:
+    """Find the row again: text is decoded in blocks, so the error comes long before the reader is there."""
+    with path.open("rb") as file:
+        for row, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return row
+    return 1

@@ -131,6 +131,22 @@ def test_a_manifest_of_another_run_is_refused(tmp_path):
         work.load(DATA)
 
 
+def test_what_was_made_before_and_after_a_stage_was_run_again_is_not_mixed(tmp_path):
+    write(tmp_path, 1)
+    with workspace(tmp_path, "transform") as work:
+        work.load(DATA)
+        work.save(artifacts.DROPPED, "CUST_ID,reason\n")
+        commit(work)
+    with workspace(tmp_path, "segment") as work:  # as long as nothing has changed
+        work.load(DATA)
+        work.load(artifacts.DROPPED)
+    write(tmp_path, 2)
+    for first, second in ((DATA, artifacts.DROPPED), (artifacts.DROPPED, DATA)):
+        with workspace(tmp_path, "segment") as work, pytest.raises(DataError, match="run all stages after extract again"):
+            work.load(first)
+            work.load(second)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
 def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
     write(tmp_path)

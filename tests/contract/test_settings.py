@@ -66,6 +66,13 @@ def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, co
     assert "\n" not in str(error.value)
 
 
+def test_one_wrong_setting_is_one_complaint():
+    with pytest.raises(UsageError) as error:
+        read(TrainSettings, "--k-values=abc", "--n-init=0")
+    assert str(error.value).count("--k-values") == 1
+    assert "--n-init" in str(error.value)
+
+
 def test_an_empty_value_is_one_that_was_not_given(monkeypatch):
     monkeypatch.setenv("SEGMENTATION_N_INIT", "")
     settings = read(TrainSettings, "--k-values=")

@@ -45,6 +45,7 @@ class StageOperator(DockerOperator):
     parsed.
     """
 
+    template_fields = ("docker_run", *DockerOperator.template_fields)
     overwrite_rtif_after_execution = True  # so that the UI's rendered templates show it all the same
 
     def __init__(self, *, stage: str, publishes: bool = False, **kwargs: Any) -> None:
@@ -59,6 +60,7 @@ class StageOperator(DockerOperator):
         )
         self.stage = stage
         self.publishes = publishes
+        self.docker_run = ""  # nothing to render: a field of the templates, so that the UI shows it
         self.identity: dict[str, str] = {}
         self.definition: StageContainer | None = None
         self.on_failure_callback = [*self.on_failure_callback, end_log_with_reason]
@@ -137,6 +139,7 @@ class StageOperator(DockerOperator):
         self.mounts = self.definition.mounts
         self.user = host.stage_user
         self.mem_limit = host.stage_memory
+        self.docker_run = self.definition.docker_run
 
     def _digests_of_upstream(self, context: Context) -> dict[str, str]:
         """Collect what the stages before this one reported, so that trust does not rest on the volume."""

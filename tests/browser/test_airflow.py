@@ -132,6 +132,7 @@ def test_every_task_links_to_the_report_and_to_what_replays_it(admin: Page, run:
         admin.goto(f"{page_of(run)}/tasks/segment_customers/details")
         admin.locator(f"a[href$='{target}']", has_text=name).click()
         admin.wait_for_url(f"**{target}")
+    expect(admin.get_by_text("docker_run").first).to_be_visible()  # where the replay command stands
 
 
 @pytest.fixture

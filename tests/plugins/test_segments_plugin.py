@@ -37,11 +37,22 @@ def test_no_view_leads_away_from_where_airflow_is():
     assert not [view["href"] for view in VIEWS if view["href"].startswith(("/", "http"))]
 
 
+def modules_after(statement: str) -> set[str]:
+    """Tell what a fresh interpreter has imported once it has run `statement`."""
+    command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
 def test_a_task_that_loads_the_plugin_does_not_wait_for_what_only_the_pages_need():
-    heavy = {"airflow.api_fastapi", "plugins.report_pages", "dags.stage_operator", "docker", "numpy", "pandas", "matplotlib"}
-    load = f"import sys, plugins.segments_plugin; print(sorted({heavy} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", load], cwd=REPOSITORY, capture_output=True, text=True)
-    assert loaded.stdout == "[]\n", loaded.stderr
+    heavy = {"airflow.api_fastapi", "plugins.report_pages", "dags.stage_operator", "docker"}
+    assert modules_after("import plugins.segments_plugin") & heavy == set()
+
+
+def test_the_pages_need_no_data_library():
+    libraries = {"numpy", "pandas", "scipy", "sklearn", "kneed", "matplotlib"}
+    assert modules_after("import plugins.report_pages, plugins.task_links") & libraries == set()
 
 
 def test_every_stage_links_to_the_report_and_to_the_command_that_replays_it(dag, airflow_app):

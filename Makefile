@@ -43,7 +43,7 @@ help:
 
 .PHONY: run
 run: .venv/.has-local ## Run every stage on the sample data, as local processes (RUN=local VOLUME=shared_volume)
-	umask 002 && .venv/bin/python -m services --volume "$(VOLUME)" --run "$(RUN)" $(ARGS)
+	.venv/bin/python -m services --volume "$(VOLUME)" --run "$(RUN)" $(ARGS)
 
 .PHONY: test
 test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one (ARGS="-m 'not needs_docker'")

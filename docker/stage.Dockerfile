@@ -43,8 +43,7 @@ WORKDIR /app
 COPY services/__init__.py services/
 COPY services/contract services/contract
 COPY services/${STAGE} services/${STAGE}
-# umask: what one user's run leaves on the volume, another of the same group can carry on with.
-RUN printf '#!/bin/sh\numask 002\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
+RUN printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
     && chmod -R a+rX . && chmod a+x entrypoint \
     && python3 -m compileall -q --invalidation-mode unchecked-hash services
 

@@ -12,6 +12,10 @@ ROLE := Viewer
 ARGS :=
 # The tag of every image. The base images come from the environment: BASE_IMAGE, POSTGRES_IMAGE.
 TAG := latest
+# What is done with the images when they are built, and for which registry and processors.
+BAKE := --load
+REGISTRY :=
+PLATFORMS :=
 # What one container of a stage may use, as in a run of Airflow.
 MEMORY := 4g
 CPUS = $(shell cpus=$$(getconf _NPROCESSORS_ONLN); echo $$((cpus < 2 ? cpus : 2)))
@@ -22,7 +26,7 @@ STAGES := $(patsubst services/%/main.py,%,$(wildcard services/*/main.py))
 UV_VERSION := $(shell sed -n 's/^required-version = "==\(.*\)"$$/\1/p' pyproject.toml)
 # The name of the stack, for a second one on the same engine.
 COMPOSE_PROJECT_NAME ?= customer-segmentation
-export TAG COMPOSE_PROJECT_NAME
+export TAG REGISTRY PLATFORMS COMPOSE_PROJECT_NAME
 # Compiling every library anew costs each start of a stage several seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -50,12 +54,21 @@ test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one
 	.venv/bin/python -m pytest $(ARGS)
 
 .PHONY: check
-check: .venv/.has-dev ## Check style, types and who imports whom
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	MYPYPATH=docker .venv/bin/mypy docker/environment.py docker/trigger.py docker/user.py
-	.venv/bin/lint-imports
+check: .venv/.has-dev ## Check style, types, who imports whom, Dockerfiles, scripts, secrets
+	.venv/bin/pre-commit run --all-files --show-diff-on-failure
+
+.PHONY: fix
+fix: .venv/.has-dev ## Mend what of the style can be mended by itself
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+.PHONY: hooks
+hooks: .venv/.has-dev ## Have git check each commit as `make check` does
+	.venv/bin/pre-commit install
+
+.PHONY: shell
+shell: .venv/.has-dev ## Open a shell in which python, pytest and airflow are those of the project
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv" exec "$${SHELL:-sh}"
 
 .PHONY: lock
 lock: .uv/$(UV_VERSION) ## Write uv.lock anew after a change in pyproject.toml (ARGS=--upgrade)
@@ -73,7 +86,12 @@ images: ## Build every image (TAG=latest)
 	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
-	docker buildx bake --file docker/docker-bake.hcl --load
+	docker buildx bake --file docker/docker-bake.hcl $(BAKE)
+
+.PHONY: publish
+publish: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.io/me/ TAG=1.0.0)
+	@test -n "$(REGISTRY)" || { echo 'where to? make publish REGISTRY=ghcr.io/me/ TAG=1.0.0' >&2; exit 64; }
+	@ATTESTATIONS=true $(MAKE) images BAKE='--push $(ARGS)'
 
 .PHONY: stage
 stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo ARGS="--k-values 2,3")

@@ -7,6 +7,15 @@ variable "STAGES" { default = "" }
 
 variable "BASE_IMAGE" { default = "python:3.13-slim-trixie" }
 variable "TAG" { default = "latest" }
+# Where to push to, with the slash at its end, and where layers are kept for the next build; the processors to build for.
+variable "REGISTRY" { default = "" }
+variable "PLATFORMS" { default = "" }
+
+function "cache" {
+  params = [name]
+  result = REGISTRY == "" ? [] : ["type=registry,ref=${REGISTRY}customer-segmentation/${name}:cache,mode=max"]
+}
+
 variable "VERSION" { default = "unknown" }
 variable "REVISION" { default = "unknown" }
 
@@ -18,8 +27,9 @@ group "default" {
 }
 
 target "common" {
-  context = "."
-  attest  = ATTESTATIONS ? ["type=sbom", "type=provenance,mode=max"] : []
+  context   = "."
+  platforms = PLATFORMS == "" ? [] : split(",", PLATFORMS)
+  attest    = ATTESTATIONS ? ["type=sbom", "type=provenance,mode=max"] : []
   args = {
     BASE_IMAGE = BASE_IMAGE
     VERSION    = VERSION
@@ -37,11 +47,15 @@ target "stage" {
     # What a stage never imports stays out of its image; one that is not named here starts from the layer with scikit-learn.
     FOUNDATION = lookup({ extract = "table", report = "bare" }, stage, "learning")
   }
-  tags = ["customer-segmentation/${stage}:${TAG}"]
+  tags       = ["${REGISTRY}customer-segmentation/${stage}:${TAG}"]
+  cache-from = cache(stage)
+  cache-to   = cache(stage)
 }
 
 target "airflow" {
   inherits   = ["common"]
   dockerfile = "docker/airflow.Dockerfile"
-  tags       = ["customer-segmentation/airflow:${TAG}"]
+  tags       = ["${REGISTRY}customer-segmentation/airflow:${TAG}"]
+  cache-from = cache("airflow")
+  cache-to   = cache("airflow")
 }

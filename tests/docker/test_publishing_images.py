@@ -1,0 +1,42 @@
+"""What `make publish` would build and push, as buildx understands it; nothing is built here."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.docker.commands import make
+
+pytestmark = [pytest.mark.needs_docker, pytest.mark.usefixtures("docker_engine")]
+
+
+@pytest.fixture(scope="module")
+def plan() -> dict[str, Any]:
+    arguments = {"REGISTRY": "registry.test/me/", "TAG": "1.2.3", "PLATFORMS": "linux/amd64,linux/arm64"}
+    targets: dict[str, Any] = json.loads(make("publish", **arguments, ARGS="--print").stdout)["target"]
+    return targets
+
+
+def test_every_image_is_pushed_under_its_version_for_both_processors(plan: dict[str, Any]) -> None:
+    assert {"airflow", "extract", "report"} <= set(plan)
+    for name, target in plan.items():
+        assert target["tags"] == [f"registry.test/me/customer-segmentation/{name}:1.2.3"]
+        assert target["platforms"] == ["linux/amd64", "linux/arm64"]
+        assert all("push=true" in output for output in target["output"])
+
+
+def test_every_image_that_is_pushed_says_what_is_in_it_and_how_it_was_made(plan: dict[str, Any]) -> None:
+    for target in plan.values():
+        assert {attestation.split(",")[0] for attestation in target["attest"]} == {"type=sbom", "type=provenance"}
+
+
+def test_every_image_keeps_its_layers_in_the_registry_for_the_next_build(plan: dict[str, Any]) -> None:
+    for name, target in plan.items():
+        assert f"registry.test/me/customer-segmentation/{name}:cache" in target["cache-to"][0]
+        assert target["cache-to"] == target["cache-from"]
+
+
+def test_where_to_push_has_to_be_said() -> None:
+    ended = make("publish", check=False)
+    assert ended.returncode != 0
+    assert "make publish REGISTRY=" in ended.stderr

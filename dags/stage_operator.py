@@ -29,7 +29,7 @@ from dags.outcomes import errors_as_airflow_takes_them, read_outcome
 from dags.trigger_form import given
 from services.contract.errors import PassingError, SetupError
 from services.contract.runs import run_folder
-from services.contract.settings import ENVIRONMENT_PREFIX, SETTINGS, as_text
+from services.contract.settings import ENVIRONMENT_PREFIX, as_text, settings_of
 
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"
@@ -119,7 +119,7 @@ class StageOperator(DockerOperator):
             raise SetupError(f"the Docker engine has no image {self.image}: build it with `make images`") from None
         cpus = min(host.stage_cpus, engine.info()["NCPU"])  # Docker refuses more than there are
 
-        known = [name for name in SETTINGS[self.stage].model_fields if name in values]
+        known = [name for name in settings_of(self.stage).model_fields if name in values]
         variables = {name.upper(): as_text(values[name]) for name in known}
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
         variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))

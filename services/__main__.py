@@ -10,7 +10,7 @@ from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifa
 from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
-from services.contract.settings import SETTINGS, PipelineSettings, as_text, parse
+from services.contract.settings import SETTINGS, PipelineSettings, as_text, parse, settings_of
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     except StageError as error:
         print(f"failed ({error.exit_code:d}, {error.exit_code.meaning}): {error}", file=sys.stderr)
         return error.exit_code
-    for stage in SETTINGS:
+    for stage in stages():
         command = [sys.executable, "-m", f"services.{stage}", *flags_of(stage, settings)]
         ended = subprocess.run(command, stdout=subprocess.DEVNULL)  # the results are told below
         if ended.returncode != ExitCode.DONE:
@@ -28,9 +28,15 @@ def main(arguments: list[str]) -> int:
     return ExitCode.DONE
 
 
+def stages() -> list[str]:
+    """Name every stage in the order in which they run."""
+    folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/main.py"))
+    return [*SETTINGS, *(stage for stage in folders if stage not in SETTINGS)]
+
+
 def flags_of(stage: str, settings: PipelineSettings) -> list[str]:
     """Write the settings that a stage knows as its command line."""
-    known = set(SETTINGS[stage].model_fields)
+    known = set(settings_of(stage).model_fields)
     values = settings.model_dump(mode="json", include=known, exclude_defaults=True)
     return [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]
 

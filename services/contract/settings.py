@@ -307,7 +307,11 @@ SETTINGS: dict[str, type[StageSettings]] = {
     "segment": SegmentSettings,
     "report": ReportSettings,
 }
-"""The stages in the order in which they run, each with what it can be told."""
+"""The stages that can be told something, in the order in which they run; a stage that is not named here runs after them."""
+
+
+def settings_of(stage: str) -> type[StageSettings]:
+    return SETTINGS.get(stage, StageSettings)
 
 
 Settings = TypeVar("Settings", bound=StageSettings)

@@ -27,7 +27,7 @@ from services.contract.errors import (
     from_operating_system,
 )
 from services.contract.manifest import Manifest
-from services.contract.settings import SETTINGS, StageSettings, parse, sources
+from services.contract.settings import StageSettings, parse, settings_of, sources
 
 MANIFEST_LINE = "manifest sha256:"
 """Begins the line on stderr by which a stage reports the digest of its manifest; Airflow hands it downstream."""
@@ -42,7 +42,7 @@ def start(stage: str, settings: type[StageSettings] | None = None, module: str |
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()
-    sys.exit(_run(stage, settings or SETTINGS[stage], module or f"services.{stage}.main", sys.argv[1:]))
+    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:]))
 
 
 def _run(stage: str, model: type[StageSettings], module: str, arguments: list[str]) -> int:

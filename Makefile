@@ -53,6 +53,10 @@ run: .venv/.has-local ## Run every stage on the sample data, as local processes 
 test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one (ARGS="-m 'not needs_docker'")
 	.venv/bin/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what became of it (ARGS="-m 'not needs_docker'")
+	CHAOS=full .venv/bin/python -m pytest tests/chaos $(ARGS)
+
 .PHONY: check
 check: .venv/.has-dev ## Check style, types, who imports whom, Dockerfiles, scripts, secrets
 	.venv/bin/pre-commit run --all-files --show-diff-on-failure

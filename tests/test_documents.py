@@ -1,0 +1,133 @@
+"""The documents: what they name exists, what exists is named, and what they tell people to type works."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.contract.settings import SETTINGS, StageSettings
+from tests.docker.commands import REPOSITORY, TAG
+
+DOCUMENTS = sorted(
+    path
+    for path in REPOSITORY.rglob("*.md")
+    if not {".venv", ".uv", "node_modules", "runs", ".pytest_cache"} & set(path.relative_to(REPOSITORY).parts)
+)
+README = (REPOSITORY / "README.md").read_text()
+TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
+
+ELSEWHERE = {
+    "make test": "is what runs this",
+    "make up": "tests/docker/stack.py",
+    "make trigger": "tests/docker/test_compose.py",
+    "make down": "tests/docker/test_compose.py",
+    "token=$(curl": "tests/docker/test_compose.py sends the same requests",
+    "curl -X POST": "tests/docker/test_compose.py sends the same requests",
+}
+"""How the README's commands begin that other tests run, in which the names of the stack are their own."""
+
+
+def commands(text: str) -> list[str]:
+    """Take the commands out of the blocks of shell, one line each, without comments."""
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    return [line for line in (re.sub(r"(^|\s+)#.*", "", line).strip() for line in blocks.splitlines()) if line]
+
+
+def slug(heading: str) -> str:
+    """Make the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+HERE = [command for command in commands(README) if not command.startswith(tuple(ELSEWHERE))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if re.match(r"\w+:", target):
+            continue
+        file = (document.parent / path).resolve() if path else document
+        headings = re.findall(r"^#+ (.*)$", file.read_text(), flags=re.MULTILINE) if file.suffix == ".md" and anchor else []
+        if not file.exists() or (anchor and anchor not in map(slug, headings)):
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
+def test_every_target_of_make_is_explained_somewhere(target: str) -> None:
+    assert [path for path in DOCUMENTS if re.search(rf"\bmake {target}\b", path.read_text())], target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_target_of_make_that_a_document_names_exists(document: Path) -> None:
+    named = re.findall(r"(?:`|^)make ([a-z][a-z-]*)", document.read_text(), flags=re.MULTILINE)
+    assert set(named) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("stage", SETTINGS)
+def test_every_setting_of_a_stage_stands_in_the_readme(stage: str) -> None:
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{stage}` |"))
+    known = set(SETTINGS[stage].model_fields) - set(StageSettings.model_fields)
+    assert set(re.findall(r"`(\w+)`", row.rpartition("|")[0].rpartition("|")[2])) == known
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.splitlines()) < 250
+
+
+# --- what it tells people to type
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of its own, in which commands may leave what they leave; only the environment is shared."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    for name in (".uv", ".venv"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    rows = (folder / "shared_volume/data/file.csv").read_text().splitlines()[:100]
+    for name in ("mine.csv", "new.csv"):  # the names that the README gives to data of one's own
+        (folder / "shared_volume/data" / name).write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def type_in(checkout: Path, command: str) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    ended = subprocess.run(["bash", "-c", command], cwd=checkout, env=inherited, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+
+
+def test_the_commands_of_the_readme_without_docker_work_in_their_order(checkout: Path) -> None:
+    typed = [command for command in HERE if command.startswith(("make run", ".venv/bin/python"))]
+    assert len(typed) >= 3
+    for command in typed:
+        type_in(checkout, command)
+
+
+@pytest.mark.needs_docker
+def test_the_commands_of_the_readme_with_docker_work(checkout: Path, images: None) -> None:
+    typed = [command for command in HERE if command.startswith(("make stage", "docker run"))]
+    assert len(typed) >= 2
+    for command in typed:
+        if run := re.search(r"RUN=('[^']*'|\S+)", command):
+            type_in(checkout, f"make run RUN={run[1]}")
+        type_in(
+            checkout,
+            re.sub(r"(customer-segmentation/\w+)", rf"\1:{TAG}", command).replace("make stage", f"make stage TAG={TAG}"),
+        )
+
+
+def test_no_command_of_the_readme_is_left_untried() -> None:
+    known = ("make run", ".venv/bin/python", "make stage", "docker run")
+    assert not [command for command in HERE if not command.startswith(known)]
+    assert not [command for command in ELSEWHERE if command not in README]

@@ -1,6 +1,6 @@
 """What the stages exchange: file names, and the only way in which a stage reads and writes the volume.
 
-    runs/<run>/<stage>/<artifact>      what a stage wrote
+    runs/<run>/<stage>/<artifact>      what a stage wrote; a large artifact is a folder of parts (`parts.py`)
     runs/<run>/<stage>/manifest.json   written last: the stage has happened
     scores/<name>/                     the same for customers who are scored without a run
     model/                             what is in force (`publishing.py`)
@@ -12,11 +12,10 @@ manifest before it is used.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,6 +25,7 @@ from services.contract import files
 from services.contract.errors import DataError, MissingInputError, SetupError
 from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
 from services.contract.manifest import MANIFEST_NAME, FileRecord, Manifest
+from services.contract.parts import Draft, Part, drafting, place, save_draft
 from services.contract.pickles import load_pickle
 from services.contract.publishing import ModelFolder
 from services.contract.register import Contents, Register, RunEntry
@@ -33,7 +33,7 @@ from services.contract.runs import run_folder
 
 
 class Artifact(NamedTuple):
-    """A file that `stage` writes."""
+    """What `stage` writes under `name`."""
 
     stage: str
     name: str
@@ -66,14 +66,14 @@ class Workspace:
         self.run = run
         self.stage = stage
         self.inputs: list[FileRecord] = []
-        self.outputs: list[FileRecord] = []
         self._volume = volume
         self._upstream = upstream
         self.place = _place(run, stage)
         """Its folder inside the volume."""
         self._folder = volume / self.place
+        self._drafts: dict[str, list[Draft]] = {}
         self._manifests: dict[str, Manifest] = {}
-        self._read_by: dict[str, tuple[str, str]] = {}
+        self._read_by: dict[str, tuple[list[str], str]] = {}
         self._model = ModelFolder(volume)
         self._after_commit: list[Callable[[], None]] = []
         self._closing = ExitStack()
@@ -114,56 +114,59 @@ class Workspace:
     def has_data_file(self, path: str) -> bool:
         return (self._volume / path).exists()
 
-    def load(self, artifact: Artifact) -> Any:
-        """Read an artifact of this run, after its bytes were found to be those that its stage wrote; CSV and HTML come as text.
+    def parts(self, artifact: Artifact) -> list[Part]:
+        """Find the parts of an artifact of this run, in their order; they are read with `Part.load`, in whatever process.
 
-        Raises MissingInputError where its stage has not happened, DataError where anything differs from the manifests.
+        Raises MissingInputError where its stage has not happened, DataError where the manifests do not agree.
         """
-        expected = self.manifest(artifact.stage).output(artifact.name)
-        path = self._folder.parent / artifact.stage / artifact.name
-        name = f"{artifact.stage}/{artifact.name}"
-        if expected is None or not path.is_file():
-            raise MissingInputError(f"{name} is missing from run {self.run}: run {artifact.stage} again")
-        with path.open("rb") as file:
-            found = files.record(file, name)
-            if found.sha256 != expected.sha256:
-                raise DataError(
-                    f"{name} has sha256 {found.sha256[:12]}…, its manifest says {expected.sha256[:12]}…: "
-                    f"it was changed or damaged; run {artifact.stage} again"
-                )
-            self._agree(found, self.stage)
-            self.inputs.append(found)
-            file.seek(0)
-            match path.suffix:
-                case ".json":
-                    return json.load(file)
-                case ".csv" | ".html":
-                    return file.read().decode()
-                case _:
-                    return load_pickle(file, name)
+        expected = self.manifest(artifact.stage).parts(artifact.name)
+        folder = self._folder.parent / artifact.stage
+        gone = [record.name for record in expected if not (folder / record.name).is_file()]
+        if gone or not expected:
+            missing = (gone or [artifact.name])[0]
+            raise MissingInputError(f"{artifact.stage}/{missing} is missing from run {self.run}: run {artifact.stage} again")
+        inside = [_inside(artifact.stage, record) for record in expected]
+        self._agree(inside, self.stage)
+        self.inputs += [record for record in inside if record not in self.inputs]
+        remedy = f"run {artifact.stage} again"
+        return [Part(folder / record.name, named, remedy) for record, named in zip(expected, inside, strict=True)]
+
+    def load_parts(self, artifact: Artifact) -> Iterator[Any]:
+        """Read an artifact of this run part by part, each after its bytes were found to be those that its stage wrote.
+
+        Raises as `parts` does, and DataError where anything differs from the manifest.
+        """
+        return (part.load() for part in self.parts(artifact))
+
+    def load(self, artifact: Artifact) -> Any:
+        """Read an artifact that is written in one piece; raises as `load_parts` does."""
+        (value,) = self.load_parts(artifact)
+        return value
 
     def save(self, artifact: Artifact, value: Any) -> None:
-        """Write an artifact by its suffix: JSON, text, or else a pickle."""
-        with self.writing(artifact) as file:
-            match Path(artifact.name).suffix:
-                case ".json":
-                    file.write(to_json(value))
-                case ".csv" | ".html":
-                    file.write(value.encode())
-                case _:
-                    pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+        """Write an artifact, or the next part of it: one that is saved several times consists of as many parts."""
+        self.add(artifact, save_draft(*self.target(artifact), value))
 
-    @contextmanager
-    def writing(self, artifact: Artifact) -> Iterator[BinaryIO]:
-        """Open an artifact for those that write it in pieces."""
+    def writing(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:
+        """Open an artifact, or the next part of it, for those that write it in pieces."""
+        return drafting(*self.target(artifact), self._drafts.setdefault(artifact.name, []))
+
+    def target(self, artifact: Artifact) -> tuple[Path, str]:
+        """Say where drafts of an artifact go, for those that write them elsewhere than in this process."""
         assert artifact.stage == self.stage, f"{self.stage} must not write {artifact}"
-        temporary = self._folder / (artifact.name + TEMPORARY_SUFFIX)
-        with temporary.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            self.outputs.append(files.record(file, artifact.name))
+        return self._folder, artifact.name
+
+    def add(self, artifact: Artifact, draft: Draft) -> None:
+        """Take a draft for the next part of an artifact."""
+        self._drafts.setdefault(artifact.name, []).append(draft)
+
+    @property
+    def outputs(self) -> list[FileRecord]:
+        """What was written so far, by the names that it will have if nothing is added."""
+        return [record for _, record in self._placed()]
+
+    def _placed(self) -> list[tuple[Path, FileRecord]]:
+        return [placed for name, drafts in self._drafts.items() for placed in place(name, drafts)]
 
     def commit(self, manifest: Manifest) -> str:
         """Put everything in its place and the manifest last; returns the manifest's sha256.
@@ -173,14 +176,21 @@ class Workspace:
         other than 0, and the next try publishes.
         """
         text = manifest.model_dump_json(indent=2).encode()
-        files.write(self._folder / (MANIFEST_NAME + TEMPORARY_SUFFIX), text)
+        manifest_draft = self._folder / (MANIFEST_NAME + TEMPORARY_SUFFIX)
+        files.write(manifest_draft, text)
         (self._folder / MANIFEST_NAME).unlink(missing_ok=True)
-        names = {record.name for record in self.outputs}
-        for stale in self._folder.iterdir():
-            if stale.name not in names | {LOCK_NAME} and stale.suffix != TEMPORARY_SUFFIX:
-                stale.unlink()
-        for name in [*names, MANIFEST_NAME]:
-            (self._folder / (name + TEMPORARY_SUFFIX)).rename(self._folder / name)
+        for old in self._folder.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.name != LOCK_NAME and old.suffix != TEMPORARY_SUFFIX:
+                old.unlink()
+        placed = [(draft, self._folder / record.name) for draft, record in self._placed()]
+        for draft, path in placed:
+            path.parent.mkdir(exist_ok=True)
+            draft.rename(path)
+        for folder in {path.parent for _, path in placed} | {self._folder}:
+            files.sync(folder)
+        manifest_draft.rename(self._folder / MANIFEST_NAME)
         files.sync(self._folder)
         for publish in self._after_commit:
             publish()
@@ -199,16 +209,18 @@ class Workspace:
             self._closing.callback(os.close, self._model.lock())
         return self._model.read()
 
-    def open_published(self, entry: RunEntry, artifact: Artifact) -> BinaryIO:
-        """Open what a run has published, after its bytes were found to be those; raises as `load` does."""
-        file, found = self._model.open(entry, artifact.name)
-        self._closing.enter_context(file)
-        self.inputs.append(found)
-        return file
+    def open_published(self, entry: RunEntry, artifact: Artifact) -> Iterator[BinaryIO]:
+        """Open what a run has published part by part, each after its bytes were found to be those; raises as `load` does."""
+        for name in self._model.names(entry, artifact.name):
+            file, found = self._model.open(entry, name)
+            with file:
+                self.inputs.append(found)
+                yield file
 
     def load_published(self, entry: RunEntry, artifact: Artifact) -> Any:
-        """Unpickle what a run has published; raises as `load` does."""
-        return load_pickle(self.open_published(entry, artifact), f"{artifact.name} of run {entry.run}")
+        """Unpickle what a run has published in one piece; raises as `load` does."""
+        (value,) = (load_pickle(file, f"{artifact.name} of run {entry.run}") for file in self.open_published(entry, artifact))
+        return value
 
     def enter_register(self, register: Register, contents: Contents | None, artifacts: Sequence[Artifact] = ()) -> None:
         """Have the register replaced once the stage has happened; with `contents`, `artifacts` of this run come into force."""
@@ -217,9 +229,9 @@ class Workspace:
             if contents is None:
                 self._model.write(register)
             else:
-                records = {record.name: record for record in self.outputs}
-                sources = [(self._folder / artifact.name, records[artifact.name]) for artifact in artifacts]
-                self._model.publish(register, self.run, contents, sources)
+                names = [artifact.name for artifact in artifacts]
+                records = [record for record in self.outputs if record.artifact in names]
+                self._model.publish(register, self.run, contents, [(self._folder / one.name, one) for one in records])
 
         self._after_commit.append(enter)
 
@@ -247,25 +259,29 @@ class Workspace:
             ) from None
         if (manifest.run, manifest.stage) != (self.run, stage):
             raise DataError(f"the manifest of {stage} is that of {manifest.stage} in run {manifest.run}")
-        for record in manifest.inputs:
-            self._agree(record, stage)
+        self._agree(manifest.inputs, stage)
         self._manifests[stage] = manifest
         return manifest
 
-    def _agree(self, record: FileRecord, reader: str) -> None:
+    def _agree(self, records: Iterable[FileRecord], reader: str) -> None:
         """Refuse to mix what was made before a stage was run again with what was made after."""
-        sha256, other = self._read_by.setdefault(record.name, (record.sha256, reader))
-        if sha256 != record.sha256:
-            source = record.name.partition("/")[0]
-            raise DataError(
-                f"{record.name} has changed between {other} and {reader}: run all stages after {source} again, in their order"
-            )
+        digests: dict[str, list[str]] = {}
+        for record in records:
+            digests.setdefault(record.artifact, []).append(record.sha256)
+        for artifact, found in digests.items():
+            known, other = self._read_by.setdefault(artifact, (found, reader))
+            if found != known:
+                source = artifact.partition("/")[0]
+                raise DataError(
+                    f"{artifact} has changed between {other} and {reader}: run all stages after {source} again, in their order"
+                )
 
 
 def _place(run: str, stage: str) -> Path:
     return Path("scores", run_folder(run)) if stage == SCORES.stage else Path("runs", run_folder(run), stage)
 
 
-def to_json(value: Any) -> bytes:
-    """Write JSON for people; NaN and infinities, which JSON does not know, raise ValueError."""
-    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+def _inside(stage: str, record: FileRecord) -> FileRecord:
+    """Name a record by its path inside the run instead of inside the stage's folder."""
+    part_of = record.part_of and f"{stage}/{record.part_of}"
+    return record.model_copy(update={"name": f"{stage}/{record.name}", "part_of": part_of})

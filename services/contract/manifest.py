@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 MANIFEST_NAME = "manifest.json"
 
@@ -18,6 +18,12 @@ class FileRecord(BaseModel):
     name: str
     sha256: str
     bytes: int
+    part_of: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The name that the artifact would have in one piece, where it is one of several parts."""
+
+    @property
+    def artifact(self) -> str:
+        return self.part_of or self.name
 
 
 class Manifest(BaseModel):
@@ -40,5 +46,6 @@ class Manifest(BaseModel):
     ended: datetime
     exit_reason: str
 
-    def output(self, name: str) -> FileRecord | None:
-        return next((record for record in self.outputs if record.name == name), None)
+    def parts(self, name: str) -> list[FileRecord]:
+        """Find what was written of an artifact, in order: one record for each part, none where it was not written."""
+        return [record for record in self.outputs if record.artifact == name]

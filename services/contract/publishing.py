@@ -58,6 +58,14 @@ class ModelFolder:
                 "without it, segments start anew from number 1"
             ) from None
 
+    def names(self, entry: RunEntry, artifact: str) -> list[str]:
+        """Name the parts of an artifact that a run has published, in order; raises MissingInputError where it has not."""
+        records = entry.publication.files if entry.publication else ()
+        names = [record.name for record in records if record.artifact == artifact]
+        if not names:
+            raise MissingInputError(f"run {entry.run} has not published {artifact}: run segment for it again")
+        return names
+
     def open(self, entry: RunEntry, name: str) -> tuple[BufferedReader, FileRecord]:
         """Open a published file, after its bytes were found to be those that were published.
 
@@ -98,9 +106,12 @@ class ModelFolder:
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir()
         for source, expected in sources:
-            if files.copy(source, temporary / source.name) != expected:
-                raise PassingError(f"{source.name} changed while it was published: run again")
-        files.sync(temporary)
+            target = temporary / expected.name
+            target.parent.mkdir(exist_ok=True)
+            if files.copy(source, target).sha256 != expected.sha256:
+                raise PassingError(f"{expected.name} changed while it was published: run again")
+        for written in {temporary / Path(expected.name).parent for _, expected in sources} | {temporary}:
+            files.sync(written)
         temporary.rename(folder)
         files.sync(self._published)
         publication = Publication(

@@ -2,6 +2,8 @@
 
 import logging
 
+import numpy as np
+
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.errors import DataError
@@ -24,10 +26,11 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
     else:
         log.info("elbow at k=%d", elbow)
 
-    features = work.load(artifacts.FEATURES)
+    parts = list(work.load_parts(artifacts.FEATURES))
+    preparation = parts[0]["preparation"]
     model = work.load(artifacts.MODEL)
     new_customers = label_customers(
-        read_new_customers(work.data_file(settings.test_file), features["preparation"]), features["preparation"], model
+        read_new_customers(work.data_file(settings.test_file), preparation), preparation, model
     )
     label = new_customers[0].label
     if label is None:
@@ -40,7 +43,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
             log.warning("%s is outside the training range: %s", name, ", ".join(customer.outside_training_range))
     log.info("labelled %d new customers with the model of k=%d, the first one %d", len(new_customers), model.n_clusters, label)
 
-    scaled = features["scaled"]
+    scaled = np.concatenate([part["scaled"] for part in parts])
     candidates = []
     for candidate in assess(scaled, work.load(artifacts.SWEEP), resamples=settings.resamples, seed=model.random_state):
         _log(candidate)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -154,8 +155,8 @@ def _as_cells(values: NDArray[np.float64], empty: NDArray[np.intp]) -> list[Any]
     return cells
 
 
-def read_members(file: BinaryIO, ids: pd.Series[str]) -> Members:
-    """Read an earlier segments.csv and look up the customers of today in it.
+def read_members(files: Iterable[BinaryIO], ids: pd.Series[str]) -> Members:
+    """Read an earlier segments.csv, part by part, and look up the customers of today in it.
 
     Parameters
     ----------
@@ -165,10 +166,13 @@ def read_members(file: BinaryIO, ids: pd.Series[str]) -> Members:
     segment_ids = np.full(len(today), NOT_THERE, dtype=np.int64)
     departed: dict[int, int] = {}
     columns = {CUSTOMER_ID: "str", "segment_id": "float64"}
-    reader = pd.read_csv(
-        file, usecols=list(columns), dtype=columns, keep_default_na=False, na_values={"segment_id": [""]}, chunksize=1 << 20
+    readers = (
+        pd.read_csv(
+            file, usecols=list(columns), dtype=columns, keep_default_na=False, na_values={"segment_id": [""]}, chunksize=1 << 20
+        )
+        for file in files
     )
-    for part in reader:
+    for part in chain.from_iterable(readers):
         then = part["segment_id"].fillna(NO_SEGMENT).to_numpy().astype(np.int64)
         rows = today.get_indexer(pd.Index(part[CUSTOMER_ID]))
         segment_ids[rows[rows >= 0]] = then[rows >= 0]

@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+import numpy as np
+
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.settings import TrainSettings
@@ -12,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
-    features = work.load(artifacts.FEATURES)
-    log.info("fitting %d customers, %d features", *features["scaled"].shape)
+    features = np.concatenate([part["scaled"] for part in work.load_parts(artifacts.FEATURES)])
+    log.info("fitting %d customers, %d features", *features.shape)
 
     fits = []
     for fit in sweep(
-        features["scaled"],
+        features,
         settings.k_values,
         n_init=settings.n_init,
         max_iter=settings.max_iter,

@@ -6,7 +6,7 @@ from typing import Any
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.settings import TransformSettings
-from services.transform.features import count_reasons, customer_ids, fit_preparation, list_dropped
+from services.transform.features import count_reasons, fit_preparation, list_dropped
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
             "scaled": scaled,
             "feature_columns": list(settings.feature_columns),
             "preparation": preparation,
-            "customer_ids": customer_ids(customers)[fits].to_frame().reset_index(drop=True),
         },
     )
     work.save(artifacts.DROPPED, dropped.to_csv(index=False, lineterminator="\n"))

@@ -225,11 +225,27 @@ def test_a_stage_publishes_only_once_it_has_happened(tmp_path):
     assert ModelFolder(tmp_path).read().in_force == "demo"
     with Workspace(tmp_path, "other", "segment", {}) as work:
         entry = work.register(hold=False).entry("demo")
-        assert work.open_published(entry, SEGMENTS).read() == b"a\n"
+        assert [file.read() for file in work.open_published(entry, SEGMENTS)] == [b"a\n"]
         assert work.load_published(entry, SEGMENTER) == [1]
         assert [item.name for item in work.inputs] == [
             f"model/published/000001-demo/{name}" for name in ("segments.csv", "segmenter.pkl")
         ]
+
+
+def test_what_has_parts_is_published_in_parts_and_read_one_after_the_other(tmp_path):
+    with Workspace(tmp_path, "demo", "segment", {}) as work:
+        for text in ("a\n", "b\n"):
+            work.save(SEGMENTS, text)
+        work.enter_register(work.register(hold=True).with_entry("demo", ()), CONTENTS, [SEGMENTS])
+        commit(work)
+    with Workspace(tmp_path, "other", "score", {}) as work:
+        entry = work.register(hold=False).entry("demo")
+        texts = work.open_published(entry, SEGMENTS)
+        assert next(texts).read() == b"a\n"
+        (tmp_path / "model/published/000001-demo/segments/00001.csv").write_text("c\n")
+        with pytest.raises(DataError, match=r"segments/00001\.csv has sha256"):
+            next(texts)
+    assert not (tmp_path / "model/published/000001-demo/segments.csv").exists()
 
 
 def test_a_run_that_is_held_back_changes_nothing_in_force(tmp_path):

@@ -86,7 +86,7 @@ def test_a_column_is_made_harmless_like_its_texts_one_by_one():
 def test_members_are_found_again_whatever_their_ids_look_like():
     text = written(NASTY, gap=(2,))
     today = [*NASTY[::-1], "someone else"]
-    found = read_members(io.BytesIO(text.encode()), pd.Series(today, dtype="str"))
+    found = read_members([io.BytesIO(text.encode())], pd.Series(today, dtype="str"))
     expected = [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_THERE]
     assert found.segment_ids.tolist() == expected
     assert found.departed == {}
@@ -94,7 +94,7 @@ def test_members_are_found_again_whatever_their_ids_look_like():
 
 def test_members_who_have_left_are_counted_by_segment():
     text = written([f"C{number}" for number in range(8)], gap=(2,))
-    found = read_members(io.BytesIO(text.encode()), pd.Series(["C0", "C0", "C7"], dtype="str"))
+    found = read_members([io.BytesIO(text.encode())], pd.Series(["C0", "C0", "C7"], dtype="str"))
     assert found.segment_ids.tolist() == [4, 4, 9]
     assert found.departed == {4: 2, NO_SEGMENT: 1, 9: 3}
 

@@ -4,8 +4,8 @@
     customers/00000.pkl …    saved piece by piece, in this order: each a part with its own digest; no file for the whole
 
 Which of the two it will be is known when the last piece is written, so until the stage is committed every part is a draft
-with a temporary name. Parts and drafts are small and can be pickled: what they stand for can be read and written by any process that
-sees the volume at the same path.
+with a temporary name. Parts and drafts are small and can be pickled: what they stand for can be read and written by
+any process that sees the volume at the same path.
 """
 
 from __future__ import annotations

@@ -124,17 +124,19 @@ def _customer_id(text: str, where: str) -> str:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank, each with its line in the file."""
+    """Yield the rows that are not blank, each with the line of the file in which it begins."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
+        line = 1
         try:
             for record in reader:
                 if any("\0" in field for field in record):
-                    raise DataError(f"{path.name} row {reader.line_num}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
-                if record:
-                    yield reader.line_num, record
+                    raise DataError(f"{path.name} row {line}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
+                if record and not (len(record) == 1 and record[0].isspace()):
+                    yield line, record
+                line = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{path.name} row {reader.line_num}: {error}: is a quote left open?") from None
+            raise DataError(f"{path.name} row {line}: {error}: is a quote left open?") from None
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             raise DataError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from services.contract import tables
 from services.contract.errors import DataError
+from services.extract.plain import is_plain
 
 
 def read_customers(path: Path, feature_columns: Sequence[str]) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def read_customers(path: Path, feature_columns: Sequence[str]) -> pd.DataFrame:
 def _read_fast(path: Path, header: list[str], numeric: list[str]) -> pd.DataFrame | None:
     """Read with pandas; None where it fails or may have read something else than what is there."""
     is_numeric = set(numeric)
-    if _has_zero_byte(path):  # at which pandas would silently end a cell
+    if not is_plain(path):
         return None
     try:
         with warnings.catch_warnings():
@@ -63,11 +63,6 @@ def _read_fast(path: Path, header: list[str], numeric: list[str]) -> pd.DataFram
         if smallest < lowest or largest > tables.LARGEST_NUMBER:
             return None
     return frame
-
-
-def _has_zero_byte(path: Path) -> bool:
-    with path.open("rb") as file:
-        return any(b"\0" in chunk for chunk in iter(partial(file.read, 1 << 24), b""))
 
 
 def _is_tidy(ids: pd.Series[str]) -> bool:

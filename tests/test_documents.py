@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def test_every_setting_of_a_stage_stands_in_the_readme(stage: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `{stage}` |"))
     known = set(SETTINGS[stage].model_fields) - set(StageSettings.model_fields)
     assert set(re.findall(r"`(\w+)`", row.rpartition("|")[0].rpartition("|")[2])) == known
+
+
+def test_every_dependency_has_its_reason() -> None:
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+    named = {re.split(r"[<>=\[]", one)[0] for group in groups.values() for one in group if isinstance(one, str)}
+    table = (REPOSITORY / "docs/dependencies.md").read_text().partition("|---|")[2]
+    assert set(re.findall(r"`([a-z][a-z0-9-]*)`", table)) == named
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from services.contract import files
 from services.contract.errors import DataError, MissingInputError, SetupError
 from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
-from services.contract.manifest import MANIFEST_NAME, FileRecord, Manifest
+from services.contract.manifest import MANIFEST_NAME, UNPICKLED_BY_THEIR_LIKE, FileRecord, Manifest, explain, installed_versions
 from services.contract.parts import Draft, Part, drafting, place, save_draft
 from services.contract.pickles import load_pickle
 from services.contract.publishing import ModelFolder
@@ -81,8 +81,13 @@ class Workspace:
     def __enter__(self) -> Workspace:
         if not self._volume.is_dir():
             raise SetupError(f"there is no volume at {self._volume}: mount it there, or name it with --volume")
+        if not self._folder.resolve().is_relative_to(self._volume.resolve()):
+            raise SetupError(f"{self.place} is behind a link that leads out of the volume: put a folder there")
+        is_new = not self._folder.exists()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._closing.callback(os.close, files.lock(self._folder))
+        if is_new:
+            self._closing.callback(self._vanish)
         self._closing.callback(self.discard)
         self.discard()
         return self
@@ -94,6 +99,14 @@ class Workspace:
         """Remove what was written and not committed, by this process or by one that was killed."""
         for leftover in self._folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
+
+    def _vanish(self) -> None:
+        """Take away a folder in which nothing has come about: a mistyped run should not appear among the runs."""
+        if not (self._folder / MANIFEST_NAME).exists():
+            (self._folder / LOCK_NAME).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                self._folder.rmdir()
+                self._folder.parent.rmdir()
 
     def data_file(self, path: str) -> Path:
         """Locate a file of the user's on the volume and record its digest.
@@ -125,6 +138,7 @@ class Workspace:
         if gone or not expected:
             missing = (gone or [artifact.name])[0]
             raise MissingInputError(f"{artifact.stage}/{missing} is missing from run {self.run}: run {artifact.stage} again")
+        self._refuse_other_versions(artifact)
         inside = [_inside(artifact.stage, record) for record in expected]
         self._agree(inside, self.stage)
         self.inputs += [record for record in inside if record not in self.inputs]
@@ -175,7 +189,7 @@ class Workspace:
         not happened. What is to be published is published after that: a stage that is killed in between ends with an exit code
         other than 0, and the next try publishes.
         """
-        text = manifest.model_dump_json(indent=2).encode()
+        text = manifest.sealed()
         manifest_draft = self._folder / (MANIFEST_NAME + TEMPORARY_SUFFIX)
         files.write(manifest_draft, text)
         (self._folder / MANIFEST_NAME).unlink(missing_ok=True)
@@ -253,15 +267,24 @@ class Workspace:
         try:
             manifest = Manifest.model_validate_json(text)
         except ValidationError as error:
-            what = error.errors()[0]
-            raise DataError(
-                f"the manifest of {stage} cannot be read ({what['loc']}: {what['msg']}); run {stage} again"
-            ) from None
+            raise DataError(f"the manifest of {stage} cannot be read ({explain(error)}); run {stage} again") from None
         if (manifest.run, manifest.stage) != (self.run, stage):
             raise DataError(f"the manifest of {stage} is that of {manifest.stage} in run {manifest.run}")
         self._agree(manifest.inputs, stage)
         self._manifests[stage] = manifest
         return manifest
+
+    def _refuse_other_versions(self, artifact: Artifact) -> None:
+        """Refuse a pickle that libraries of other versions have written."""
+        if Path(artifact.name).suffix in (".json", ".csv", ".html"):
+            return
+        written, here = self.manifest(artifact.stage).versions, installed_versions()
+        for library in UNPICKLED_BY_THEIR_LIKE:
+            if library in written and library in here and written[library] != here[library]:
+                raise DataError(
+                    f"{artifact.stage}/{artifact.name} was written with {library} {written[library]}, here is {here[library]}: "
+                    f"run {artifact.stage} again with what is here, or this stage with the version that wrote it"
+                )
 
     def _agree(self, records: Iterable[FileRecord], reader: str) -> None:
         """Refuse to mix what was made before a stage was run again with what was made after."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from services.contract.manifest import FileRecord
 
 TEMPORARY_SUFFIX = ".tmp"
 LOCK_NAME = ".lock"
+_IN_USE = "{} is in use by another process: wait for it to end, then run again"
 
 
 def record(file: BufferedReader | BufferedRandom, name: str) -> FileRecord:
@@ -31,7 +35,10 @@ def lock(folder: Path, name: str = LOCK_NAME, *, wait: bool = False) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(descriptor)
-        raise PassingError(f"{folder} is in use by another process: wait for it to end, then run again") from None
+        raise PassingError(_IN_USE.format(folder)) from None
+    if not os.fstat(descriptor).st_nlink:  # another process has just taken the folder away
+        os.close(descriptor)
+        raise PassingError(_IN_USE.format(folder))
     return descriptor
 
 
@@ -45,9 +52,23 @@ def write(path: Path, content: bytes) -> None:
 def replace(path: Path, content: bytes) -> None:
     """Write `path` in one step for those who read it."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    write(temporary, content)
-    temporary.rename(path)
+    with removed_on_failure(temporary):
+        write(temporary, content)
+        temporary.rename(path)
     sync(path.parent)
+
+
+@contextmanager
+def removed_on_failure(temporary: Path) -> Iterator[None]:
+    """Take a temporary file or folder away again where what it is for fails: on a full disk it would be in the way."""
+    try:
+        yield
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def copy(source: Path, target: Path) -> FileRecord:

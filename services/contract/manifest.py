@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from datetime import datetime
-from typing import Any, Literal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MANIFEST_NAME = "manifest.json"
+VOLUME_PATH = r"^([^/\x00]*[^/.\x00][^/\x00]*/)*[^/\x00]*[^/.\x00][^/\x00]*$"  # names between slashes, each more than dots
+UNPICKLED_BY_THEIR_LIKE = ("pandas", "scikit-learn")
+"""Libraries whose pickles only the same version is sure to understand: they hold private classes and attributes."""
 
 
 class FileRecord(BaseModel):
@@ -15,7 +21,7 @@ class FileRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(pattern=VOLUME_PATH)
     sha256: str
     bytes: int
     part_of: str | None = Field(default=None, exclude_if=lambda name: name is None)
@@ -26,10 +32,30 @@ class FileRecord(BaseModel):
         return self.part_of or self.name
 
 
-class Manifest(BaseModel):
-    """One stage of one run."""
+class Sealed(BaseModel):
+    """JSON that carries a digest of everything else in it, so that damage shows wherever it is. It does not stop forgers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str | None = None
+    """Of the JSON without it, in pydantic's spelling; None only where it was never written."""
+
+    def sealed(self) -> bytes:
+        """Write it, with its digest."""
+        return self.model_copy(update={"sha256": self._digest()}).model_dump_json(indent=2).encode()
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.sha256 not in (None, self._digest()):
+            raise ValueError("it was changed or damaged")
+        return self
+
+
+class Manifest(Sealed):
+    """One stage of one run."""
 
     schema_version: Literal[1] = 1
     run: str
@@ -49,3 +75,21 @@ class Manifest(BaseModel):
     def parts(self, name: str) -> list[FileRecord]:
         """Find what was written of an artifact, in order: one record for each part, none where it was not written."""
         return [record for record in self.outputs if record.artifact == name]
+
+
+def explain(error: ValidationError) -> str:
+    """Say in a few words why JSON is not what it should be."""
+    first = error.errors(include_url=False)[0]
+    what = first["msg"].removeprefix("Value error, ")
+    return ": ".join([".".join(map(str, first["loc"])), what]) if first["loc"] else what
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions that a manifest names: Python's, and those of the libraries that are there."""
+    found = {"python": platform.python_version()}
+    for package in ("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

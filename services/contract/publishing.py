@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from services.contract import files
 from services.contract.errors import DataError, MissingInputError, PassingError
-from services.contract.manifest import FileRecord
+from services.contract.manifest import FileRecord, explain
 from services.contract.register import Contents, Publication, Register, RunEntry
 from services.contract.runs import run_folder
 
@@ -52,9 +52,8 @@ class ModelFolder:
         except FileNotFoundError:
             return Register()
         except ValidationError as error:
-            what = error.errors()[0]
             raise DataError(
-                f"model/{REGISTER_NAME} cannot be read ({what['loc']}: {what['msg']}): restore it from a backup; "
+                f"model/{REGISTER_NAME} cannot be read ({explain(error)}): restore it from a backup; "
                 "without it, segments start anew from number 1"
             ) from None
 
@@ -94,8 +93,12 @@ class ModelFolder:
         return file, found
 
     def write(self, register: Register) -> None:
-        """Replace the register; needs the lock."""
-        files.replace(self._folder / REGISTER_NAME, register.model_dump_json(indent=2).encode())
+        """Replace the register, and remove what neither it nor a process that was killed needs any more; needs the lock."""
+        files.replace(self._folder / REGISTER_NAME, register.sealed())
+        listed = {entry.publication.folder for entry in register.kept() if entry.publication}
+        for folder in self._published.iterdir():
+            if folder.name not in listed:
+                shutil.rmtree(folder, ignore_errors=True)  # what stays behind goes the next time
 
     def publish(self, register: Register, run: str, contents: Contents, sources: Sequence[tuple[Path, FileRecord]]) -> None:
         """Put `run` in force with copies of `sources`, each with the record that it must agree with; needs the lock."""
@@ -104,22 +107,21 @@ class ModelFolder:
         temporary = self._published / (name + files.TEMPORARY_SUFFIX)
         for leftover in (folder, temporary):  # of a process that was killed before it could replace the register
             shutil.rmtree(leftover, ignore_errors=True)
-        temporary.mkdir()
-        for source, expected in sources:
-            target = temporary / expected.name
-            target.parent.mkdir(exist_ok=True)
-            if files.copy(source, target).sha256 != expected.sha256:
-                raise PassingError(f"{expected.name} changed while it was published: run again")
-        for written in {temporary / Path(expected.name).parent for _, expected in sources} | {temporary}:
-            files.sync(written)
-        temporary.rename(folder)
-        files.sync(self._published)
+        with files.removed_on_failure(temporary):
+            temporary.mkdir()
+            for source, expected in sources:
+                target = temporary / expected.name
+                target.parent.mkdir(exist_ok=True)
+                if files.copy(source, target).sha256 != expected.sha256:
+                    raise PassingError(f"{expected.name} changed while it was published: run again")
+            for written in {temporary / Path(expected.name).parent for _, expected in sources} | {temporary}:
+                files.sync(written)
+            temporary.rename(folder)
+            files.sync(self._published)
         publication = Publication(
             **dict(contents), folder=name, published=datetime.now(UTC), files=tuple(expected for _, expected in sources)
         )
-        changed = register.with_publication(run, publication)
-        self.write(changed)
-        self._remove_unlisted(changed)
+        self.write(register.with_publication(run, publication))
 
     def publish_file(self, source: Path) -> None:
         """Put a copy of a single file into the folder, in one step for those who read it."""
@@ -127,14 +129,9 @@ class ModelFolder:
         descriptor = files.lock(self._folder, f".{source.name}.lock", wait=True)
         try:
             temporary = self._folder / (source.name + files.TEMPORARY_SUFFIX)
-            files.copy(source, temporary)
-            temporary.rename(self._folder / source.name)
+            with files.removed_on_failure(temporary):
+                files.copy(source, temporary)
+                temporary.rename(self._folder / source.name)
             files.sync(self._folder)
         finally:
             os.close(descriptor)
-
-    def _remove_unlisted(self, register: Register) -> None:
-        listed = {entry.publication.folder for entry in register.kept() if entry.publication}
-        for folder in self._published.iterdir():
-            if folder.name not in listed:
-                shutil.rmtree(folder, ignore_errors=True)  # what stays behind goes with the next publication

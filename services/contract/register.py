@@ -8,7 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from services.contract.manifest import FileRecord
+from pydantic import Field
+
+from services.contract.manifest import FileRecord, Sealed
 from services.contract.results import Result
 
 KEPT = 5
@@ -35,7 +37,7 @@ class Contents(Result):
 class Publication(Contents):
     """What a run has published, with the files that belong together."""
 
-    folder: str
+    folder: str = Field(pattern=r"^\d{6,}-[a-z0-9_-]+$")
     """Inside model/published/."""
     published: datetime
     files: tuple[FileRecord, ...]
@@ -64,7 +66,7 @@ class KnownSegment(Result):
     """Mean of its customers in that run, in the units of the table."""
 
 
-class Register(Result):
+class Register(Sealed):
     """segments.json"""
 
     schema_version: Literal[1] = 1

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from services.contract.errors import UsageError
+from services.contract.manifest import VOLUME_PATH
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 
@@ -54,11 +55,8 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-_VOLUME_PATH = r"^([^/\0]*[^/.\0][^/\0]*/)*[^/\0]*[^/.\0][^/\0]*$"  # names between slashes, each more than dots
-
-
 def _inside_volume(path: str) -> str:
-    if not re.search(_VOLUME_PATH, path):
+    if not re.search(VOLUME_PATH, path):
         raise ValueError("must be a path inside the volume like data/file.csv, without '..'")
     return path
 
@@ -73,7 +71,7 @@ ColumnNames = Annotated[
     AfterValidator(_distinct),
     Field(json_schema_extra={"uniqueItems": True}),
 ]
-VolumePath = Annotated[str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": _VOLUME_PATH})]
+VolumePath = Annotated[str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH})]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

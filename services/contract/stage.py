@@ -10,12 +10,10 @@ import importlib
 import json
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from services.contract.artifacts import Workspace
@@ -26,7 +24,7 @@ from services.contract.errors import (
     StageError,
     from_operating_system,
 )
-from services.contract.manifest import Manifest
+from services.contract.manifest import Manifest, installed_versions
 from services.contract.settings import StageSettings, parse, settings_of, sources
 
 MANIFEST_LINE = "manifest sha256:"
@@ -72,7 +70,7 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
                 setting_sources=setting_sources,
                 result=result,
                 image=os.environ.get("SEGMENTATION_IMAGE"),
-                versions=_versions(),
+                versions=installed_versions(),
                 started=started,
                 ended=datetime.now(UTC),
                 exit_reason=ExitCode.DONE.meaning,
@@ -113,13 +111,3 @@ def _end_on_sigterm() -> None:
         os._exit(code)
 
     threading.Thread(target=wait, daemon=True, name="sigterm").start()
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.chaos.volumes import run_pipeline, write_data
 
 FULL = os.environ.get("CHAOS") == "full"
 
@@ -38,11 +43,34 @@ def tell(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
     return enter
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume with a run on it that went well; only for copying."""
+    volume = tmp_path_factory.mktemp("finished") / "volume"
+    write_data(volume)
+    run_pipeline(volume)
+    return volume
+
+
+@pytest.fixture
+def volume(finished: Path, tmp_path: Path) -> Path:
+    """A volume with a run on it that went well."""
+    return Path(shutil.copytree(finished, tmp_path / "volume"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     rows = [row for report in reports for name, row in report.user_properties if name == "fault"]
     if rows:
         terminalreporter.section("faults, and what became of them")
-        terminalreporter.write_line("| fault | tries | what happened |\n|---|---|---|")
-        for row in rows:
+        terminalreporter.write_line("| fault | tries | what happened |\n|---|---:|---|")
+        for row in add_up(rows):
             terminalreporter.write_line(f"| {row.fault} | {row.tries:,} | {row.happened} |")
+
+
+def add_up(rows: Sequence[Row]) -> list[Row]:
+    """Make one line of those that tell the same."""
+    tries: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        tries[row.fault, row.happened] += row.tries
+    return [Row(fault, count, happened) for (fault, happened), count in tries.items()]

@@ -8,31 +8,35 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
+import tempfile
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import NoReturn
 
 from services.contract.settings import SETTINGS
-from services.contract.stage import start
 
 _FORKS = multiprocessing.get_context("forkserver")
+# The first two are imported by every process that is told to run a function of this file.
 _FORKS.set_forkserver_preload(["pytest", "tests.chaos.processes", *(f"services.{stage}.main" for stage in SETTINGS)])
 
 
 class Stage:
-    """A stage at work; its log goes to a file beside the volume."""
+    """A stage at work."""
 
-    def __init__(self, volume: Path, stage: str, *arguments: str, log: str = "log") -> None:
-        self._log = volume.with_name(f"{volume.name}.{stage}.{log}")
-        command = [stage, f"--volume={volume}", *arguments]
-        self._process: ForkServerProcess = _FORKS.Process(target=_become, args=(command, self._log))
+    def __init__(self, volume: Path, stage: str, *arguments: str) -> None:
+        descriptor, log = tempfile.mkstemp(prefix=f"{stage}-", suffix=".log", dir=volume.parent)
+        os.close(descriptor)
+        self._log = Path(log)
+        self._process: ForkServerProcess = _FORKS.Process(target=_become, args=(stage, [f"--volume={volume}", *arguments], log))
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, number)
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
@@ -42,6 +46,13 @@ class Stage:
         self._process.join(timeout=120)
         assert self._process.exitcode is not None, f"it has not ended: {self.log()}"
         return self._process.exitcode
+
+    def has_left_processes(self) -> bool:
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def log(self) -> str:
         return self._log.read_text()
@@ -53,10 +64,9 @@ def run(volume: Path, stage: str, *arguments: str) -> tuple[int, str]:
     return process.wait(), process.log()
 
 
-def _become(command: list[str], log: Path) -> NoReturn:
+def _become(stage: str, arguments: list[str], log: str) -> None:
     os.setpgid(0, 0)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), sys.stderr.fileno())
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.argv = command
-    start(command[0])
+    os.dup2(os.open(log, os.O_WRONLY), sys.stderr.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.argv = [stage, *arguments]
+    runpy.run_module(f"services.{stage}", run_name="__main__")

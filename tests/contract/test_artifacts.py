@@ -1,15 +1,19 @@
 import json
 import os
 import pickle
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from services.contract import artifacts
+from services.contract import artifacts, files
 from services.contract.artifacts import Artifact, Workspace
 from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
-from services.contract.manifest import Manifest
+from services.contract.manifest import FileRecord, Manifest
 
 NOTES = Artifact("extract", "notes.json")
 DATA = Artifact("extract", "data.pkl")
@@ -19,24 +23,14 @@ def workspace(volume: Path, stage: str = "extract", run: str = "demo", upstream:
     return Workspace(volume, run, stage, upstream or {})
 
 
-def commit(work: Workspace) -> str:
+def manifest_of(run: str, stage: str, **values: object) -> Manifest:
     now = datetime.now(UTC)
-    return work.commit(
-        Manifest(
-            run=work.run,
-            stage=work.stage,
-            inputs=tuple(work.inputs),
-            outputs=tuple(work.outputs),
-            settings={},
-            setting_sources={},
-            result=None,
-            image=None,
-            versions={},
-            started=now,
-            ended=now,
-            exit_reason="done",
-        )
-    )
+    empty = {"inputs": (), "outputs": (), "settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}}
+    return Manifest(**{**empty, "run": run, "stage": stage, "started": now, "ended": now, "exit_reason": "done", **values})
+
+
+def commit(work: Workspace, **values: object) -> str:
+    return work.commit(manifest_of(work.run, work.stage, inputs=tuple(work.inputs), outputs=tuple(work.outputs), **values))
 
 
 def write(volume: Path, value: object = 1, run: str = "demo") -> str:
@@ -208,3 +202,73 @@ def test_json_has_no_place_for_what_is_not_a_number(tmp_path):
 def test_a_stage_writes_no_artifact_of_another(tmp_path):
     with workspace(tmp_path, "train") as work, pytest.raises(AssertionError):
         work.save(artifacts.CUSTOMERS, 1)
+
+
+def test_a_run_that_was_mistyped_does_not_appear_among_the_runs(tmp_path):
+    write(tmp_path)
+    with pytest.raises(MissingInputError), workspace(tmp_path, "transform", run="dmeo") as work:
+        work.load(DATA)
+    with pytest.raises(MissingInputError), workspace(tmp_path, "train") as work:
+        work.load(artifacts.FEATURES)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["demo"]
+    assert [path.name for path in (tmp_path / "runs/demo").iterdir()] == ["extract"]
+
+
+def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path, monkeypatch):
+    work = workspace(tmp_path)
+    flock = files.fcntl.flock
+
+    def taken_away_meanwhile(descriptor, operation):
+        flock(descriptor, operation)
+        (folder(tmp_path) / ".lock").unlink()
+
+    monkeypatch.setattr(files.fcntl, "flock", taken_away_meanwhile)
+    with pytest.raises(PassingError, match="in use by another process"), work:
+        pass
+
+
+@pytest.mark.parametrize("link", ["runs", "runs/demo", "runs/demo/extract"])
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_volume(tmp_path, link):
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    outside.mkdir()
+    (volume / link).parent.mkdir(parents=True)
+    (volume / link).symlink_to(outside)
+    with pytest.raises(SetupError, match="leads out of the volume"), workspace(volume):
+        pass
+    assert not list(outside.iterdir())
+
+
+def test_pickles_of_other_versions_are_refused_before_they_are_opened_and_other_files_are_not(tmp_path):
+    with workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 1})
+        work.save(DATA, [1])
+        commit(work, versions={"scikit-learn": "0.1", "numpy": "0.1"})
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(NOTES) == {"value": 1}
+        with pytest.raises(DataError, match=r"written with scikit-learn 0\.1, here is 1\..*: run extract again") as error:
+            work.load(DATA)
+    assert "\n" not in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(result=JSON, options=st.dictionaries(st.text(), JSON, max_size=3), ended=st.datetimes(timezones=st.just(UTC)))
+def test_a_manifest_is_read_as_it_was_written(result, options, ended):
+    written = manifest_of("demo", "extract", result=result, settings=options, ended=ended)
+    read = Manifest.model_validate_json(written.sealed())
+    assert read.sealed() == written.sealed()
+    assert read.ended == ended
+
+
+@given(st.data())
+def test_a_manifest_in_which_a_bit_was_flipped_is_refused_or_says_the_same(data):
+    text = bytearray(manifest_of("demo", "extract", outputs=(FileRecord(name="a.pkl", sha256="0" * 64, bytes=1),)).sealed())
+    whole = Manifest.model_validate_json(text)
+    text[data.draw(st.integers(0, len(text) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with suppress(ValidationError):
+        assert Manifest.model_validate_json(text) == whole

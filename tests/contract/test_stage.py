@@ -1,7 +1,6 @@
 """The stages as processes: exit codes, output, signals."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -131,39 +130,3 @@ def test_sigterm_ends_a_stage_at_once_even_inside_compiled_code(volume):
     assert time.monotonic() - begin < 2
     assert run("train", volume, "--k-values", "2")[0] == 0
     assert not list(volume.glob("runs/demo/train/*.tmp"))
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(volume, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a small file system")
-    try:
-        (small / "data").mkdir()
-        (small / "data/file.csv").write_text(HEADER + "A,1,2,3\nB,4,5,6\n")
-        assert run("extract", small)[0] == 0
-        before = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}
-        filler = small / "filler"
-        with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
-        code, _, err = run("extract", small)
-        assert code == 75
-        assert "the volume is full" in last_line(err)
-        filler.unlink(missing_ok=True)
-        assert {path: path.read_bytes() for path in small.rglob("*") if path.is_file()} == before
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="mounting a read-only file system needs root")
-def test_a_read_only_volume_is_a_matter_of_setup(volume, tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(volume / "data")], capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a read-only file system")
-    try:
-        code, _, err = run("extract", volume / "data")
-        assert code == 78
-        assert "read-only" in last_line(err)
-    finally:
-        subprocess.run(["umount", str(volume / "data")], check=True)

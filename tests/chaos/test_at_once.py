@@ -1,0 +1,62 @@
+"""Several processes at once: one stage of one run, and several runs that publish."""
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from services.contract.publishing import ModelFolder
+from services.contract.settings import SETTINGS
+from tests.chaos.processes import Stage, run
+from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
+
+
+@pytest.mark.parametrize("stage", SETTINGS)
+def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, stage, tries, tell):
+    expected = digests(volume, stage)
+    codes = Counter()
+    n_tries = tries(2, 20)
+    for _ in range(n_tries):
+        processes = [Stage(volume, stage, *flags(stage)) for _ in range(3)]
+        ended = [(process.wait(), process.log()) for process in processes]
+        assert {code for code, _ in ended} <= {0, 75}
+        assert any(code == 0 for code, _ in ended)
+        assert all("in use by another process: wait for it to end" in log.splitlines()[-1] for code, log in ended if code)
+        codes.update(code for code, _ in ended)
+        check_whole(volume)
+        assert digests(volume, stage) == expected
+        assert temporary_files(volume) == []
+    assert codes[75]
+    tell(
+        "three processes of one stage of one run",
+        n_tries,
+        "some wait (75: in use), one or more work, one by one; the same sha256",
+    )
+
+
+def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_sees_one_whole_run(volume, tries, tell):
+    runs = ("demo", "scheduled", "by-hand")
+    for run_id in runs[1:]:
+        run_pipeline(volume, run_id)
+    shutil.copy(volume / "data/file.csv", volume / "data/new.csv")
+    codes, in_force = Counter(), Counter()
+    n_tries = tries(2, 30)
+    for number in range(n_tries):
+        publishing = [Stage(volume, "segment", *flags("segment", run_id)) for run_id in runs]
+        scoring = Stage(volume, "segment", "--score=data/new.csv", f"--run=score{number}")
+        ended = [(process.wait(), process.log()) for process in (*publishing, scoring)]
+        assert {code for code, _ in ended} <= {0, 75}, ended
+        assert any(code == 0 for code, _ in ended[:-1])
+        codes.update(code for code, _ in ended[:-1])
+        check_whole(volume)
+        in_force[ModelFolder(volume).read().in_force] += 1
+        assert temporary_files(volume) == []
+    for run_id in runs:
+        assert run(volume, "segment", *flags("segment", run_id))[0] == 0
+    register = ModelFolder(volume).read()
+    assert len({known.segment_id for known in register.segments}) == len(register.segments)
+    tell(
+        "three runs publish at once, a fourth process scores",
+        n_tries,
+        f"{codes[0]} published, {codes[75]} were told that another does (75); always one whole run in force, no id given twice",
+    )

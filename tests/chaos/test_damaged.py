@@ -1,0 +1,137 @@
+"""Flipped bits and cut-off files: found before anything is unpickled, or without any effect."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from services.contract import parts, pickles
+from services.contract.artifacts import Workspace
+from services.contract.errors import DataError, MissingInputError
+from services.contract.manifest import MANIFEST_NAME
+from services.contract.publishing import REGISTER_NAME, ModelFolder
+from services.contract.settings import SETTINGS
+from tests.chaos.processes import run
+from tests.chaos.volumes import RUN, artifacts_of, flags, read_manifest
+
+READERS = {"extract": "transform", "transform": "train", "train": "evaluate", "evaluate": "segment", "segment": "report"}
+
+
+@pytest.fixture
+def unpickled(monkeypatch) -> list[str]:
+    """The names of what was unpickled."""
+    names = []
+
+    def load(file, name):
+        names.append(name)
+        return pickles.load_pickle(file, name)
+
+    monkeypatch.setattr(parts, "load_pickle", load)
+    return names
+
+
+def damage(path: Path, seed: random.Random) -> None:
+    """Flip a bit of a file or cut it off, once in four times."""
+    content = bytearray(path.read_bytes())
+    if seed.random() < 0.25:
+        del content[seed.randrange(len(content)) :]
+    else:
+        content[seed.randrange(len(content))] ^= 1 << seed.randrange(8)
+    path.write_bytes(content)
+
+
+def try_damage(path: Path, seed: random.Random, n_tries: int, use) -> Counter[str]:
+    """Damage a file again and again; returns how often `use` refused it and how often it was none the worse."""
+    whole = path.read_bytes()
+    expected = use()
+    outcomes: Counter[str] = Counter()
+    for _ in range(n_tries):
+        damage(path, seed)
+        try:
+            assert use() == expected
+            outcomes["no effect"] += 1
+        except DataError:
+            outcomes["refused"] += 1
+        finally:
+            path.write_bytes(whole)
+    return outcomes
+
+
+def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled, tries, tell):
+    seed, outcomes = random.Random(7), Counter()
+    every = [artifact for stage in SETTINGS for artifact in artifacts_of(volume, stage)]
+    n_tries = tries(3, 100)
+    for artifact in every:
+        work = Workspace(volume, RUN, "other", {})
+        work.load(artifact)
+        unpickled.clear()
+
+        def load(work=work, artifact=artifact):
+            work.load(artifact)
+            return "read"
+
+        path = volume / "runs" / RUN / artifact.stage / artifact.name
+        outcomes += try_damage(path, seed, n_tries, lambda path=path, load=load: load() and path.read_bytes())
+        assert len(unpickled) == (1 if path.suffix in (".pkl", ".sav") else 0), "only the undamaged file was unpickled"
+    assert outcomes == {"refused": n_tries * len(every)}
+    tell(f"bit flipped or cut off: {len(every)} artifacts", n_tries * len(every), "all refused with 65 before unpickling")
+
+
+def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, tell):
+    seed, outcomes = random.Random(7), Counter()
+    n_tries = tries(5, 60)
+    for stage in SETTINGS:
+        path = volume / "runs" / RUN / stage / MANIFEST_NAME
+        outcomes += try_damage(path, seed, n_tries, lambda stage=stage: Workspace(volume, RUN, "other", {}).manifest(stage))
+    tell(
+        "bit flipped or cut off: 6 manifests",
+        n_tries * 6,
+        f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
+    )
+
+
+def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, tell):
+    seed, model = random.Random(7), ModelFolder(volume)
+    n_tries = tries(5, 120)
+    outcomes = try_damage(volume / "model" / REGISTER_NAME, seed, n_tries, model.read)
+    tell(
+        "bit flipped or cut off: the register",
+        n_tries,
+        f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
+    )
+    entry = model.read().entry(RUN)
+    for published in entry.publication.files:
+
+        def read(name=published.name):
+            with model.open(entry, name)[0] as file:
+                return file.read()
+
+        path = volume / "model/published" / entry.publication.folder / published.name
+        assert try_damage(path, seed, n_tries, read) == {"refused": n_tries}
+    tell(
+        f"bit flipped or cut off: {len(entry.publication.files)} published files",
+        n_tries * len(entry.publication.files),
+        "all refused with 65",
+    )
+
+
+@pytest.mark.parametrize(("stage", "reader"), READERS.items())
+def test_a_stage_whose_input_is_damaged_ends_with_65_and_names_the_stage_to_run_again(volume, stage, reader, tries):
+    seed = random.Random(stage)
+    for output in read_manifest(volume, stage).outputs:
+        path = volume / "runs" / RUN / stage / output.name
+        whole = path.read_bytes()
+        damage(path, seed)
+        code, log = run(volume, reader, *flags(reader))
+        if code:  # this reader may not need this file
+            assert code == 65, log
+            assert f"{stage}/{output.name} has sha256" in log
+            assert f"run {stage} again" in log.splitlines()[-1]
+        path.write_bytes(whole)
+
+
+def test_an_artifact_that_is_gone_is_missing(volume):
+    (volume / "runs" / RUN / "extract/customers.pkl").unlink()
+    with pytest.raises(MissingInputError, match="run extract again"):
+        Workspace(volume, RUN, "transform", {}).load(next(artifacts_of(volume, "extract")))

@@ -9,6 +9,7 @@ the volume lies) is looked up anew each time, so that a checkout can move.
 import base64
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,17 @@ def database_outlived(path: Path) -> bool:
     return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
 
 
+def port_is_taken(port: str) -> bool:
+    """Tell whether something else than the stack that is up listens there."""
+    try:
+        with socket.create_server(("127.0.0.1", int(port))):
+            return False
+    except OSError:
+        ours = ["docker", "ps", "--quiet", f"--filter=publish={port}"]
+        ours += [f"--filter=label=com.docker.compose.project={os.environ['COMPOSE_PROJECT_NAME']}"]
+        return not subprocess.run(ours, capture_output=True).stdout
+
+
 def main(path: Path, volume: Path) -> None:
     if database_outlived(path):
         sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
@@ -81,6 +93,10 @@ def main(path: Path, volume: Path) -> None:
     values = {name: known.get(name) or draw() for name, draw in SECRETS.items()}
     # A port that was chosen once stays chosen.
     values["AIRFLOW_PORT"] = os.environ.get("AIRFLOW_PORT") or known.get("AIRFLOW_PORT") or "8080"
+    # The same for where people reach it, if that is not this machine: links in notifications begin with it.
+    values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
+    if port_is_taken(values["AIRFLOW_PORT"]):
+        sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
     write(path, values | machine(volume))
     prepare(volume)
 

@@ -5,12 +5,15 @@
 Standard library only, so that it also shows what a client of one's own has to send. Exit code 1 when the run fails.
 """
 
+import contextlib
+import http.client
 import json
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +23,17 @@ from environment import read  # the file beside this one
 DAG = "customer_segmentation_lab1"
 
 
+class NotAirflowError(Exception):
+    pass
+
+
 class Airflow:
     def __init__(self, address: str, user: str, password: str) -> None:
         self.address = address
         self.token = ""
+        found = self.send("/api/v2/version")  # before the password goes to whoever may have taken the port
+        if not isinstance(found, dict) or "version" not in found:
+            raise NotAirflowError
         self.token = self.send("/auth/token", {"username": user, "password": password})["access_token"]
 
     def send(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -32,8 +42,29 @@ class Airflow:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            return json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return json.load(response)
+        except (http.client.HTTPException, ValueError):
+            raise NotAirflowError from None
+
+
+@contextlib.contextmanager
+def errors_in_one_line(address: str) -> Iterator[None]:
+    stranger = f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
+    try:
+        yield
+    except NotAirflowError:
+        sys.exit(stranger)
+    except urllib.error.HTTPError as error:
+        try:
+            reason = json.load(error)["detail"]
+        except (ValueError, LookupError, TypeError):
+            sys.exit(stranger)
+        sys.exit(f"Airflow answers {error.code}: {reason}")
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        sys.exit(f"Airflow does not answer at {address} ({reason}): is it up? `make up` starts it")
 
 
 def start(airflow: Airflow, conf: dict[str, Any]) -> str:
@@ -86,17 +117,15 @@ def main(environment: Path) -> int:
         sys.exit(f"{environment} is not there yet: run `make up` first")
     address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
     try:
+        conf = json.loads(known.get("CONF") or "{}")
+    except json.JSONDecodeError as error:
+        sys.exit(f"CONF is not JSON: {error}")
+    with errors_in_one_line(address):
         airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
-        run = start(airflow, json.loads(known.get("CONF") or "{}"))
+        run = start(airflow, conf)
         print(f"{address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")
         state = follow(airflow, run)
         print_results(airflow, run)
-    except urllib.error.HTTPError as error:
-        sys.exit(f"Airflow answers {error.code}: {json.load(error)['detail']}")
-    except urllib.error.URLError as error:
-        sys.exit(f"Airflow does not answer at {address} ({error.reason}): is it up? `make up` starts it")
-    except json.JSONDecodeError as error:
-        sys.exit(f"CONF is not JSON: {error}")
     print({"success": "the run succeeded", "failed": "the run failed"}[state])
     return 0 if state == "success" else 1
 

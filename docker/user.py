@@ -7,15 +7,13 @@ never stands on a command line, where everybody on the machine who can list proc
 """
 
 import getpass
-import json
 import os
 import secrets
 import sys
-import urllib.error
 from pathlib import Path
 
 from environment import read  # the files beside this one
-from trigger import Airflow
+from trigger import Airflow, errors_in_one_line
 
 
 def ask_for_password(name: str) -> str:
@@ -32,7 +30,7 @@ def main(environment: Path, name: str, role: str) -> None:
     if "AIRFLOW_ADMIN_PASSWORD" not in known:
         sys.exit(f"{environment} is not there yet: run `make up` first")
     address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
-    try:
+    with errors_in_one_line(address):
         airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
         chosen = ask_for_password(name)
         password = chosen or secrets.token_urlsafe(12)
@@ -45,10 +43,6 @@ def main(environment: Path, name: str, role: str) -> None:
             "password": password,
         }
         airflow.send("/auth/fab/v1/users", body)
-    except urllib.error.HTTPError as error:
-        sys.exit(f"Airflow answers {error.code}: {json.load(error)['detail']}")
-    except urllib.error.URLError as error:
-        sys.exit(f"Airflow does not answer at {address} ({error.reason}): is it up? `make up` starts it")
     print(f"{name} may sign in at {address} as {role}" + ("" if chosen else f" with the password {password}"))
 
 

@@ -1,6 +1,7 @@
 """What `make up` does before it starts anything: secrets, and a volume that the containers can write to."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.docker.commands import REPOSITORY
+from tests.docker.stack import free_port
 
 SECRETS = ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET")
 
 
 def prepare(folder: Path, **variables: str) -> dict[str, str]:
-    environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", **variables}
+    environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", "AIRFLOW_PORT": free_port(), **variables}
     command = [sys.executable, str(REPOSITORY / "docker/environment.py"), str(folder / ".env"), str(folder / "shared_volume")]
     subprocess.run(command, check=True, env=os.environ | environment)
     lines = (folder / ".env").read_text().splitlines()
@@ -36,11 +38,12 @@ def test_no_two_checkouts_have_a_secret_in_common(tmp_path: Path) -> None:
 
 def test_the_secrets_stay_and_what_belongs_to_the_machine_is_looked_up_anew(tmp_path: Path) -> None:
     (tmp_path / "before").mkdir()
-    before = prepare(tmp_path / "before", AIRFLOW_PORT="18080")
+    before = prepare(tmp_path / "before", AIRFLOW_ADDRESS="https://airflow.bank.test")
     (tmp_path / "before").rename(tmp_path / "after moving")
-    after = prepare(tmp_path / "after moving")
+    after = prepare(tmp_path / "after moving", AIRFLOW_PORT="")
     assert {name: after[name] for name in SECRETS} == {name: before[name] for name in SECRETS}
-    assert after["AIRFLOW_PORT"] == "18080"
+    assert after["AIRFLOW_PORT"] == before["AIRFLOW_PORT"]
+    assert after["AIRFLOW_ADDRESS"] == "https://airflow.bank.test"
     assert after["SEGMENTATION_HOST_VOLUME"] == str(tmp_path / "after moving" / "shared_volume")
 
 
@@ -80,3 +83,12 @@ def test_compose_does_not_start_without_the_secrets(docker_engine: None) -> None
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert ended.returncode != 0
     assert "make up" in ended.stderr
+
+
+def test_a_port_that_another_program_has_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        with pytest.raises(subprocess.CalledProcessError):
+            prepare(tmp_path, AIRFLOW_PORT=port)
+    assert not (tmp_path / ".env").exists()
+    assert prepare(tmp_path, AIRFLOW_PORT=port)["AIRFLOW_PORT"] == port

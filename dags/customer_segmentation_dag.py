@@ -8,9 +8,10 @@ are evaluated.
 An Airflow Variable `customer_segmentation` with a JSON object like `{"n_init": 20}` changes defaults for all runs. A
 field of the form wins over the Variable; but a field that shows its built-in default counts as not filled in.
 
-**What comes out**: the tasks' XComs hold the results (`k_values` and `sse` of the training, the label of the first new
-customer), `runs/<run>/` on the volume holds every artifact with a manifest of its making, and `model/` what was last
-published.
+**What comes out**: the note on the run's page says how many segments there are, how large, and whether they were published
+or held back; the tab *Report* shows the rest. The tasks' XComs hold the results (`k_values` and `sse` of the training, the
+label of the first new customer), `runs/<run>/` on the volume holds every artifact with a manifest of its making, and
+`model/` what was last published. Each publication updates the asset `segments_in_force`.
 
 **When a task fails**, its log ends with the reason, what to do about it, and a `docker run` line that replays that one
 stage by hand. Wrong data or settings fail at once; passing trouble is tried again after two minutes.
@@ -22,6 +23,8 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG
 
+from dags.notifications import tell_if_held_back, tell_of_failure
+from dags.publication import PUBLISHED, announce
 from dags.stage_operator import StageOperator
 from dags.trigger_form import trigger_form
 
@@ -34,7 +37,12 @@ with DAG(
     start_date=datetime(2025, 1, 1),
     catchup=False,
     max_active_runs=1,  # what is published is always one whole run
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={
+        "owner": "custom_student",
+        "retries": 1,
+        "retry_delay": timedelta(minutes=2),
+        "on_failure_callback": tell_of_failure,
+    },
     params=trigger_form(),
     tags=["customer-segmentation", "k-means"],
 ):
@@ -67,6 +75,9 @@ with DAG(
         task_id="segment_customers",
         stage="segment",
         publishes=True,
+        outlets=[PUBLISHED],
+        post_execute=announce,
+        on_success_callback=tell_if_held_back,
         task_display_name="Segment customers",
         doc_md="Gives every customer a segment, compares with the segments in force, and publishes unless the run falls short.",
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 from typing import Any
 
@@ -29,7 +30,7 @@ from dags.outcomes import errors_as_airflow_takes_them, read_outcome
 from dags.trigger_form import given
 from services.contract.errors import PassingError, SetupError
 from services.contract.runs import run_folder
-from services.contract.settings import ENVIRONMENT_PREFIX, as_text, settings_of
+from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, as_text, settings_of
 
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"
@@ -39,16 +40,16 @@ log = logging.getLogger(__name__)
 
 
 class StageOperator(DockerOperator):
-    """Run `stage` for the DAG run; `publishes` lets it write to the volume's `model/`.
+    """Run `stage` for the DAG run, or for `of_run` if given; `publishes` lets it write to the volume's `model/`.
 
     What the container gets depends on the run and on the host, so it is put together in `execute`, not while the DAG is
     parsed.
     """
 
-    template_fields = ("docker_run", *DockerOperator.template_fields)
+    template_fields = ("of_run", "docker_run", *DockerOperator.template_fields)
     overwrite_rtif_after_execution = True  # so that the UI's rendered templates show it all the same
 
-    def __init__(self, *, stage: str, publishes: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, of_run: str = "", publishes: bool = False, **kwargs: Any) -> None:
         super().__init__(
             image=f"customer-segmentation/{stage}",
             network_mode="none",
@@ -59,6 +60,7 @@ class StageOperator(DockerOperator):
             **kwargs,
         )
         self.stage = stage
+        self.of_run = of_run
         self.publishes = publishes
         self.docker_run = ""  # nothing to render: a field of the templates, so that the UI shows it
         self.identity: dict[str, str] = {}
@@ -72,12 +74,17 @@ class StageOperator(DockerOperator):
                 self._define(context)
                 self._remove_containers("left by an earlier try")
                 self._make_folders()
-                # The exit code is read below, where it means more than that the container failed.
-                with contextlib.suppress(DockerContainerFailedException):
-                    super().execute(context)
+                log.info("::group::What %s says", self.stage)
+                try:
+                    # The exit code is read below, where it means more than that the container failed.
+                    with contextlib.suppress(DockerContainerFailedException):
+                        super().execute(context)
+                finally:
+                    log.info("::endgroup::")
                 outcome = read_outcome(self.cli, self.container["Id"], self.stage, str(self.mem_limit))
             if outcome.manifest:
                 context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
+            log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
         finally:
             if self.hook.client_created:
@@ -105,7 +112,8 @@ class StageOperator(DockerOperator):
             self.identity[f"{LABEL}.map-index"] = str(task.map_index)
         self.labels = {**self.identity, f"{LABEL}.try": str(task.try_number)}
 
-        values, sources = given(context["params"])
+        # Who works on what a run has published has a form of its own.
+        values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
         host = host_settings()
         try:
             engine = self.hook.api_client
@@ -124,10 +132,11 @@ class StageOperator(DockerOperator):
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
         variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))
         variables["IMAGE"] = f"{self.image} {image_id}"
-        folder = f"runs/{run_folder(run)}/{self.stage}"
+        of_run = self.of_run or run
+        folder = f"runs/{run_folder(of_run)}/{self.stage}"
         self.definition = StageContainer(
             image=self.image,
-            command=[f"--run={run}"],
+            command=[f"--run={of_run}"],
             environment={ENVIRONMENT_PREFIX + name: value for name, value in variables.items() if value}
             # A limit on CPU time is no limit on threads: they would count the host's CPUs and wait for each other.
             | {"OMP_NUM_THREADS": str(max(1, int(cpus)))},
@@ -197,7 +206,8 @@ class StageOperator(DockerOperator):
 def end_log_with_reason(context: Context) -> None:
     """Say last, below Airflow's traceback, why the task failed and how to replay it."""
     log.info("::endgroup::")  # Airflow has opened a section by now, which its UI shows folded
-    log.error("%s", context["exception"])
+    # Without an exception, it was not the task that noticed, but the scheduler.
+    log.error("%s", context.get("exception") or "the process of the task has gone")
     task = context["task"]
     if isinstance(task, StageOperator) and task.definition:
         log.error("to replay this stage by hand: %s", task.definition.docker_run)

@@ -48,6 +48,12 @@ class SegmentsPlugin(AirflowPlugin):
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
 
     @property
+    def listeners(self) -> list[Any]:  # type: ignore[override]
+        from plugins import run_notes
+
+        return [run_notes]
+
+    @property
     def operator_extra_links(self) -> list[Any]:  # type: ignore[override]
         from plugins.task_links import ReplayLink, ReportLink
 

@@ -10,7 +10,7 @@ from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifa
 from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
-from services.contract.settings import SETTINGS, PipelineSettings, as_text, parse, settings_of
+from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, as_text, parse, settings_of
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 def stages() -> list[str]:
     """Name every stage in the order in which they run."""
     folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/main.py"))
-    return [*SETTINGS, *(stage for stage in folders if stage not in SETTINGS)]
+    return [*SETTINGS, *(stage for stage in folders if stage not in {*SETTINGS, *CONSUMERS})]
 
 
 def flags_of(stage: str, settings: PipelineSettings) -> list[str]:

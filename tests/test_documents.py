@@ -25,8 +25,8 @@ ELSEWHERE = {
     "make up": "tests/docker/stack.py",
     "make trigger": "tests/docker/test_compose.py",
     "make down": "tests/docker/test_compose.py",
-    "token=$(curl": "tests/docker/test_compose.py sends the same requests",
-    "curl -X POST": "tests/docker/test_compose.py sends the same requests",
+    "token=$(curl": "tests/docker/test_what_follows.py",
+    "curl -X POST": "tests/docker/test_what_follows.py",
 }
 """How the README's commands begin that other tests run, in which the names of the stack are their own."""
 

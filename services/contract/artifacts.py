@@ -54,6 +54,7 @@ MIGRATION = Artifact("segment", "migration.csv")
 POINTS = Artifact("segment", "points.csv")
 REPORT = Artifact("report", "report.html")
 SCORES = Artifact("score", "segments.csv")
+CHANGED = Artifact("changes", "changed.csv")
 
 
 class Workspace:

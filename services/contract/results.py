@@ -43,6 +43,9 @@ PROFILE_COLUMNS = (
 # Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
 MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
 
+# Customers who were in a segment before and are in another one now; an empty id is no segment.
+CHANGED_COLUMNS = ("CUST_ID", "from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name")
+
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
 
 

@@ -308,6 +308,10 @@ SETTINGS: dict[str, type[StageSettings]] = {
 """The stages that can be told something, in the order in which they run; a stage that is not named here runs after them."""
 
 
+CONSUMERS = frozenset({"changes"})
+"""Folders of services/ that are no stage of a run: they work on what a run has published, in a DAG of their own."""
+
+
 def settings_of(stage: str) -> type[StageSettings]:
     return SETTINGS.get(stage, StageSettings)
 

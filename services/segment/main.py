@@ -97,6 +97,7 @@ def _result(segmentation: Segmentation) -> dict[str, Any]:
         result = {
             "run": segmentation.run,
             "k": segmentation.k,
+            "customers": segmentation.rows,
             "published": segmentation.published,
             "held_back": held_back,
             "segments": [dict(zip(("id", "name", "customers"), segment, strict=True)) for segment in segments],

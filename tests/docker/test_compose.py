@@ -48,10 +48,10 @@ def test_every_service_is_healthy(stack: Stack) -> None:
     assert states == dict.fromkeys(SERVICES, "healthy")
 
 
-def test_the_dag_is_there_unpaused_and_alone(stack: Stack) -> None:
+def test_the_dags_are_there_and_unpaused(stack: Stack) -> None:
     assert stack.get("importErrors")["import_errors"] == []
     dags = stack.get("dags")["dags"]
-    assert [(dag["dag_id"], dag["is_paused"]) for dag in dags] == [(DAG, False)]
+    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {DAG: False, "customer_segment_changes": False}
 
 
 def test_a_run_triggered_through_the_rest_api_ends_in_success(stack: Stack, run: Run) -> None:

@@ -1,0 +1,97 @@
+"""Tell people that a task failed or a run was held back, with Airflow's own notifiers, if Airflow knows whom to tell.
+
+By webhook if there is an Airflow Connection `customer_segmentation_webhook`, by e-mail if there is an Airflow Variable
+`customer_segmentation_mail_to`; see docs/notifications.md. They are looked up when there is something to tell. Callbacks run
+in the process of the task, or in the dag-processor where that process is gone. Whatever goes wrong here is logged and
+changes nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from airflow.sdk import Connection, Context, Variable
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from dags.publication import in_words
+
+WEBHOOK = "customer_segmentation_webhook"
+"""The Airflow Connection of type HTTP whose address gets a POST."""
+MAIL_TO = "customer_segmentation_mail_to"
+"""The Airflow Variable with the addresses, separated by commas; the server is that of Airflow's Connection smtp_default."""
+
+_TIMEOUT_S = 5  # Airflow ends a process that lives 20 s longer than its task
+_LONGEST_REASON = 1000
+
+log = logging.getLogger(__name__)
+
+
+def tell_of_failure(context: Context) -> None:
+    """Tell why a task failed for good: `on_failure_callback`."""
+    # Without an exception, it was not the task that noticed, but the scheduler.
+    _tell(context, "failed", context.get("exception") or "its process has gone: was it killed, or its machine stopped?")
+
+
+def tell_if_held_back(context: Context) -> None:
+    """Tell why a run was held back: `on_success_callback` of the task that would have published it."""
+    task = context["ti"]
+    result = task.xcom_pull(task_ids=task.task_id)
+    if not result["published"]:
+        _tell(context, "held back", in_words(result))
+
+
+def _tell(context: Context, event: str, reason: object) -> None:
+    task = context["ti"]
+    line = " ".join(str(reason).split())[:_LONGEST_REASON]
+    message = {
+        "event": event,
+        "dag_id": task.dag_id,
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "reason": line,
+        "url": task.log_url.partition("/tasks/")[0],
+        "subject": f"{task.dag_id}: {task.task_id} failed" if event == "failed" else f"{task.dag_id}: a run was {event}",
+    }
+    message["text"] = "\n".join(message[part] for part in ("subject", "reason", "url"))
+    for where, send in (
+        (f"webhook, Connection {WEBHOOK}", _post),
+        (f"e-mail, Variable {MAIL_TO}, Connection smtp_default", _mail),
+    ):
+        try:
+            if send(context, message):
+                log.info("notified by %s: %s", where, event)
+        except Exception as error:
+            log.warning("could not notify by %s (%s)", where, type(error).__name__)
+
+
+# Notifiers take everything for a template, so the texts, in which anything may stand, come into it as values. The notifiers
+# are imported when they are needed: no task waits for them otherwise.
+
+
+def _post(context: Context, message: dict[str, str]) -> bool:
+    try:
+        connection = Connection.get(WEBHOOK)
+    except AirflowNotFoundException:
+        return False
+    from airflow.providers.http.notifications.http import HttpNotifier
+
+    # Often the path is as good as a password. Airflow logs it with an error unless it knows that.
+    mask_secret(urlsplit(connection.host or "").path)
+    body = {name: f"{{{{ message.{name} }}}}" for name in ("text", "event", "dag_id", "task_id", "run_id", "reason", "url")}
+    notify = HttpNotifier(http_conn_id=WEBHOOK, json=body, extra_options={"timeout": _TIMEOUT_S})
+    notify({**context, "message": message})
+    return True
+
+
+def _mail(context: Context, message: dict[str, str]) -> bool:
+    to = Variable.get(MAIL_TO, default=None)
+    if not to:
+        return False
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+    page = '<p>{{ message.reason | e }}</p><p><a href="{{ message.url | e }}">Run {{ message.run_id | e }}</a></p>'
+    notify = SmtpNotifier(to="{{ message.to }}", subject="{{ message.subject }}", html_content=page)
+    notify({**context, "message": {**message, "to": to}})
+    return True

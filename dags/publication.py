@@ -1,0 +1,31 @@
+"""What becomes known of a run that has made its segments: a sentence for people, an event for DAGs that wait for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias, Context
+
+SEGMENTS_IN_FORCE = Asset("segments_in_force")
+"""What a DAG is scheduled on that is to run whenever new segments have been published."""
+
+PUBLISHED = AssetAlias("published_segments")
+"""The outlet of the task that publishes. An asset as outlet would be updated by every success of the task, also by that of a
+run that was held back; through an alias, only what the task names is updated."""
+
+
+def announce(context: Context, result: dict[str, Any]) -> None:
+    """Update the asset if the run was published: `post_execute` of the task with the outlet `PUBLISHED`."""
+    if result["published"]:
+        extra = {name: result[name] for name in ("run", "k", "customers")}
+        context["outlet_events"][PUBLISHED].add(SEGMENTS_IN_FORCE, extra=extra)
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """Say what came of a run: k, sizes, published or held back, and why."""
+    why = "; ".join(result["held_back"])
+    verdict = ("published all the same" if why else "published") if result["published"] else "held back"
+    sizes = [f"{segment['customers']:,} {segment['name']}" for segment in result["segments"]]
+    if len(sizes) < result["k"]:
+        sizes.append(f"{result['k'] - len(sizes)} more")  # a result is kept short
+    return f"{result['k']} segments, {result['customers']:,} customers, {verdict}{why and f' ({why})'}: {'; '.join(sizes)}"

@@ -1,0 +1,48 @@
+"""The note on a run's page: k, sizes, published or held back, so that nobody has to open a log to see what came of a run.
+
+A task cannot write it: it has no way to the database, and a login of its own for the REST API would be one more secret that can
+do far more than this. The scheduler has the run at hand when it ends, and tells listeners.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from airflow.listeners import hookimpl
+
+from dags.publication import in_words
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+DAG_ID, TASK_ID = "customer_segmentation_lab1", "segment_customers"
+_LONGEST = 1000  # what the database takes
+
+
+@hookimpl
+def on_dag_run_success(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001
+    _write_note(dag_run)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001
+    _write_note(dag_run)
+
+
+def _write_note(dag_run: DagRun) -> None:
+    """Write what came of the segments, where they were made; what a user has written stays."""
+    # Every task loads its listeners, and should not wait for what only the scheduler needs.
+    from airflow.models.xcom import XComModel
+    from sqlalchemy.orm import object_session
+
+    written = dag_run.dag_run_note
+    session = object_session(dag_run)
+    if dag_run.dag_id != DAG_ID or session is None or (written and written.user_id):
+        return
+    query = XComModel.get_many(run_id=dag_run.run_id, key="return_value", dag_ids=DAG_ID, task_ids=TASK_ID)
+    found = session.scalars(query).first()
+    if found:
+        # Notes are shown as Markdown; segments may have names that users gave them.
+        text = re.sub(r"([\\`*_~\[\]<>#|!])", r"\\\1", in_words(XComModel.deserialize_value(found)))
+        dag_run.note = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,3 @@
+from services.contract.stage import start
+
+start("changes")

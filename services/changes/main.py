@@ -1,0 +1,28 @@
+"""Changes: list the customers whom a publication has put into another segment than before."""
+
+import logging
+from typing import Any
+
+from services.changes.moves import names_before, write_moves
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.errors import MissingInputError
+from services.contract.settings import StageSettings
+
+log = logging.getLogger(__name__)
+
+
+def main(_: StageSettings, work: Workspace) -> dict[str, Any]:
+    register = work.register(hold=False)
+    entry = register.entry(work.run)
+    if entry is None or entry.publication is None:
+        kept = ", ".join(kept.run for kept in register.kept()) or "none yet"
+        raise MissingInputError(f"run {work.run} has published no segments that are still kept: name one that has ({kept})")
+    published = work.open_published(entry, artifacts.SEGMENTS)
+    with work.writing(artifacts.CHANGED) as file:
+        moves = write_moves(published, names_before(register, entry), entry.publication.segments, file)
+    changed = sum(moves.between.values())
+    for (origin, target), count in moves.between.most_common():
+        log.info("from %s to %s: %d", origin, target, count)
+    log.info("%d of %d customers are in another segment than before", changed, moves.customers)
+    return {"run": work.run, "customers": moves.customers, "changed": changed}

@@ -1,0 +1,139 @@
+"""Notifications, sent by Airflow's notifiers to a real web server and a real mail server."""
+
+import json
+import socket
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
+
+from dags.notifications import tell_if_held_back, tell_of_failure
+from tests.dags.receivers import listening_hook, listening_mailbox, text_of
+
+RUN = "manual__2026-01-05T09:00:00+00:00"
+PAGE = "http://airflow.test/dags/probe/runs/manual__2026-01-05T09%3A00%3A00%2B00%3A00"
+HELD_BACK = {
+    "run": RUN,
+    "k": 2,
+    "customers": 1200,
+    "published": False,
+    "held_back": ["silhouette 0.1 is below 0.25"],
+    "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "buyers", "customers": 200}],
+}
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    with listening_hook() as hook:
+        connection = {"conn_type": "http", "host": f"{hook.address}/services/T0/secret"}
+        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps(connection))
+        yield hook
+
+
+@pytest.fixture
+def mailbox(monkeypatch):
+    with listening_mailbox() as mailbox:
+        options = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@bank.test"}
+        connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": mailbox.port, "extra": options}
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test, boss@bank.test")
+        yield mailbox
+
+
+def context(result=None, **more):
+    """What Airflow hands to a callback of the task `train`."""
+    with DAG("probe", schedule=None) as dag:
+        pass
+    task = SimpleNamespace(
+        dag_id="probe",
+        run_id=RUN,
+        task_id="train",
+        log_url=f"{PAGE}/tasks/train?try_number=1",
+        xcom_pull=lambda task_ids: {"train": result}[task_ids],
+    )
+    return {"ti": task, "dag": dag, **more}
+
+
+def failed(reason="failed (65, unusable data): file.csv row 17: BALANCE is 'abc'"):
+    return context(exception=AirflowFailException(reason))
+
+
+def test_where_nothing_is_configured_nothing_is_sent_and_nothing_said(caplog):
+    tell_of_failure(failed())
+    tell_if_held_back(context(HELD_BACK))
+    assert [record.getMessage() for record in caplog.records if record.name == "dags.notifications"] == []
+
+
+def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
+    tell_of_failure(failed("failed (65, unusable data):\n  no rows"))
+    assert hook.got == [
+        {
+            "path": "/services/T0/secret",
+            "event": "failed",
+            "dag_id": "probe",
+            "run_id": RUN,
+            "task_id": "train",
+            "reason": "failed (65, unusable data): no rows",
+            "url": PAGE,
+            "text": f"probe: train failed\nfailed (65, unusable data): no rows\n{PAGE}",
+        }
+    ]
+
+
+def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
+    tell_of_failure(failed())
+    [mail] = mailbox.got
+    assert (mail["From"], mail["To"]) == ("airflow@bank.test", "team@bank.test, boss@bank.test")
+    assert mail["Subject"] == "probe: train failed"
+    assert "file.csv row 17: BALANCE is &#39;abc&#39;" in text_of(mail)
+    assert f'href="{PAGE}"' in text_of(mail)
+
+
+def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
+    tell_if_held_back(context(HELD_BACK))
+    [told] = hook.got
+    assert told["event"] == "held back"
+    assert "held back (silhouette 0.1 is below 0.25)" in told["reason"]
+    assert mailbox.got[0]["Subject"] == "probe: a run was held back"
+
+
+def test_a_run_that_was_published_is_nothing_to_tell(hook):
+    tell_if_held_back(context({**HELD_BACK, "published": True}))
+    assert hook.got == []
+
+
+def test_a_task_whose_process_has_gone_is_told_without_its_last_words(hook):
+    tell_of_failure(context())
+    assert "its process has gone" in hook.got[0]["reason"]
+
+
+def test_nothing_in_a_reason_is_taken_for_a_template_or_for_html(hook, mailbox):
+    tell_of_failure(failed("BALANCE is '{{ 6 * 7 }}<img src=x>'"))
+    assert hook.got[0]["reason"] == "BALANCE is '{{ 6 * 7 }}<img src=x>'"
+    assert "{{ 6 * 7 }}&lt;img src=x&gt;" in text_of(mailbox.got[0])
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent", "500"])
+def test_a_receiver_that_is_down_is_named_in_one_line_and_stops_nothing(hook, mailbox, trouble, monkeypatch, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        if trouble == "500":
+            hook.status = 500
+        else:
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/secret"
+            monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
+            monkeypatch.setattr("dags.notifications._TIMEOUT_S", 1)
+        if trouble == "refused":
+            silent.close()
+        tell_of_failure(failed())
+    warnings = [record.getMessage() for record in caplog.records if record.name == "dags.notifications"]
+    assert warnings[0].startswith("could not notify by webhook, Connection customer_segmentation_webhook (")
+    assert "secret" not in warnings[0]
+    assert len(mailbox.got) == 1, "the other receiver is told all the same"
+
+
+def test_a_mail_server_that_is_not_configured_stops_nothing(hook, monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test")
+    tell_of_failure(failed())
+    assert len(hook.got) == 1
+    assert "could not notify by e-mail, Variable customer_segmentation_mail_to, Connection smtp_default" in caplog.text

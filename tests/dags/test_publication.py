@@ -1,0 +1,39 @@
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from dags.publication import PUBLISHED, SEGMENTS_IN_FORCE, announce, in_words
+
+RESULT = {
+    "run": "demo",
+    "k": 3,
+    "customers": 1300,
+    "published": True,
+    "held_back": [],
+    "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "buyers", "customers": 200}],
+}
+
+
+def events(result):
+    context = {"outlet_events": OutletEventAccessors()}
+    announce(context, result)
+    return context["outlet_events"][PUBLISHED].asset_alias_events
+
+
+def test_a_publication_updates_the_asset_and_says_of_which_run():
+    [event] = events(RESULT)
+    assert event.dest_asset_key.name == SEGMENTS_IN_FORCE.name
+    assert event.extra == {"run": "demo", "k": 3, "customers": 1300}
+
+
+def test_a_run_that_was_held_back_updates_nothing():
+    assert events({**RESULT, "published": False, "held_back": ["too weak"]}) == []
+
+
+def test_the_summary_says_k_the_sizes_and_whether_it_was_published():
+    assert in_words({**RESULT, "k": 2}) == "2 segments, 1,300 customers, published: 1,000 savers; 200 buyers"
+    held_back = {**RESULT, "k": 2, "published": False, "held_back": ["too weak", "too few"]}
+    assert in_words(held_back).startswith("2 segments, 1,300 customers, held back (too weak; too few): ")
+    assert "published all the same (too weak)" in in_words({**RESULT, "held_back": ["too weak"]})
+
+
+def test_the_summary_says_how_many_segments_it_leaves_out():
+    assert in_words(RESULT).endswith("200 buyers; 1 more")

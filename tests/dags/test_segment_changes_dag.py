@@ -1,0 +1,43 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from dags.publication import SEGMENTS_IN_FORCE
+from services.contract.settings import CONSUMERS
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def dag():
+    return DagBag(REPOSITORY / "dags").dags["customer_segment_changes"]
+
+
+def test_it_waits_for_new_segments(dag):
+    assert list(dag.timetable.asset_condition.objects) == [SEGMENTS_IN_FORCE]
+
+
+def test_it_has_help_a_name_for_people_and_an_owner(dag):
+    [task] = dag.tasks
+    assert "in another segment than before" in dag.doc_md
+    assert task.doc_md
+    assert task.task_display_name != task.task_id
+    assert task.owner == "custom_student"
+
+
+def test_its_task_is_no_stage_of_a_run(dag):
+    assert {task.stage for task in dag.tasks} == CONSUMERS
+
+
+@pytest.mark.parametrize(
+    ("named", "published", "expected"),
+    [(None, ["one"], "one"), (None, ["one", "two"], "two"), ("zero", ["one"], "zero"), ("zero", [], "zero"), (None, [], "")],
+)
+def test_it_looks_at_the_run_that_is_named_or_else_at_the_last_that_was_published(dag, named, published, expected):
+    task = dag.get_task("list_changes")
+    events = {SEGMENTS_IN_FORCE: [SimpleNamespace(extra={"run": run}) for run in published]} if published else {}
+    context = {"params": {"run": named}, "triggering_asset_events": events}
+    assert task.render_template(task.of_run, context, jinja2.Environment(undefined=jinja2.StrictUndefined)) == expected

@@ -1,0 +1,95 @@
+"""The note on a run's page, written into a database of Airflow's as its scheduler does it."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from plugins.run_notes import DAG_ID, TASK_ID, on_dag_run_failed, on_dag_run_success
+
+RESULT = {
+    "run": "demo",
+    "k": 2,
+    "customers": 1200,
+    "published": True,
+    "held_back": [],
+    "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "[buyers](http://x)", "customers": 200}],
+}
+NOTE = "2 segments, 1,200 customers, published: 1,000 savers; 200 \\[buyers\\](http://x)"
+
+
+@pytest.fixture
+def session(airflow_app):
+    from airflow import settings
+
+    with settings.Session() as session:
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))  # until a commit, which never comes: an XCom needs no task here
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def ended(session):
+    """Make a run whose segments were made, or not; gives the run as its scheduler has it when it ends."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
+    from airflow.utils.types import DagRunType
+
+    def make(result, dag_id=DAG_ID, **more):
+        run = DagRun(dag_id=dag_id, run_id="demo", run_type=DagRunType.MANUAL, run_after=datetime.now(UTC), **more)
+        session.add(run)
+        session.flush()
+        if result:
+            value = XComModel.serialize_value(result)
+            entry = {"dag_run_id": run.id, "run_id": "demo", "dag_id": dag_id, "task_id": TASK_ID, "map_index": -1}
+            session.add(XComModel(key="return_value", value=value, **entry))
+            session.flush()
+        return run
+
+    return make
+
+
+def test_a_run_that_has_made_segments_says_what_came_of_it(ended):
+    run = ended(RESULT)
+    on_dag_run_success(run, "success")
+    assert run.note == NOTE
+
+
+def test_so_does_one_that_failed_after_that(ended):
+    run = ended(RESULT)
+    on_dag_run_failed(run, "task_failure")
+    assert run.note == NOTE
+
+
+def test_a_run_that_has_made_none_says_nothing(ended):
+    run = ended(None)
+    on_dag_run_failed(run, "task_failure")
+    assert run.note is None
+
+
+def test_the_runs_of_other_dags_are_left_alone(ended):
+    run = ended(RESULT, dag_id="another")
+    on_dag_run_success(run, "success")
+    assert run.note is None
+
+
+def test_what_a_user_has_written_stays(ended):
+    run = ended(RESULT)
+    run.note = ("for the board", "ana")
+    on_dag_run_success(run, "success")
+    assert run.note == "for the board"
+
+
+def test_a_run_that_is_tried_again_says_what_came_of_it_last(ended):
+    run = ended(RESULT)
+    run.note = "held back"
+    on_dag_run_success(run, "success")
+    assert run.note == NOTE
+
+
+def test_a_note_fits_into_what_the_database_takes(ended):
+    segments = [{"id": one, "name": "*" * 80, "customers": 1} for one in range(12)]
+    run = ended({**RESULT, "k": 12, "segments": segments})
+    on_dag_run_success(run, "success")
+    assert len(run.note) == 1000
+    assert run.note.endswith("…")

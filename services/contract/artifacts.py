@@ -67,6 +67,8 @@ class Workspace:
         self.run = run
         self.stage = stage
         self.inputs: list[FileRecord] = []
+        self.decisions: dict[str, str] = {}
+        """What its settings leave open and the stage decided, with the reason."""
         self._volume = volume
         self._upstream = upstream
         self.place = _place(run, stage)

@@ -65,6 +65,8 @@ class Manifest(Sealed):
     settings: dict[str, Any]
     setting_sources: dict[str, str]
     """Where each setting came from: flag, environment or default."""
+    decisions: dict[str, str] = {}
+    """What the settings left open and the stage decided, with the reason."""
     result: Any
     image: str | None
     versions: dict[str, str]

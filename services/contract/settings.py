@@ -200,6 +200,12 @@ class TrainSettings(StageSettings):
         title="Seed",
         description="Seed of K-Means: the same data and seed give the same clusters.",
     )
+    strategy: Literal["auto", "exact", "sample"] = Field(
+        default="auto",
+        title="Strategy",
+        description="exact fits every k to all customers from all starts; sample looks for the best starts on a sample and "
+        "finishes them on all customers, much faster and within 0.1 % of the SSE; auto is exact up to 100,000 customers.",
+    )
 
 
 class EvaluateSettings(StageSettings):

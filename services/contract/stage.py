@@ -68,6 +68,7 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
                 outputs=tuple(work.outputs),
                 settings=settings.model_dump(mode="json", exclude={"volume", "run", "upstream"}),
                 setting_sources=setting_sources,
+                decisions=work.decisions,
                 result=result,
                 image=os.environ.get("SEGMENTATION_IMAGE"),
                 versions=installed_versions(),

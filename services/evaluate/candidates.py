@@ -28,17 +28,18 @@ def assess(features: NDArray[np.float64], models: Mapping[int, KMeans], *, resam
     features : array of shape (n_customers, n_features), standardised; what the models were fitted to
     models : fitted K-Means by its number of clusters
 
-    Raises DataError where the models were fitted to something else, or to no more customers than clusters.
+    Raises DataError where there are no more customers than clusters.
     """
     n_customers = len(features)
-    _check(n_customers, models)
+    if max(models) >= n_customers:
+        raise DataError(f"k = {max(models)} for {n_customers} customers leaves nothing to compare: leave it out of k_values")
     generator = np.random.default_rng(seed)
     for_silhouette = draw(n_customers, SILHOUETTE_CUSTOMERS, generator)
     for_stability = draw(n_customers, STABILITY_CUSTOMERS, generator)
     distances = pairwise_distances(features[for_silhouette])
     points = features[for_stability]
     for k, model in models.items():
-        labels = model.labels_
+        labels = model.predict(features)  # a model that was found from a sample brings none
         stability = bootstrap(points, labels[for_stability], k, resamples=resamples, seed=seed)
         yield Candidate(
             k=k,
@@ -62,13 +63,3 @@ def _silhouette(distances: NDArray[np.float64], labels: NDArray[np.int32]) -> fl
     if not 1 < len(np.unique(labels)) < len(labels):
         return 0.0
     return float(silhouette_score(distances, labels, metric="precomputed"))
-
-
-def _check(n_customers: int, models: Mapping[int, KMeans]) -> None:
-    for k, model in models.items():
-        if len(model.labels_) != n_customers:
-            raise DataError(
-                f"the sweep was fitted to {len(model.labels_)} customers, transform has prepared {n_customers}: run train again"
-            )
-        if k >= n_customers:
-            raise DataError(f"k = {k} for {n_customers} customers leaves nothing to compare: leave it out of k_values")

@@ -80,9 +80,12 @@ def test_features_and_models_of_the_table_stay_as_they_were(features):
         np.testing.assert_array_equal(model.cluster_centers_, before[1][k])
 
 
-def test_models_of_other_customers_are_refused(features):
-    with pytest.raises(DataError, match="fitted to 450 customers, transform has prepared 449: run train again"):
-        next(assess(features[1:], sweep(features, [2]), resamples=2, seed=7))
+def test_a_model_without_labels_is_judged_alike(features):
+    models = sweep(features, [2, 3])
+    with_labels = list(assess(features, models, resamples=2, seed=7))
+    for model in models.values():
+        del model.labels_
+    assert list(assess(features, models, resamples=2, seed=7)) == with_labels
 
 
 def test_as_many_clusters_as_customers_are_refused():

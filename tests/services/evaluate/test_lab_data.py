@@ -32,7 +32,7 @@ def preparation_and_features(lab):
 
 @pytest.fixture(scope="module")
 def models(preparation_and_features) -> dict[int, KMeans]:
-    fits = sweep(preparation_and_features[1], K_VALUES, n_init=10, max_iter=300, random_state=7)
+    fits = sweep([preparation_and_features[1]], K_VALUES, n_init=10, max_iter=300, random_state=7)
     return {fit.k: fit.model for fit in fits}
 
 

@@ -1,0 +1,1 @@
+"""How fast the pipeline is beside the literal lab, and how good the answers are: `make bench`."""

@@ -1,0 +1,58 @@
+"""The stage, on a volume of its own."""
+
+import logging
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.manifest import Manifest
+from services.contract.settings import TrainSettings
+from services.train import main as train
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A run in which transform has prepared three groups of customers."""
+    rng = np.random.default_rng(0)
+    now = datetime.now(UTC)
+    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
+    with Workspace(tmp_path, "demo", "transform", {}) as transform:
+        transform.save(
+            artifacts.FEATURES, {"scaled": np.concatenate([rng.normal(centre, 0.3, (60, 2)) for centre in (0, 3, 7)])}
+        )
+        outputs = tuple(transform.outputs)
+        transform.commit(Manifest(run="demo", stage="transform", inputs=(), outputs=outputs, started=now, ended=now, **empty))
+    with Workspace(tmp_path, "demo", "train", {}) as work:
+        yield work
+
+
+@pytest.mark.parametrize(
+    ("asked", "decision"),
+    [
+        ("auto", "exact: 180 customers are at most 100,000"),
+        ("exact", "exact: it was asked for"),
+        ("sample", "sample: it was asked for"),
+    ],
+)
+def test_the_strategy_is_logged_and_recorded_and_the_result_stays_that_of_the_lab(work, asked, decision, caplog):
+    with caplog.at_level(logging.INFO):
+        result = train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2, strategy=asked), work)
+    assert work.decisions == {"strategy": decision}
+    assert f"fitting 180 customers, 2 features; strategy {decision}" in caplog.messages
+    assert list(result) == ["k_values", "sse"]
+    assert result["k_values"] == [2, 3]
+    assert {record.name for record in work.outputs} == {"kmeans_custom.sav", "sweep.pkl", "metrics.json"}
+
+
+def test_there_is_a_line_for_every_k_and_who_waits_long_is_told_for_how_long(work, caplog, monkeypatch):
+    monkeypatch.setattr(train, "LONG_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2), work)
+    first, second = (message for message in caplog.messages if message.startswith("k="))
+    assert first.startswith("k=2 SSE=")
+    assert first.endswith("s left")
+    assert second.startswith("k=3 SSE=")
+    assert "left" not in second

@@ -101,7 +101,10 @@ class Workspace:
     def discard(self) -> None:
         """Remove what was written and not committed, by this process or by one that was killed."""
         for leftover in self._folder.glob(f"*{TEMPORARY_SUFFIX}"):
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def _vanish(self) -> None:
         """Take away a folder in which nothing has come about: a mistyped run should not appear among the runs."""
@@ -116,6 +119,30 @@ class Workspace:
 
         Raises MissingInputError where there is none, DataError where it is not a file inside the volume.
         """
+        file = self._locate(path)
+        self.inputs.append(files.record_of(file, path))
+        return file
+
+    def data_files(self, path: str) -> dict[str, Path]:
+        """Locate the CSV files that `path` names, in the order of their names: a file, all of a folder, or those of a pattern.
+
+        `*.csv.gz` are among them. Raises as `data_file` does. Whoever reads them says so by `read`.
+        """
+        found: Iterable[Path] = [self._volume / path]
+        if (self._volume / path).is_dir():
+            found = [file for file in (self._volume / path).iterdir() if file.name.lower().endswith((".csv", ".csv.gz"))]
+        elif any(sign in path for sign in "*?[") and not (self._volume / path).exists():
+            found = [file for file in self._volume.glob(path) if not file.is_dir()]
+        names = sorted(str(file.relative_to(self._volume)) for file in found)
+        if not names:
+            raise MissingInputError(f"{path} names no CSV file on the volume: put some there, or name others")
+        return {name: self._locate(name) for name in names}
+
+    def read(self, records: Iterable[FileRecord]) -> None:
+        """Record what was read of the user's files."""
+        self.inputs += records
+
+    def _locate(self, path: str) -> Path:
         file = self._volume / path
         if not file.exists():
             raise MissingInputError(f"there is no file {path} on the volume: put it there, or name another one")
@@ -123,9 +150,13 @@ class Workspace:
             raise DataError(f"{path} is a link that leads out of the volume: put the file itself there")
         if not file.is_file():
             raise DataError(f"{path} is not a file")
-        with file.open("rb") as opened:
-            self.inputs.append(files.record(opened, path))
         return file
+
+    def scratch(self) -> Path:
+        """Make a folder for what has to lie on the volume until this stage ends."""
+        folder = self._folder / f"scratch{TEMPORARY_SUFFIX}"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def has_data_file(self, path: str) -> bool:
         return (self._volume / path).exists()
@@ -197,9 +228,11 @@ class Workspace:
         files.write(manifest_draft, text)
         (self._folder / MANIFEST_NAME).unlink(missing_ok=True)
         for old in self._folder.iterdir():
+            if old.name == LOCK_NAME or old.suffix == TEMPORARY_SUFFIX:
+                continue
             if old.is_dir():
                 shutil.rmtree(old)
-            elif old.name != LOCK_NAME and old.suffix != TEMPORARY_SUFFIX:
+            else:
                 old.unlink()
         placed = [(draft, self._folder / record.name) for draft, record in self._placed()]
         for draft, path in placed:

@@ -25,6 +25,12 @@ def record(file: BufferedReader | BufferedRandom, name: str) -> FileRecord:
     return FileRecord(name=name, sha256=digest, bytes=file.tell())
 
 
+def record_of(path: Path, name: str) -> FileRecord:
+    """Take the digest and the length of a file."""
+    with path.open("rb") as file:
+        return record(file, name)
+
+
 def lock(folder: Path, name: str = LOCK_NAME, *, wait: bool = False) -> int:
     """Keep other processes out of `folder` until the descriptor is closed.
 

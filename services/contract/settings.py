@@ -116,13 +116,34 @@ class FeatureSettings(StageSettings):
         title="Feature columns",
         description="Numeric columns that the customers are grouped by.",
     )
+    scale_by: str = Field(
+        default="",
+        pattern=r"^[^\x00]*$",
+        title="Scale within",
+        description="Column whose groups are standardised each by itself, for example a region or a tenure; empty for none.",
+    )
 
 
 class ExtractSettings(FeatureSettings):
     data_file: VolumePath = Field(
         default="data/file.csv",
         title="Customer table",
-        description="CSV file with one row per customer, as a path inside the volume.",
+        description="CSV file with one row per customer, as a path inside the volume; or a folder of such files, or a pattern "
+        "like data/2026-*.csv.gz. Several files are one table, in the order of their names.",
+    )
+    keep_columns: Literal["all", "used"] = Field(
+        default="all",
+        title="Columns to keep",
+        description="Whether to keep all columns, or those alone that later stages use: CUST_ID, the feature columns and the "
+        "one to scale within. The others are then not looked at.",
+    )
+    part_rows: int = Field(
+        default=1_000_000,
+        ge=1,
+        le=100_000_000,
+        title="Rows per part",
+        description="About how many customers a part has. A table of more is kept in several parts, which are worked on side "
+        "by side and never in memory all at once.",
     )
 
 
@@ -144,12 +165,6 @@ class TransformSettings(FeatureSettings):
         title="Outlier fence",
         description="Where outliers begin: this many interquartile ranges below the first or above the third quartile, "
         "after the logarithm (Tukey's outer fence is 3). A column whose quartiles are equal has no fence.",
-    )
-    scale_by: str = Field(
-        default="",
-        pattern=r"^[^\x00]*$",
-        title="Scale within",
-        description="Column whose groups are standardised each by itself, for example a region or a tenure; empty for none.",
     )
     smallest_group: int = Field(
         default=30,

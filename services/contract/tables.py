@@ -10,8 +10,9 @@ import csv
 import difflib
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from services.contract.errors import DataError
 
@@ -45,6 +46,7 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null",
 """What stands for a missing number; in a text column only an empty cell does."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 Row = dict[str, str | float | None]
 
@@ -56,7 +58,8 @@ def numeric_columns(header: Collection[str], feature_columns: Collection[str]) -
 
 def read_header(path: Path, feature_columns: Collection[str]) -> list[str]:
     """Read the column names; raises DataError where a feature is missing or a name stands twice."""
-    header = next(_records(path), (1, []))[1]
+    with Lines(path) as lines:
+        header = next(_records(lines), (1, []))[1]
     name = path.name
     if not header:
         raise DataError(f"{name} is empty: expected a header with {', '.join(feature_columns)}")
@@ -82,17 +85,28 @@ def read_rows(path: Path, feature_columns: Collection[str]) -> Iterator[Row]:
     Raises DataError at the first cell or row that is not right.
     """
     header = read_header(path, feature_columns)
-    numeric = set(numeric_columns(header, feature_columns))
-    records = _records(path)
-    next(records)
-    for line, record in records:
+    with Lines(path, find_first_row(path)) as lines:
+        yield from read_on(lines, header, header, numeric_columns(header, feature_columns))
+
+
+def find_first_row(path: Path) -> int:
+    """Find the byte that follows the header."""
+    with Lines(path) as lines:
+        next(_records(lines), None)
+        return lines.position
+
+
+def read_on(lines: Lines, header: Sequence[str], columns: Collection[str], numeric: Collection[str]) -> Iterator[Row]:
+    """Read the given columns from some row on, as `read_rows` does; `numeric` are the names of those that hold numbers."""
+    name = lines.path.name
+    for line, record in _records(lines):
+        where = f"{name} row {line}"
         if len(record) != len(header):
-            raise DataError(
-                f"{path.name} row {line}: {len(record)} fields instead of {len(header)}, it begins with {record[0][:40]!r}"
-            )
-        where = f"{path.name} row {line}"
+            raise DataError(f"{where}: {len(record)} fields instead of {len(header)}, it begins with {record[0][:40]!r}")
         row: Row = {}
         for column, text in zip(header, record, strict=True):
+            if column not in columns:
+                continue
             if column in numeric:
                 row[column] = _number(text, column, where)
             elif column == CUSTOMER_ID:
@@ -123,33 +137,60 @@ def _customer_id(text: str, where: str) -> str:
     return text.strip()
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+class Lines:
+    """The lines of a CSV file from some byte on, the first one of a row; knows how far they have been read."""
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self.path = path
+        self.position = start
+        self.number = 0
+        """Of the line that was read last, from 1."""
+
+    def __enter__(self) -> Lines:
+        self._file = self.path.open("rb")
+        for block in _blocks(self._file, self.position):
+            self.number += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self._file:
+            # A lone carriage return ends a line too.
+            for line in _LINE.findall(block) if b"\r" in block.removesuffix(b"\r\n") else [block]:
+                encoding = "utf-8-sig" if self.position == 0 else "utf-8"
+                self.position += len(line)
+                self.number += 1
+                try:
+                    yield line.decode(encoding)
+                except UnicodeDecodeError as error:
+                    byte = error.object[error.start]
+                    raise DataError(
+                        f"{self.path.name} row {self.number}: byte 0x{byte:02x} is not UTF-8: save the file as CSV in UTF-8"
+                    ) from None
+
+
+def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    """Read so many bytes, some at a time, and no two that belong together apart."""
+    while length and (block := file.read(min(length, 1 << 24))):
+        length -= len(block)
+        if length and block.endswith(b"\r"):
+            block += file.read(1)
+            length -= 1
+        yield block
+
+
+def _records(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the line of the file in which it begins."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        line = 1
-        try:
-            for record in reader:
-                if any("\0" in field for field in record):
-                    raise DataError(f"{path.name} row {line}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
-                if record and not (len(record) == 1 and record[0].isspace()):
-                    yield line, record
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(f"{path.name} row {line}: {error}: is a quote left open?") from None
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise DataError(
-                f"{path.name} row {_first_row_not_utf8(path)}: byte 0x{byte:02x} is not UTF-8: save the file as CSV in UTF-8"
-            ) from None
-
-
-def _first_row_not_utf8(path: Path) -> int:
-    """Find the row again: text is decoded in blocks, so the error comes long before the reader is there."""
-    with path.open("rb") as file:
-        for row, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return row
-    return 1
+    name = lines.path.name
+    line = lines.number + 1
+    try:
+        for record in csv.reader(lines, strict=True):
+            if any("\0" in field for field in record):
+                raise DataError(f"{name} row {line}: a zero byte: save the file as UTF-8 (is it UTF-16?)")
+            if record and not (len(record) == 1 and record[0].isspace()):
+                yield line, record
+            line = lines.number + 1
+    except csv.Error as error:
+        raise DataError(f"{name} row {line}: {error}: is a quote left open?") from None

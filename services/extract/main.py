@@ -3,23 +3,48 @@
 import logging
 from typing import Any
 
-from services.contract import artifacts
+from services.contract import artifacts, files
 from services.contract.artifacts import Workspace
+from services.contract.errors import DataError
 from services.contract.settings import ExtractSettings
-from services.extract.customers import count_missing, keep_last, read_customers
+from services.contract.tables import CUSTOMER_ID
+from services.contract.workers import workers
+from services.extract.customers import read_table
+from services.extract.pieces import cut, unpack
+from services.extract.reading import keep_last, read_pieces
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
-    rows = read_customers(work.data_file(settings.data_file), settings.feature_columns)
-    log.info("read %s: %d rows, %d columns", settings.data_file, *rows.shape)
+    sources = work.data_files(settings.data_file)
+    target = work.target(artifacts.CUSTOMERS)
+    with workers() as several:
+        digests = several.map(files.record_of, sources.values(), sources)
+        packed = [path for path in sources.values() if path.suffix.lower() == ".gz"]
+        folders = [work.scratch() / str(number) for number in range(len(packed))]
+        unpacked = dict(zip(packed, several.map(unpack, packed, folders), strict=True))
+        paths = [unpacked.get(path, path) for path in sources.values()]
 
-    customers = keep_last(rows)
-    duplicates = len(rows) - len(customers)
-    missing = count_missing(customers)
-    log.info("dropped %d duplicates of CUST_ID, the last row of each is kept", duplicates)
+        table = read_table(paths, settings.feature_columns, _used_columns(settings))
+        read = list(read_pieces(cut(paths, settings.part_rows), table, target, several))
+        if not read:
+            raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
+        kept = keep_last(read, target, several)
+        work.read(digests)
+
+    rows, customers = (sum(part.n_customers for part in parts) for parts in (read, kept))
+    log.info("read %s: %d rows, %d columns of %d", settings.data_file, rows, len(table.columns), len(table.header))
+    log.info("dropped %d duplicates of CUST_ID, the last row of each is kept", rows - customers)
+    counts = {name: sum(part.missing[name] for part in kept) for name in table.columns}
+    missing = {name: count for name, count in counts.items() if count}
     log.info("missing values: %s", ", ".join(f"{name} {count}" for name, count in missing.items()) or "none")
 
-    work.save(artifacts.CUSTOMERS, customers)
-    return {"rows_read": len(rows), "duplicates_dropped": duplicates, "customers": len(customers), "missing": missing}
+    for part in kept:
+        work.add(artifacts.CUSTOMERS, part.draft)
+    return {"rows_read": rows, "duplicates_dropped": rows - customers, "customers": customers, "missing": missing}
+
+
+def _used_columns(settings: ExtractSettings) -> set[str] | None:
+    """Name the columns that later stages look at, where only those are to be kept."""
+    return {CUSTOMER_ID, *settings.feature_columns, settings.scale_by} if settings.keep_columns == "used" else None

@@ -1,4 +1,4 @@
-"""Tell from the bytes of a CSV file whether pandas reads of it what the strict reader reads.
+"""Tell from the bytes of CSV rows whether pandas reads of it what the strict reader reads.
 
 pandas ends a cell at a zero byte, takes `"Ann"e` for `Anne`, loses a last row after a lone carriage return, and knows no limit
 to the length of a cell; all of it silently.
@@ -6,10 +6,8 @@ to the length of a cell; all of it silently.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +17,13 @@ _WINDOW = 1 << 16  # half of what csv allows a cell: whatever is longer than tha
 _BESIDE_QUOTES = np.frombuffer(b',\r\n"', np.uint8)
 
 
-def is_plain(path: Path) -> bool:
-    """Tell whether a file has no zero byte, no very long line, and no quote or carriage return where there should be none."""
+def is_plain(rows: bytes) -> bool:
+    """Tell whether rows have no zero byte, no very long line, and no quote or carriage return where there should be none."""
+    if not any(sign in rows for sign in (b"\0", b"\r", b'"')):  # as in most tables
+        return _has_short_lines(rows)
     n_quotes = 0
     carried = b"\n"  # the last byte that was judged, and the one after it, which was not
-    for chunk in chain(_chunks(path), [b"\n"]):
+    for chunk in chain(_chunks(rows), [b"\n"]):
         text = carried + chunk
         carried = text[-2:]
         if b"\0" in chunk or not _has_short_lines(chunk):
@@ -39,12 +39,9 @@ def is_plain(path: Path) -> bool:
     return n_quotes % 2 == 0
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            file.seek(0)
-        while chunk := file.read(_CHUNK):
-            yield chunk
+def _chunks(rows: bytes) -> Iterator[bytes]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
 
 
 def _has_short_lines(chunk: bytes) -> bool:
@@ -54,6 +51,6 @@ def _has_short_lines(chunk: bytes) -> bool:
 
 def _find_quotes(text: bytes) -> NDArray[np.intp]:
     """Find the quotes between the first and the last byte, which are judged with the texts before and after."""
-    if b'"' not in text:  # as in most tables
+    if b'"' not in text:
         return np.empty(0, np.intp)
     return 1 + np.flatnonzero(np.frombuffer(text, np.uint8)[1:-1] == ord('"'))

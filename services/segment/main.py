@@ -4,6 +4,9 @@ import json
 import logging
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.register import RunEntry
@@ -25,15 +28,16 @@ _RESULT_BYTES = 1000
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
     evaluation = Evaluation.model_validate(work.load(artifacts.EVALUATION))
-    customers = work.load(artifacts.CUSTOMERS)
-    features = work.load(artifacts.FEATURES)
+    customers = pd.concat(list(work.load_parts(artifacts.CUSTOMERS)), ignore_index=True)
+    features = list(work.load_parts(artifacts.FEATURES))
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
     register = work.register(hold=True)
     earlier = _load_earlier(work, find_predecessor(register, work.run), customers)
     log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
 
-    preparation, floors = features["preparation"], _floors(settings)
-    clusters = find_clusters(customers, preparation, features["scaled"], centroids, earlier, settings.continuity)
+    preparation, floors = features[0]["preparation"], _floors(settings)
+    scaled = np.concatenate([part["scaled"] for part in features])
+    clusters = find_clusters(customers, preparation, scaled, centroids, earlier, settings.continuity)
     outcome = segment_customers(work.run, customers, preparation, clusters, evaluation, earlier, register, names, floors)
     _log(outcome.segmentation)
 

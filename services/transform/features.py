@@ -1,28 +1,57 @@
-"""Turn customers into features that K-Means can compare: fenced, shaped and standardised."""
+"""Turn customers into features that K-Means can compare: fenced, shaped and standardised.
+
+The table is seen through a function that applies others to each of its parts, wherever these are.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from services.contract.errors import DataError, UsageError
 from services.contract.preparation import Interval, Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.spreadsheets import harmless
 from services.contract.tables import CUSTOMER_ID
+from services.transform.scaling import Fitted, fit, fit_groups, make_pipeline, merge, merge_groups
+
+T = TypeVar("T")
+Complete = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def fit_preparation(
-    customers: pd.DataFrame,
+class Apply(Protocol):
+    """Calls `function` with every part of a table, DataFrames of shape (n_customers, n_columns), and returns the results in the
+    order of the parts. `function` can be pickled and leaves the part as it is.
+    """
+
+    def __call__(self, function: Callable[[pd.DataFrame], T], /) -> list[T]: ...
+
+
+class _Look(NamedTuple):
+    """What fitting to one part has found."""
+
+    complete: int
+    """How many customers have every feature."""
+    everybody: Fitted | None
+    """None where nobody of the part is fitted to."""
+    groups: dict[Any, Fitted]
+
+
+def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
+    """Fit to a table in one piece; see `fit_to_parts`."""
+    return fit_to_parts(lambda function: [function(customers)], feature_columns, **options)
+
+
+def fit_to_parts(
+    apply: Apply,
     feature_columns: Sequence[str],
     *,
     log_columns: Sequence[str] = (),
@@ -34,13 +63,14 @@ def fit_preparation(
     """Fit all that happens to a customer before K-Means: outlier fence, logarithm, standardisation, in this order.
 
     It is fitted to the customers who have every feature and, where `outliers` is "drop", are within every fence. By default it
-    is scikit-learn's StandardScaler and nothing else.
+    is scikit-learn's StandardScaler and nothing else. Quartiles take a whole column, 8 bytes for each customer; all else is
+    put together from what is found in each part.
 
     Parameters
     ----------
-    customers : DataFrame of shape (n_customers, n_columns)
+    apply : gives access to the customers
     log_columns : the features to replace by log(1 + value)
-    outlier_fence : see `find_fences`
+    outlier_fence : see `find_fence`
     scale_by : column whose groups are standardised each by itself
     smallest_group : a group of fewer customers is standardised like all customers together, and so is one in which a feature
         is the same for everybody
@@ -48,121 +78,136 @@ def fit_preparation(
     Raises UsageError where a column is not there or not numeric, DataError where a logarithm does not exist, where nobody is
     left, or where a feature is the same for everybody.
     """
-    _check_columns(customers, feature_columns, scale_by)
-    _refuse_negative(customers, log_columns)
-    values = customers[list(feature_columns)].dropna()
-    if values.empty:
+    complete = partial(_complete, feature_columns=feature_columns, scale_by=scale_by)
+    if log_columns:
+        _refuse_negative(apply(partial(_find_negative, log_columns=log_columns, complete=complete)), log_columns)
+    fences = {}
+    for name in feature_columns if outliers != "keep" else ():
+        column = np.concatenate(apply(partial(_take_column, name=name, complete=complete)))
+        fence = find_fence(column, outlier_fence, is_log=name in log_columns) if column.size else None
+        if fence:
+            fences[name] = fence
+    pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
+    inside = fences if outliers == "drop" else {}
+    looks = apply(partial(_fit, pipeline=pipeline, inside=inside, scale_by=scale_by, complete=complete))
+    if not any(look.complete for look in looks):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
-    fences = {} if outliers == "keep" else find_fences(values, log_columns, outlier_fence)
-    if outliers == "drop":
-        values = values[_is_inside(values, fences)]
-        if values.empty:
-            raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {outlier_fence:g}")
-    training_range = _find_range(values)
-    pipeline = _make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
-    features = values.to_numpy()
-    groups = pd.Series(dtype="str") if scale_by is None else customers.loc[values.index, scale_by]
+    fits = [look.everybody for look in looks if look.everybody]
+    if not fits:
+        raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {outlier_fence:g}")
+    everybody = merge(fits)
     return Preparation(
         feature_columns=tuple(feature_columns),
         log_columns=tuple(log_columns),
         fences=fences,
         drops_outliers=outliers == "drop",
-        training_range=training_range,
-        pipeline=clone(pipeline).fit(features),
+        training_range=_find_range(everybody, feature_columns),
+        pipeline=everybody.pipeline,
         group_column=scale_by,
-        group_pipelines=_fit_groups(pipeline, features, groups, smallest_group),
+        group_pipelines=merge_groups([look.groups for look in looks], smallest_group),
     )
 
 
-def find_fences(values: pd.DataFrame, log_columns: Sequence[str], width: float) -> dict[str, Interval]:
+def _fit(
+    customers: pd.DataFrame,
+    *,
+    pipeline: Pipeline,
+    inside: Mapping[str, Interval],
+    scale_by: str | None,
+    complete: Complete,
+) -> _Look:
+    values = complete(customers)
+    kept = values[_is_inside(values, inside)]
+    if kept.empty:
+        return _Look(len(values), None, {})
+    features = kept.to_numpy()
+    groups = {} if scale_by is None else fit_groups(pipeline, features, customers.loc[kept.index, scale_by])
+    return _Look(len(values), fit(pipeline, features), groups)
+
+
+def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = False) -> Interval | None:
     """Find where outliers begin: `width` interquartile ranges below the first quartile and above the third (Tukey 1977).
 
-    Quartiles and fence of `log_columns` are those of the logarithms, given back in the units of the table. A feature with equal
+    With `is_log`, quartiles and fence are those of the logarithms, given back in the units of the table. A feature with equal
     quartiles, because half the customers or more have the same value, gets no fence: everybody else would be beyond it.
 
     Parameters
     ----------
-    values : DataFrame of shape (n_customers, n_features), without missing values
+    column : array of shape (n_customers,), without missing values
     """
-    fences = {}
-    for name, column in values.items():
-        is_log = name in log_columns
-        first, third = np.quantile(np.log1p(column) if is_log else column, (0.25, 0.75))
-        if first == third:
-            continue
-        fence = np.array([first - width * (third - first), third + width * (third - first)])
-        with np.errstate(over="ignore"):  # a fence at infinity is one that nobody is beyond
-            low, high = np.expm1(fence) if is_log else fence
-        fences[str(name)] = (float(low), float(high))
-    return fences
+    first, third = np.quantile(np.log1p(column) if is_log else column, (0.25, 0.75))
+    if first == third:
+        return None
+    fence = np.array([first - width * (third - first), third + width * (third - first)])
+    with np.errstate(over="ignore"):  # a fence at infinity is one that nobody is beyond
+        low, high = np.expm1(fence) if is_log else fence
+    return float(low), float(high)
 
 
 def list_dropped(customers: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     """Name those who do not fit and why, in texts that no spreadsheet takes for a formula: columns CUST_ID and reason.
 
-    Parameters
-    ----------
-    customers : DataFrame of shape (n_customers, n_columns), indexed by the position in the whole table
+    Where a table has no CUST_ID, it is the position in `customers`, counted from 1; see `number_from`.
     """
     unfit = customers[~preparation.fits(customers)]
-    ids = [harmless(customer) for customer in customer_ids(unfit)]
+    ids: list[Any]
+    if CUSTOMER_ID in customers:
+        ids = [harmless(customer) for customer in unfit[CUSTOMER_ID]]
+    else:
+        ids = (1 + customers.index.get_indexer(unfit.index)).tolist()
     reasons = [harmless(reason) for reason in preparation.complaints(unfit)]
     return pd.DataFrame(dict(zip(DROPPED_COLUMNS, (ids, reasons), strict=True)))
 
 
-def count_reasons(dropped: pd.DataFrame, most: int = 10) -> dict[str, int]:
+def number_from(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
+    """Turn positions in a part into those in the whole table, where they stand for ids."""
+    ids = dropped[CUSTOMER_ID]
+    return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
+
+
+def most_frequent(reasons: Counter[str], most: int = 10) -> dict[str, int]:
     """Count dropped customers by reason, the most frequent first; those beyond `most` reasons are counted together."""
-    counts = dropped["reason"].value_counts()
+    counts = reasons.most_common()
     if len(counts) > most:
-        counts = pd.concat([counts[: most - 1], pd.Series({"other reasons": counts[most - 1 :].sum()})])
-    return {str(reason): int(count) for reason, count in counts.items()}
+        counts = [*counts[: most - 1], ("other reasons", sum(count for _, count in counts[most - 1 :]))]
+    return dict(counts)
 
 
-def customer_ids(customers: pd.DataFrame) -> pd.Series[str]:
-    """Take CUST_ID, or where a table has none the position of the row, counted from 1."""
-    if CUSTOMER_ID in customers:
-        return customers[CUSTOMER_ID]
-    return pd.Series((customers.index + 1).astype("str"), index=customers.index, dtype="str", name=CUSTOMER_ID)
+def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], scale_by: str | None) -> pd.DataFrame:
+    """Take the features of those who have all of them."""
+    _check_columns(customers, feature_columns, scale_by)
+    return customers[list(feature_columns)].dropna()
 
 
-def _make_pipeline(feature_columns: Sequence[str], log_columns: Sequence[str], fences: Mapping[str, Interval]) -> Pipeline:
-    """Make the unfitted pipeline; values are clipped to `fences` before the logarithm, which keeps their order."""
-    steps: list[tuple[str, Any]] = []
-    if fences:
-        limits = [fences.get(name, (-np.inf, np.inf)) for name in feature_columns]
-        low, high = np.array(limits).T
-        steps.append(("clip", FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})))
-    if log_columns:
-        # One transformer for each column, because ColumnTransformer puts its columns in the order of its transformers.
-        logarithm = FunctionTransformer(np.log1p)
-        columns = [
-            (str(position), logarithm if name in log_columns else "passthrough", [position])
-            for position, name in enumerate(feature_columns)
-        ]
-        steps.append(("log", ColumnTransformer(columns)))
-    steps.append(("scale", StandardScaler()))
-    return Pipeline(steps)
+def _take_column(customers: pd.DataFrame, *, name: str, complete: Complete) -> NDArray[np.float64]:
+    return complete(customers)[name].to_numpy()
 
 
-def _fit_groups(
-    pipeline: Pipeline, features: NDArray[np.float64], groups: pd.Series[Any], smallest_group: int
-) -> dict[Any, Pipeline]:
-    """Fit the pipeline to each group that is large enough and in which no feature is the same for everybody.
+def _find_negative(
+    customers: pd.DataFrame, *, log_columns: Sequence[str], complete: Complete
+) -> tuple[int, list[pd.Series[float]]]:
+    """Count the customers, and find for each column the negative values, by CUST_ID or by position."""
+    complete(customers)  # for its complaints
+    names = customers[CUSTOMER_ID].to_numpy() if CUSTOMER_ID in customers else np.arange(len(customers))
+    columns = [pd.Series(customers[name].to_numpy(), index=names) for name in log_columns]
+    return len(customers), [column[column < 0] for column in columns]
 
-    Parameters
-    ----------
-    features : array of shape (n_customers, n_features)
-    groups : n_customers names or numbers; who has none belongs to no group
-    """
-    fitted = {}
-    for group, rows in groups.groupby(groups).indices.items():
-        members = features[rows]
-        if len(members) < smallest_group:
-            continue
-        candidate = clone(pipeline).fit(members)
-        if np.ptp(candidate.transform(members), axis=0).all():
-            fitted[group] = candidate
-    return fitted
+
+def _refuse_negative(found: Sequence[tuple[int, list[pd.Series[float]]]], log_columns: Sequence[str]) -> None:
+    total = sum(rows for rows, _ in found)
+    for position, name in enumerate(log_columns):
+        first_row = 1
+        for rows, columns in found:
+            negative = columns[position]
+            if not negative.empty:
+                who = negative.index[0]
+                count = sum(len(others[position]) for _, others in found)
+                customer = who if isinstance(who, str) else first_row + who
+                raise DataError(
+                    f"customer {customer}: {name} is {negative.iloc[0]:.12g}, and a negative number has no logarithm "
+                    f"({count} of {total} customers have one): leave {name} out of log_columns"
+                )
+            first_row += rows
 
 
 def _check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scale_by: str | None) -> None:
@@ -176,17 +221,6 @@ def _check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scal
             raise UsageError(f"{name} was read as text: run extract with the same feature_columns, {','.join(feature_columns)}")
 
 
-def _refuse_negative(customers: pd.DataFrame, log_columns: Sequence[str]) -> None:
-    for name in log_columns:
-        negative = customers.loc[customers[name] < 0, name]
-        if not negative.empty:
-            customer = customer_ids(customers.loc[negative.index[:1]]).iloc[0]
-            raise DataError(
-                f"customer {customer}: {name} is {negative.iloc[0]:.12g}, and a negative number has no logarithm "
-                f"({len(negative)} of {len(customers)} customers have one): leave {name} out of log_columns"
-            )
-
-
 def _is_inside(values: pd.DataFrame, fences: Mapping[str, Interval]) -> NDArray[np.bool_]:
     inside = np.ones(len(values), dtype=bool)
     for name, (low, high) in fences.items():
@@ -194,9 +228,9 @@ def _is_inside(values: pd.DataFrame, fences: Mapping[str, Interval]) -> NDArray[
     return inside
 
 
-def _find_range(values: pd.DataFrame) -> dict[str, Interval]:
-    ranges = {str(name): (float(column.min()), float(column.max())) for name, column in values.items()}
+def _find_range(fitted: Fitted, feature_columns: Sequence[str]) -> dict[str, Interval]:
+    ranges = dict(zip(feature_columns, zip(fitted.low.tolist(), fitted.high.tolist(), strict=True), strict=True))
     for name, (low, high) in ranges.items():
         if low == high:
-            raise DataError(f"{name} is {low:g} for all {len(values)} customers: it cannot tell them apart, leave it out")
+            raise DataError(f"{name} is {low:g} for all {fitted.customers} customers: it cannot tell them apart, leave it out")
     return ranges

@@ -10,7 +10,6 @@ from sklearn.cluster import KMeans
 
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
-from services.extract.customers import keep_last, read_customers
 from services.train.sweep import sweep
 from services.transform.features import fit_preparation
 
@@ -25,7 +24,7 @@ def lab(lab_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def preparation_and_features(lab):
-    customers = keep_last(read_customers(lab / "file.csv", FEATURES))
+    customers = pd.read_csv(lab / "file.csv").drop_duplicates("CUST_ID", keep="last", ignore_index=True)
     preparation = fit_preparation(customers, FEATURES)
     return preparation, preparation.transform(customers[preparation.fits(customers)])
 

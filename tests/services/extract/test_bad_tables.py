@@ -9,20 +9,23 @@ from hypothesis import strategies as st
 
 from services.contract import tables
 from services.contract.errors import DataError
-from services.extract import customers
-from services.extract.customers import read_customers
+from services.extract import reading
+from services.extract.customers import read_fast, read_strictly, read_table
+from services.extract.pieces import Span
 from tests.services.bad_tables import FEATURES, TABLES, Table
+from tests.services.extract.runs import extract_file
 
 
-@pytest.fixture(params=["fast", "strict"])
+@pytest.fixture(params=["fast", "strict", "in parts"])
 def read(request, tmp_path, monkeypatch):
     if request.param == "strict":
-        monkeypatch.setattr(customers, "_read_fast", lambda *_: None)
+        monkeypatch.setattr(reading, "read_fast", lambda *_: None)
+
+    part_rows = 1 if request.param == "in parts" else 1000
 
     def read_table(table: Table):
-        path = tmp_path / "file.csv"
-        path.write_bytes(table.content)
-        rows = read_customers(path, FEATURES)[["CUST_ID", *FEATURES]].itertuples(index=False, name=None)
+        customers = extract_file(table.content, tmp_path, feature_columns=FEATURES, part_rows=part_rows)
+        rows = customers[["CUST_ID", *FEATURES]].itertuples(index=False, name=None)
         return [tuple(None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row) for row in rows]
 
     return read_table
@@ -49,8 +52,9 @@ def test_whatever_pandas_reads_of_a_table_is_what_the_strict_reader_reads(tmp_pa
     path = tmp_path / "file.csv"
     first = ["CUST_ID,BALANCE", "A,1"] if has_ids else ["BALANCE", "1"]
     path.write_text(line_end.join([*first, *rows]), newline="")
-    columns = tables.read_header(path, ["BALANCE"])
-    fast = customers._read_fast(path, columns, ["BALANCE"])
-    if fast is not None:
-        strict = pd.DataFrame(tables.read_rows(path, ["BALANCE"]), columns=columns)
-        pd.testing.assert_frame_equal(fast, strict.astype(fast.dtypes.to_dict()))
+    span = Span(path, tables.find_first_row(path), path.stat().st_size)
+    for keep in (None, {"BALANCE"}):
+        table = read_table([path], ["BALANCE"], keep)
+        fast = read_fast(span, table)
+        if fast is not None:
+            pd.testing.assert_frame_equal(fast, read_strictly(span, table)[0])

@@ -1,22 +1,20 @@
+from functools import partial
+
 import pandas as pd
 import pytest
 
 from services.contract.errors import DataError
-from services.extract import customers
-from services.extract.customers import count_missing, keep_last, read_customers
+from services.extract import reading
+from services.extract.customers import read_fast, read_table
+from services.extract.pieces import Span
+from tests.services.extract.runs import FEATURES, extract, extract_file
 
-FEATURES = ["BALANCE", "PURCHASES"]
 HEADER = "CUST_ID,BALANCE,PURCHASES,TENURE\n"
 
 
 @pytest.fixture
 def read(tmp_path):
-    def read_text(content: str | bytes) -> pd.DataFrame:
-        path = tmp_path / "file.csv"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_customers(path, FEATURES)
-
-    return read_text
+    return partial(extract_file, volume=tmp_path)
 
 
 def test_numbers_are_floats_and_ids_stay_text(read):
@@ -31,11 +29,16 @@ def test_a_customer_may_be_called_na(read):
 
 
 def test_the_words_for_a_missing_number_mean_just_that(read):
-    assert read(HEADER + "A,NA,NULL,12\nB,nan,None,12\n")[FEATURES].isna().all(axis=None)
+    assert read(HEADER + "A,NA,NULL,12\nB,nan,None,12\n")[[*FEATURES]].isna().all(axis=None)
 
 
 def test_blanks_around_an_id_do_not_make_another_customer(read):
-    assert read(HEADER + "A ,1,2,12\nA,3,4,12\n")["CUST_ID"].tolist() == ["A", "A"]
+    assert read(HEADER + "A ,1,2,12\nA,3,4,12\n").to_dict("list") == {
+        "CUST_ID": ["A"],
+        "BALANCE": [3.0],
+        "PURCHASES": [4.0],
+        "TENURE": [12.0],
+    }
 
 
 def test_a_missing_value_in_the_last_column_is_no_short_row(read):
@@ -68,28 +71,45 @@ def test_what_is_wrong_is_named_with_its_row(read, rows, complaint):
 def test_pandas_and_the_strict_reader_read_the_same(read, monkeypatch):
     content = HEADER + "".join(f"{i:04d},{i * 1.37:.6f},{'' if i % 7 == 0 else i},{i % 13}\n" for i in range(200))
     fast = read(content)
-    monkeypatch.setattr(customers, "_read_fast", lambda *_: None)
+    monkeypatch.setattr(reading, "read_fast", lambda *_: None)
     pd.testing.assert_frame_equal(read(content), fast)
 
 
-def test_a_good_table_is_read_by_pandas_alone(tmp_path):
+@pytest.mark.parametrize("keep", [None, {"CUST_ID", "BALANCE"}])
+@pytest.mark.parametrize("rows", ["A,1,,12\nB,-3,2,12\n", "A,1,2,\nB,1,2,12\n", "A,1,2,12\nB,1,2,12"])
+def test_a_good_table_is_read_by_pandas_alone(tmp_path, rows, keep):
     path = tmp_path / "file.csv"
-    path.write_text(HEADER + "A,1,,12\nB,-3,2,12\n")
-    assert customers._read_fast(path, HEADER.strip().split(","), FEATURES) is not None
+    path.write_text(HEADER + rows)
+    frame = read_fast(Span(path, len(HEADER), len(HEADER + rows)), read_table([path], FEATURES, keep))
+    assert frame is not None
+    assert set(frame) == (keep or set(HEADER.strip().split(",")))
 
 
-def test_of_a_customer_who_comes_twice_the_last_row_is_kept():
-    rows = pd.DataFrame({"CUST_ID": ["A", "B", "A"], "BALANCE": [1.0, 2.0, 3.0]})
-    kept = keep_last(rows)
-    assert kept.to_dict("list") == {"CUST_ID": ["B", "A"], "BALANCE": [2.0, 3.0]}
-    assert len(rows) == 3
+def test_of_a_customer_who_comes_twice_the_last_row_is_kept(tmp_path):
+    frame = extract_file(HEADER + "A,1,2,12\nB,2,2,12\nA,3,2,12\n", tmp_path)
+    assert frame[["CUST_ID", "BALANCE"]].to_dict("list") == {"CUST_ID": ["B", "A"], "BALANCE": [2.0, 3.0]}
 
 
-def test_without_ids_every_row_is_a_customer():
-    rows = pd.DataFrame({"BALANCE": [1.0, 1.0]})
-    assert keep_last(rows) is rows
+def test_without_ids_every_row_is_a_customer(read):
+    assert read("BALANCE,PURCHASES\n1,1\n1,1\n")["BALANCE"].tolist() == [1.0, 1.0]
 
 
-def test_only_columns_with_missing_values_are_counted():
-    rows = pd.DataFrame({"BALANCE": [1.0, None], "PURCHASES": [1.0, 2.0]})
-    assert count_missing(rows) == {"BALANCE": 1}
+def test_only_columns_with_missing_values_are_counted_after_duplicates_are_gone(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file.csv").write_text(HEADER + "A,1,,12\nB,,2,12\nA,3,2,12\n")
+    result, _ = extract(tmp_path)
+    assert result == {"rows_read": 3, "duplicates_dropped": 1, "customers": 2, "missing": {"BALANCE": 1}}
+
+
+def test_columns_that_nobody_uses_can_be_left_out_and_are_not_looked_at(read):
+    content = HEADER + "A,1,2,twelve\nB,3,4,12\n"
+    with pytest.raises(DataError, match="TENURE is 'twelve'"):
+        read(content)
+    assert list(read(content, keep_columns="used")) == ["CUST_ID", *FEATURES]
+    assert list(read(HEADER + "A,1,2,12\n", keep_columns="used", scale_by="TENURE")) == ["CUST_ID", *FEATURES, "TENURE"]
+
+
+@pytest.mark.parametrize("rows", ["A,1,2,12\nB,1,2\nC,1,2,3,4\n", "A,1,2,12\nB,1,2,12,\n", "A,1,2,12\nB,1,2\n"])
+def test_a_row_of_another_length_is_found_although_its_columns_are_left_out(read, rows):
+    with pytest.raises(DataError, match=r"row 3: . fields instead of 4"):
+        read(HEADER + rows, keep_columns="used")

@@ -1,10 +1,12 @@
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
 from services.contract.errors import DataError, UsageError
-from services.transform.features import count_reasons, customer_ids, find_fences, fit_preparation, list_dropped
+from services.transform.features import find_fence, fit_preparation, list_dropped, most_frequent, number_from
 
 FEATURES = ("BALANCE", "PURCHASES")
 
@@ -60,20 +62,18 @@ def test_the_logarithm_of_a_negative_number_is_refused_with_customer_column_and_
 
 
 def test_a_fence_stands_some_interquartile_ranges_from_the_quartiles():
-    values = pd.DataFrame({"BALANCE": [0.0, 10.0, 20.0, 30.0, 40.0]})  # quartiles 10 and 30
-    assert find_fences(values, [], 3.0) == {"BALANCE": (-50.0, 90.0)}
-    assert find_fences(values, [], 0.5) == {"BALANCE": (0.0, 40.0)}
+    values = np.array([0.0, 10.0, 20.0, 30.0, 40.0])  # quartiles 10 and 30
+    assert find_fence(values, 3.0) == (-50.0, 90.0)
+    assert find_fence(values, 0.5) == (0.0, 40.0)
 
 
 def test_the_fence_of_a_logarithm_is_found_among_logarithms_and_given_in_the_units_of_the_table():
-    values = pd.DataFrame({"BALANCE": np.expm1([0.0, 1.0, 2.0, 3.0, 4.0])})
-    low, high = find_fences(values, ["BALANCE"], 3.0)["BALANCE"]
-    assert (low, high) == pytest.approx((np.expm1(-5), np.expm1(9)))
+    fence = find_fence(np.expm1([0.0, 1.0, 2.0, 3.0, 4.0]), 3.0, is_log=True)
+    assert fence == pytest.approx((np.expm1(-5), np.expm1(9)))
 
 
 def test_a_feature_with_equal_quartiles_has_no_fence():
-    values = pd.DataFrame({"TENURE": [12.0] * 8 + [6.0, 7.0], "BALANCE": np.arange(10.0)})
-    assert list(find_fences(values, [], 3.0)) == ["BALANCE"]
+    assert find_fence(np.array([12.0] * 8 + [6.0, 7.0]), 3.0) is None
 
 
 def test_clipping_keeps_the_customer_and_moves_the_value_to_the_fence(table):
@@ -128,13 +128,16 @@ def test_no_spreadsheet_runs_the_id_of_a_dropped_customer(table):
 
 
 def test_rare_reasons_are_counted_together():
-    dropped = pd.DataFrame({"reason": ["a"] * 3 + ["b"] * 2 + ["c", "d"]})
-    assert count_reasons(dropped, most=3) == {"a": 3, "b": 2, "other reasons": 2}
-    assert count_reasons(dropped, most=4) == {"a": 3, "b": 2, "c": 1, "d": 1}
+    reasons = Counter(["a"] * 3 + ["b"] * 2 + ["c", "d"])
+    assert most_frequent(reasons, most=3) == {"a": 3, "b": 2, "other reasons": 2}
+    assert most_frequent(reasons, most=4) == {"a": 3, "b": 2, "c": 1, "d": 1}
 
 
 def test_customers_without_an_id_are_called_by_their_row():
-    assert list(customer_ids(pd.DataFrame({"BALANCE": [5.0, 6.0, 7.0]}).loc[1:])) == ["2", "3"]
+    table = customers(BALANCE=[5.0, np.nan, 7.0, np.nan], PURCHASES=[1.0, 2.0, 3.0, 4.0]).drop(columns="CUST_ID")
+    dropped = list_dropped(table, fit_preparation(table, FEATURES))
+    assert dropped["CUST_ID"].tolist() == [2, 4]
+    assert number_from(1000, dropped)["CUST_ID"].tolist() == [1002, 1004]
 
 
 @pytest.mark.parametrize(

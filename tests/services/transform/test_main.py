@@ -25,15 +25,17 @@ def commit(work: Workspace) -> None:
 
 @pytest.fixture
 def transform(tmp_path):
-    def run(customers: pd.DataFrame, **settings):
+    def run(*parts: pd.DataFrame, **settings):
         with Workspace(tmp_path, "demo", "extract", {}) as work:
-            work.save(artifacts.CUSTOMERS, customers)
+            for part in parts:
+                work.save(artifacts.CUSTOMERS, part)
             commit(work)
         with Workspace(tmp_path, "demo", "transform", {}) as work:
             result = main(TransformSettings(run="demo", **settings), work)
             commit(work)
         with Workspace(tmp_path, "demo", "train", {}) as work:
-            features = work.load(artifacts.FEATURES)
+            features, *others = work.load_parts(artifacts.FEATURES)
+            features["scaled"] = np.concatenate([features["scaled"], *(other["scaled"] for other in others)])
         return result, features, (tmp_path / "runs/demo/transform/dropped.csv").read_text()
 
     return run
@@ -92,3 +94,13 @@ def test_a_logarithm_of_something_else_than_a_feature_is_refused_before_anything
 def test_a_feature_is_not_scaled_by_itself(settings):
     with pytest.raises(UsageError, match="--scale-by is 'BALANCE': is a feature column too"):
         parse(settings, ["--run", "demo", "--scale-by", "BALANCE"], prog="test")
+
+
+def test_of_a_table_in_parts_the_same_features_and_the_same_list_come(transform, customers):
+    for table in (customers, customers.drop(columns="CUST_ID")):
+        result, features, dropped = transform(table)
+        parts = [table[:4], table[4:5], table[5:]]  # the second has nobody with all features
+        result_of_parts, features_of_parts, dropped_of_parts = transform(*(part.reset_index(drop=True) for part in parts))
+        assert result_of_parts == result
+        assert dropped_of_parts == dropped
+        np.testing.assert_allclose(features_of_parts["scaled"], features["scaled"], rtol=1e-12, atol=1e-12)

@@ -1,0 +1,46 @@
+"""What is done with one part of the customer table, in whichever process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import pandas as pd
+
+from services.contract.parts import Draft, Part, save_draft
+from services.contract.preparation import Preparation
+from services.transform.features import list_dropped
+
+T = TypeVar("T")
+
+
+class Prepared(NamedTuple):
+    """A part whose features are written."""
+
+    draft: Draft | None
+    """None where nobody fits."""
+    rows: int
+    dropped: pd.DataFrame
+    """See `list_dropped`."""
+
+    @property
+    def reasons(self) -> Counter[str]:
+        return Counter(self.dropped["reason"].tolist())
+
+
+def apply_to_part(function: Callable[[pd.DataFrame], T], part: Part) -> T:
+    return function(part.load())
+
+
+def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str]) -> Prepared:
+    """Write the features of the customers whom the preparation fits, as a draft of features.pkl."""
+    customers: pd.DataFrame = part.load()
+    fits = preparation.fits(customers)
+    draft = None
+    if fits.any():
+        scaled = preparation.transform(customers.loc[fits, list(preparation.columns)])
+        payload = {"scaled": scaled, "feature_columns": list(preparation.feature_columns), "preparation": preparation}
+        draft = save_draft(*target, payload)
+    return Prepared(draft, len(customers), list_dropped(customers, preparation))

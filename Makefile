@@ -36,7 +36,11 @@ PYTHON = $(or $(shell for python in python3 python3.14 python3.13 python3.12 pyt
 	&& echo $$python && break; done),$(error Python 3.11 to 3.14 with venv is needed and not found))
 COMPOSE = docker compose --env-file $(ENV_FILE)
 # By its name alone, out of reach of compose.yaml, so that it also works when the secrets are gone.
-COMPOSE_DOWN = cd / && docker compose down
+COMPOSE_DOWN = cd / && env -u COMPOSE_FILE docker compose down
+# Points docker at the engine that the stages run on, where it is not Airflow's own.
+ON_STAGE_ENGINE = test ! -f "$(ENV_FILE)" || . "$(abspath $(ENV_FILE))"; \
+	test -z "$$STAGE_DOCKER_HOST" || export DOCKER_HOST="$$STAGE_DOCKER_HOST"; \
+	test -z "$$STAGE_DOCKER_CERT_PATH" || export DOCKER_CERT_PATH="$$STAGE_DOCKER_CERT_PATH" DOCKER_TLS_VERIFY=1
 ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
 
 .PHONY: help
@@ -78,6 +82,11 @@ shell: .venv/.has-dev ## Open a shell in which python, pytest and airflow are th
 lock: .uv/$(UV_VERSION) ## Write uv.lock anew after a change in pyproject.toml (ARGS=--upgrade)
 	.uv/bin/uv lock $(ARGS)
 
+.PHONY: audit
+audit: .uv/$(UV_VERSION) ## Ask osv.dev for known vulnerabilities of what uv.lock pins
+	@.uv/bin/uv audit --preview-features audit-command --frozen $(ARGS) || { code=$$?; \
+		test $$code = 1 || echo 'osv.dev could not be asked: nothing is known about vulnerabilities' >&2; exit $$code; }
+
 # --- images
 
 # What the images are made from. Their revision is the last commit that changed it: others leave the images as they are, so
@@ -100,6 +109,7 @@ publish: ## Build every image with SBOM and provenance, and push it (REGISTRY=gh
 .PHONY: stage
 stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo ARGS="--k-values 2,3")
 	@test -n "$(NAME)" || { echo 'which stage? make stage NAME=train RUN=demo' >&2; exit 64; }
+	@test -d "$(VOLUME)" || { echo 'there is no folder $(VOLUME): name the volume, make stage VOLUME=...' >&2; exit 78; }
 	@docker image inspect customer-segmentation/$(NAME):$(TAG) >/dev/null 2>&1 || $(MAKE) images
 	@user="$$(id -u):$$(id -g)"; volume="$(ABSOLUTE_VOLUME)"; set -x; \
 	docker run --rm --init --pull never --network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
@@ -136,7 +146,8 @@ logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)
 .PHONY: down
 down: ## Stop Airflow and every stage that still runs; the database is kept
 	$(COMPOSE_DOWN)
-	@left=$$(docker ps --all --quiet --filter label=customer-segmentation.dag --filter "volume=$(ABSOLUTE_VOLUME)"); \
+	@$(ON_STAGE_ENGINE); \
+	left=$$(docker ps --all --quiet --filter label=customer-segmentation.dag --filter "volume=$(ABSOLUTE_VOLUME)"); \
 	test -z "$$left" || docker rm --force $$left
 
 .PHONY: clean

@@ -3,7 +3,8 @@
 DockerOperator starts the container and passes its log on. What is added:
 
 - the container is shut in (`containers.py`), and removed in the end whatever happens;
-- one that a killed worker left running is removed before its task starts again, so that there are never two;
+- one that a killed worker left running is removed before its task starts again, and the container's name is that of its
+  task, so that there are never two;
 - the result, the digest of the manifest and the reason of a failure come from the stage itself (`outcomes.py`);
 - the log of a failure ends with the reason and the command that replays the stage by hand.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import logging
+import os
 from typing import Any
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
@@ -21,7 +24,7 @@ from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 from docker.api import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound, TLSParameterError
 from docker.types import Mount
 from requests import RequestException
 
@@ -63,7 +66,8 @@ class StageOperator(DockerOperator):
         self.of_run = of_run
         self.publishes = publishes
         self.docker_run = ""  # nothing to render: a field of the templates, so that the UI shows it
-        self.identity: dict[str, str] = {}
+        self.identity: dict[str, str] = {}  # the labels of every container of this task in this run
+        self.of_this_try: dict[str, str] = {}
         self.definition: StageContainer | None = None
         self.on_failure_callback = [*self.on_failure_callback, end_log_with_reason]
         self.on_retry_callback = [*self.on_retry_callback, end_log_with_reason]
@@ -72,7 +76,7 @@ class StageOperator(DockerOperator):
         try:
             with errors_as_airflow_takes_them():
                 self._define(context)
-                self._remove_containers("left by an earlier try")
+                self._make_way()
                 self._make_folders()
                 log.info("::group::What %s says", self.stage)
                 try:
@@ -87,13 +91,14 @@ class StageOperator(DockerOperator):
             log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
         finally:
-            if self.hook.client_created:
+            if self.definition:
                 with contextlib.suppress(DockerException, RequestException):
-                    self._remove_containers()
+                    self._remove_containers(self.of_this_try)
 
     def on_kill(self) -> None:
         """Airflow calls this when the task has to stop, from a signal handler, and would then let `execute` go on."""
-        self._remove_containers("its task was told to stop")
+        if self.definition:
+            self._remove_containers(self.of_this_try, "its task was told to stop")
         raise PassingError("the task was told to stop")
 
     @functools.cached_property
@@ -107,18 +112,23 @@ class StageOperator(DockerOperator):
     def _define(self, context: Context) -> None:
         task = context["ti"]
         run = task.run_id
-        self.identity = {f"{LABEL}.dag": task.dag_id, f"{LABEL}.run": run, f"{LABEL}.task": task.task_id}
+        host = host_settings()
+        self.identity = {
+            f"{LABEL}.volume": host.host_volume,  # another Airflow on this engine may have a run of the same name
+            f"{LABEL}.dag": task.dag_id,
+            f"{LABEL}.run": run,
+            f"{LABEL}.task": task.task_id,
+        }
         if task.map_index is not None and task.map_index >= 0:
             self.identity[f"{LABEL}.map-index"] = str(task.map_index)
-        self.labels = {**self.identity, f"{LABEL}.try": str(task.try_number)}
+        self.labels = self.of_this_try = {**self.identity, f"{LABEL}.try": str(task.try_number)}
+        # The engine gives a name to one container only: it refuses a second one, whoever asks.
+        digest = hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest()
+        self.container_name = f"{LABEL}-{self.stage}-{digest[:16]}"
 
         # Who works on what a run has published has a form of its own.
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
-        host = host_settings()
-        try:
-            engine = self.hook.api_client
-        except AirflowException:
-            raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
+        engine = self._engine()
         self.image = f"customer-segmentation/{self.stage}:{host.image_tag}"
         try:
             image_id = engine.inspect_image(self.image)["Id"]
@@ -149,6 +159,18 @@ class StageOperator(DockerOperator):
         self.user = host.stage_user
         self.mem_limit = host.stage_memory
         self.docker_run = self.definition.docker_run
+
+    def _engine(self) -> APIClient:
+        """Connect to the engine that the environment names, as Docker's own client does."""
+        if certificates := os.environ.get("DOCKER_CERT_PATH"):
+            paths = [f"{certificates}/{name}.pem" for name in ("ca", "cert", "key")]
+            self.tls_ca_cert, self.tls_client_cert, self.tls_client_key = paths
+        try:
+            return self.hook.api_client
+        except TLSParameterError:
+            raise SetupError(f"DOCKER_CERT_PATH is {certificates}: expected ca.pem, cert.pem and key.pem there") from None
+        except AirflowException:
+            raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
 
     def _digests_of_upstream(self, context: Context) -> dict[str, str]:
         """Collect what the stages before this one reported, so that trust does not rest on the volume."""
@@ -186,10 +208,22 @@ class StageOperator(DockerOperator):
                 raise PassingError(f"the volume is full ({said}): free some space")
             raise SetupError(f"{said}: user {host.stage_user} needs write access to {host.host_volume} on the Docker host")
 
-    def _remove_containers(self, why: str = "") -> None:
-        """Remove every container of this task in this run, whichever try it belongs to."""
-        labels = [f"{name}={value}" for name, value in self.identity.items()]
-        for container in self.cli.containers(all=True, filters={"label": labels}) if labels else []:
+    def _make_way(self) -> None:
+        """Remove what earlier tries left; raises PassingError where a later try is at it: this one was given up for lost."""
+        for container in self._containers(self.identity):
+            if int(container["Labels"][f"{LABEL}.try"]) > int(self.of_this_try[f"{LABEL}.try"]):
+                raise PassingError("a later try of this task has begun")
+        self._remove_containers(self.identity, "left by an earlier try")
+
+    def _containers(self, labels: dict[str, str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.cli.containers(
+            all=True, filters={"label": [f"{name}={value}" for name, value in labels.items()]}
+        )
+        return found
+
+    def _remove_containers(self, labels: dict[str, str], why: str = "") -> None:
+        """Remove every container with these labels: those of this try, or those of every try of the task in this run."""
+        for container in self._containers(labels):
             if why:
                 log.warning("removing container %s (%s): %s", container["Id"][:12], container["Status"], why)
             try:

@@ -27,6 +27,8 @@ SECRETS: dict[str, Callable[[], str]] = {
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(64),
 }
 
+CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")  # the names that Docker's own client expects
+
 
 def read(path: Path) -> dict[str, str]:
     if not path.exists():
@@ -44,17 +46,40 @@ def write(path: Path, values: dict[str, str]) -> None:
 
 
 def machine(volume: Path) -> dict[str, str]:
-    socket = Path(os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock")
     # Root is not needed for anything inside the containers.
     user = os.getuid() or 50000
     return {
         "SEGMENTATION_HOST_VOLUME": str(volume.resolve()),
         # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
         "SEGMENTATION_STAGE_USER": f"{user}:0",
-        "DOCKER_SOCKET": str(socket),
-        # On Docker Desktop the socket has another group inside the virtual machine: 0, which the container has anyway.
-        "DOCKER_GID": str(socket.stat().st_gid if socket.is_socket() else 0),
     }
+
+
+def engine(host: str, certificates: str) -> dict[str, str]:
+    """Name the engine that the stages run on: the one that Airflow runs on itself, or another one.
+
+    One on this machine is reached by its socket, which the scheduler gets; one elsewhere by TLS.
+    """
+    address = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if address.startswith("unix://"):
+        path = Path(address.removeprefix("unix://"))
+        # On Docker Desktop the socket has another group inside the virtual machine: 0, which the container has anyway.
+        group = path.stat().st_gid if path.is_socket() else 0
+        elsewhere = {"SCHEDULER_DOCKER_HOST": "", "DOCKER_SOCKET": str(path), "DOCKER_GID": str(group)}
+    elif not host.startswith("tcp://"):
+        sys.exit(
+            f"the engine is {address}: expected unix://, or STAGE_DOCKER_HOST=tcp://... for an engine elsewhere that runs the "
+            "stages; Airflow itself runs on this machine's"
+        )
+    elif not all((Path(certificates) / name).is_file() for name in CERTIFICATES):
+        sys.exit(
+            f"STAGE_DOCKER_CERT_PATH is {certificates!r}: expected the folder of {', '.join(CERTIFICATES)}; "
+            "an engine that asks for no certificate makes everybody who reaches it root"
+        )
+    else:
+        certificates = str(Path(certificates).resolve())
+        elsewhere = {"SCHEDULER_DOCKER_HOST": host, "DOCKER_SOCKET": "/dev/null", "DOCKER_GID": "0"}
+    return {"STAGE_DOCKER_HOST": host, "STAGE_DOCKER_CERT_PATH": certificates, **elsewhere}
 
 
 def prepare(volume: Path) -> None:
@@ -97,7 +122,9 @@ def main(path: Path, volume: Path) -> None:
     values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
     if port_is_taken(values["AIRFLOW_PORT"]):
         sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
-    write(path, values | machine(volume))
+    # So does another engine for the stages; naming it as empty goes back to this machine's.
+    host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
+    write(path, values | machine(volume) | engine(host, certificates))
     prepare(volume)
 
 

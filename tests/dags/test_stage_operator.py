@@ -290,6 +290,7 @@ def test_a_stage_is_shut_in_and_so_is_its_replay(volume, engine):
     assert found.attrs["Config"]["User"] == os.environ["SEGMENTATION_STAGE_USER"]
     assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
     assert found.attrs["Config"]["Labels"] == {
+        "customer-segmentation.volume": str(volume),
         "customer-segmentation.dag": "probe",
         "customer-segmentation.run": task.instance.run_id,
         "customer-segmentation.task": "train",
@@ -370,6 +371,7 @@ def test_what_an_earlier_try_left_running_is_gone_before_the_stage_starts(volume
             network_mode="none",
             volumes=[f"{volume}:/shared"],
             labels={
+                "customer-segmentation.volume": str(volume),
                 "customer-segmentation.dag": "probe",
                 "customer-segmentation.run": run,
                 "customer-segmentation.task": "train",
@@ -391,6 +393,67 @@ def test_what_an_earlier_try_left_running_is_gone_before_the_stage_starts(volume
         for container in started:
             with suppress(NotFound):
                 container.remove(force=True)
+
+
+@contextmanager
+def container_of(task, volume, attempt, **changes):
+    """What another try of the task, or one that only looks like it, has running."""
+    labels = {
+        "customer-segmentation.volume": str(volume),
+        "customer-segmentation.dag": "probe",
+        "customer-segmentation.run": task.instance.run_id,
+        "customer-segmentation.task": "train",
+        "customer-segmentation.try": str(attempt),
+    }
+    command = ["docker", "run", "--detach", "--network=none", "--entrypoint=python3"]
+    command += [f"--label={name}={value}" for name, value in (labels | changes).items()]
+    found = subprocess.run([*command, IMAGE, "-c", SLEEP], check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        yield found
+    finally:
+        subprocess.run(["docker", "rm", "--force", found], check=True, capture_output=True)
+
+
+def running(engine, container):
+    return engine.containers.get(container).status == "running"
+
+
+def test_a_try_that_was_given_up_for_lost_makes_way_for_the_one_that_came_after_it(volume, engine):
+    task = Task(volume, says())
+    with container_of(task, volume, attempt=2) as later:
+        with pytest.raises(AirflowException, match="a later try of this task has begun"):
+            task.run()
+        assert running(engine, later)
+
+
+def test_a_try_that_ends_late_leaves_the_container_of_the_next_alone(volume, engine):
+    task = Task(volume, SLEEP)
+    with task.in_background(engine) as first, container_of(task, volume, attempt=2) as later:
+        first.kill()
+        with suppress(NotFound):
+            first.wait(condition="removed")
+        assert running(engine, later)
+
+
+def test_the_engine_itself_refuses_a_second_container_of_a_task(volume, engine):
+    task = Task(volume, SLEEP)
+    with task.in_background(engine) as first:
+        second = subprocess.run(["docker", "create", f"--name={first.name}", IMAGE], capture_output=True, text=True)
+    assert "already in use" in second.stderr
+
+
+def test_an_airflow_with_another_volume_may_have_a_run_of_the_same_name_on_this_engine(volume, engine):
+    task = Task(volume, says())
+    with container_of(task, volume, attempt=1, **{"customer-segmentation.volume": "/another"}) as other:
+        task.run()
+        assert running(engine, other)
+
+
+def test_an_engine_elsewhere_is_not_asked_without_a_certificate(volume, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(volume / "nothing"))
+    with pytest.raises(AirflowFailException, match=r"failed \(78, .*\): DOCKER_CERT_PATH is .*: expected ca.pem, cert.pem"):
+        Task(volume, says()).run()
 
 
 def wait_until_locked(path):

@@ -15,7 +15,7 @@ SECRETS = ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", 
 
 
 def prepare(folder: Path, **variables: str) -> dict[str, str]:
-    environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", "AIRFLOW_PORT": free_port(), **variables}
+    environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", "DOCKER_HOST": "", "AIRFLOW_PORT": free_port(), **variables}
     command = [sys.executable, str(REPOSITORY / "docker/environment.py"), str(folder / ".env"), str(folder / "shared_volume")]
     subprocess.run(command, check=True, env=os.environ | environment)
     lines = (folder / ".env").read_text().splitlines()
@@ -62,6 +62,51 @@ def test_the_stages_never_run_as_root_and_may_write_where_they_publish(tmp_path:
         folder = (tmp_path / "shared_volume" / name).stat()
         assert folder.st_mode & 0o7777 == 0o2775
         assert str(folder.st_uid) == user or folder.st_gid == 0
+
+
+def certificates(folder: Path) -> str:
+    folder.mkdir()
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (folder / name).touch()
+    return str(folder)
+
+
+def test_an_engine_on_this_machine_is_reached_by_its_socket(tmp_path: Path) -> None:
+    known = prepare(tmp_path, DOCKER_HOST="unix:///run/user/1000/docker.sock")
+    assert (known["DOCKER_SOCKET"], known["SCHEDULER_DOCKER_HOST"]) == ("/run/user/1000/docker.sock", "")
+
+
+def test_the_stages_can_have_an_engine_elsewhere_and_the_scheduler_no_socket_then(tmp_path: Path) -> None:
+    folder = certificates(tmp_path / "certificates")
+    prepare(tmp_path, STAGE_DOCKER_HOST="tcp://engine:2376", STAGE_DOCKER_CERT_PATH=folder)
+    kept = prepare(tmp_path)  # a `make up` that does not name it again
+    assert (kept["DOCKER_SOCKET"], kept["SCHEDULER_DOCKER_HOST"]) == ("/dev/null", "tcp://engine:2376")
+    assert kept["STAGE_DOCKER_CERT_PATH"] == folder
+    back = prepare(tmp_path, STAGE_DOCKER_HOST="", STAGE_DOCKER_CERT_PATH="")
+    assert (back["DOCKER_SOCKET"], back["SCHEDULER_DOCKER_HOST"]) == ("/var/run/docker.sock", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        (
+            {"STAGE_DOCKER_HOST": "tcp://engine:2375"},
+            "STAGE_DOCKER_CERT_PATH is '': expected the folder of ca.pem, cert.pem, key",
+        ),
+        ({"STAGE_DOCKER_HOST": "ssh://engine"}, "the engine is ssh://engine: expected unix://, or STAGE_DOCKER_HOST=tcp://"),
+        (
+            {"DOCKER_HOST": "tcp://engine:2376"},
+            "the engine is tcp://engine:2376: expected unix://, or STAGE_DOCKER_HOST=tcp://",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_be_used_safely_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], variables: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        prepare(tmp_path, **variables)
+    assert complaint in capfd.readouterr().err
+    assert not (tmp_path / ".env").exists()
 
 
 @pytest.mark.needs_docker

@@ -15,3 +15,9 @@ def test_a_stage_that_is_not_named_is_asked_for() -> None:
     ended = make("stage", check=False)
     assert ended.returncode != 0
     assert "make stage NAME=train" in ended.stderr
+
+
+def test_a_volume_that_is_not_there_is_named_before_anything_is_built() -> None:
+    ended = make("stage", NAME="train", VOLUME="/no/such/volume", check=False)
+    assert ended.returncode != 0
+    assert ended.stderr.splitlines()[0] == "there is no folder /no/such/volume: name the volume, make stage VOLUME=..."

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,13 @@ class Stack:
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return client
 
+    @cached_property
+    def signed_in(self) -> requests.Session:
+        """A client for all who look often: each sign-in keeps a processor busy for a while."""
+        return self.client()
+
     def get(self, path: str) -> Any:
-        answer = self.client().get(f"{self.address}/api/v2/{path}", timeout=30)
+        answer = self.signed_in.get(f"{self.address}/api/v2/{path}", timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -63,15 +69,17 @@ def sample_volume(folder: Path) -> Path:
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[Stack]:
+def running_stack(folder: Path, name: str = "test", **more: str) -> Iterator[Stack]:
+    """Start a stack; `more` are variables of make that differ from those of a first start."""
     volume = sample_volume(folder)
-    project = f"customer-segmentation-test-{os.getpid()}"
+    project = f"customer-segmentation-{name}-{os.getpid()}"
     variables = {
         "COMPOSE_PROJECT_NAME": project,
         "AIRFLOW_PORT": free_port(),
         "ENV_FILE": str(folder / "secrets"),
         "VOLUME": str(volume),
         "TAG": TAG,
+        **more,
     }
     try:
         ended = make("up", check=False, **variables)

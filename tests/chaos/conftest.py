@@ -8,15 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.chaos.airflow import Airflow, hurt_airflow
+from tests.chaos.engine import Engine, running_engine, why_not
 from tests.chaos.volumes import run_pipeline, write_data
 
 FULL = os.environ.get("CHAOS") == "full"
+
+
+Tell = Callable[[str, int, str], None]
+Tries = Callable[[int, int], int]
 
 
 class Row(NamedTuple):
@@ -34,7 +40,7 @@ def tries() -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
+def tell(request: pytest.FixtureRequest) -> Tell:
     """Enter a fault into the table: what it is, how often it was tried, what happened."""
 
     def enter(fault: str, tries: int, happened: str) -> None:
@@ -74,3 +80,20 @@ def add_up(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         tries[row.fault, row.happened] += row.tries
     return [Row(fault, count, happened) for (fault, happened), count in tries.items()]
+
+
+@pytest.fixture(scope="session")
+def stage_engine(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
+    """An engine for stages alone; None where this machine cannot have a second one."""
+    if why_not():
+        yield None
+        return
+    with running_engine(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def airflow(images: None, stage_engine: Engine | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """A stack to be hurt, beside the one that the other tests share."""
+    with hurt_airflow(tmp_path_factory.mktemp("airflow"), stage_engine) as airflow:
+        yield airflow

@@ -1,0 +1,137 @@
+"""A stack whose tasks are hurt: what the tests do to it, and what they watch meanwhile."""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.engine import Engine
+from tests.docker.commands import REPOSITORY, TAG, docker
+from tests.docker.stack import Stack, running_stack
+
+PROBE = REPOSITORY / "tests/chaos/probe"
+KILL = """
+import contextlib, os, pathlib, sys
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+        if (process / "cmdline").read_bytes().strip(b"\\0").decode() == sys.argv[1]:
+            os.kill(int(process.name), 9)
+            print("killed")
+"""
+
+
+@dataclass
+class Airflow:
+    stack: Stack
+    engine: Engine | None  # where it is not the one that Airflow runs on
+
+    def docker(self, *arguments: str) -> str:
+        """Ask the engine that the stages run on."""
+        return self.engine.docker(*arguments) if self.engine else docker(*arguments)
+
+    def start(self, run: str) -> None:
+        answer = self.stack.signed_in.post(
+            f"{self.stack.address}/api/v2/dags/probe/dagRuns", json={"logical_date": None, "dag_run_id": run}, timeout=30
+        )
+        assert answer.status_code == 200, answer.text
+
+    def task(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.stack.get(f"dags/probe/dagRuns/{run}/taskInstances/probe")
+        return found
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Wait until the run has ended; returns its task."""
+        wait_for(lambda: self.stack.get(f"dags/probe/dagRuns/{run}")["state"] in {"success", "failed"}, f"the end of {run}")
+        return self.task(run)
+
+    def log(self, run: str, attempt: int) -> list[str]:
+        content = self.stack.get(f"dags/probe/dagRuns/{run}/taskInstances/probe/logs/{attempt}?full_content=true")["content"]
+        return [line["event"] for line in content if not line["event"].startswith("::")]  # a section of the log
+
+    def started_by_try(self, run: str, attempt: int) -> str:
+        """Wait for the container that this try runs its stage in; returns its id."""
+        labels = [
+            f"--filter=label=customer-segmentation.{name}={value}" for name, value in {"run": run, "try": attempt}.items()
+        ]
+        command = ["ps", "--quiet", "--no-trunc", "--filter=name=customer-segmentation-probe", *labels]
+        found: list[str] = []
+        wait_for(lambda: bool(found.extend(self.docker(*command).split()) or found), f"try {attempt} of {run} on the engine")
+        return found[0]
+
+    def left(self, run: str) -> list[str]:
+        """List what is on the engine of a run."""
+        labels = {"volume": self.stack.volume, "run": run}
+        filters = [f"--filter=label=customer-segmentation.{name}={value}" for name, value in labels.items()]
+        return self.docker("ps", "--all", "--quiet", *filters).split()
+
+    def release(self, run: str) -> None:
+        (self.stack.volume / "data" / f"release-{run}").touch()
+
+    def kill(self, title: str) -> bool:
+        """SIGKILL for one of the scheduler's processes; tells whether it was there."""
+        scheduler = self.stack.containers()["scheduler"]["Id"]
+        return docker("exec", scheduler, "python3", "-c", KILL, title) == "killed"
+
+    @contextmanager
+    def watched(self) -> Iterator["Watch"]:
+        """Record when containers of stages start and end."""
+        of_stages = [f"--filter=label=customer-segmentation.volume={self.stack.volume}", "--filter=type=container"]
+        command = ["docker", *([f"--host=unix://{self.engine.folder}/docker.sock"] if self.engine else []), "events"]
+        command += [*of_stages, "--filter=event=start", "--filter=event=die", "--format={{json .}}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+            watch = Watch()
+            yield watch
+            time.sleep(1)
+            listening.terminate()
+            assert listening.stdout is not None
+            watch.events += [json.loads(line) for line in listening.stdout]
+
+
+class Watch:
+    """What `docker events` said; to be asked when it has ended."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def started(self, run: str) -> int:
+        """Count the containers that ran the stage, not those that made its folder."""
+        return sum(event["Action"] == "start" and "probe" in event["Actor"]["Attributes"]["name"] for event in self._of(run))
+
+    def most_at_once(self, run: str) -> int:
+        running: Counter[str] = Counter()
+        most = 0
+        for event in self._of(run):
+            running[event["Actor"]["ID"]] = int(event["Action"] == "start")
+            most = max(most, running.total())
+        return most
+
+    def _of(self, run: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["Actor"]["Attributes"]["customer-segmentation.run"] == run]
+
+
+def wait_for(condition: Callable[[], bool], what: str, patience_s: int = 240) -> None:
+    """Wait for what a busy machine may take long for; how long is no part of any test."""
+    ends = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < ends, f"waited {patience_s} s for {what}"
+        time.sleep(0.3)
+
+
+@contextmanager
+def hurt_airflow(folder: Path, engine: Engine | None) -> Iterator[Airflow]:
+    """Start a stack with the probe in it, whose stages run on `engine`, as SECURITY.md sets it up behind a proxy with TLS."""
+    image = f"customer-segmentation/probe:{TAG}"
+    docker("build", "--quiet", f"--build-arg=TAG={TAG}", f"--tag={image}", str(PROBE))
+    if engine:
+        engine.copy_image(image)
+    behind_tls = folder / "compose.override.yaml"
+    behind_tls.write_text((REPOSITORY / "SECURITY.md").read_text().partition("```yaml\n")[2].partition("```")[0])
+    variables = {"COMPOSE_FILE": f"{REPOSITORY}/compose.yaml:{PROBE}/compose.yaml:{behind_tls}", "PROBE": str(PROBE)}
+    variables |= {"SEGMENTATION_STAGE_MEMORY": "256m", **(engine.variables if engine else {})}
+    with running_stack(folder, "chaos", **variables) as stack:
+        yield Airflow(stack, engine)

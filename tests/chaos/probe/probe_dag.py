@@ -1,0 +1,11 @@
+"""One task that runs the stage of the tests as any other is run, but is tried again after seconds instead of minutes."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from dags.stage_operator import StageOperator
+from dags.trigger_form import trigger_form
+
+with DAG("probe", schedule=None, params=trigger_form(), default_args={"retries": 1, "retry_delay": timedelta(seconds=3)}):
+    StageOperator(task_id="probe", stage="probe")

@@ -10,7 +10,7 @@ from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifa
 from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
-from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, as_text, parse, settings_of
+from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, as_flag, parse, settings_of
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +38,7 @@ def flags_of(stage: str, settings: PipelineSettings) -> list[str]:
     """Write the settings that a stage knows as its command line."""
     known = set(settings_of(stage).model_fields)
     values = settings.model_dump(mode="json", include=known, exclude_defaults=True)
-    return [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]
+    return [as_flag(name, value) for name, value in values.items()]
 
 
 def summarise(run: Path) -> str:

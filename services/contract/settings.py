@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from services.contract.errors import UsageError
 from services.contract.manifest import VOLUME_PATH
@@ -346,7 +346,9 @@ def parse(model: type[Settings], arguments: list[str], prog: str) -> Settings:
     Raises UsageError that names the setting, what was found and what was expected. `--help` exits with 0.
     """
     try:
-        return model(_cli_parse_args=arguments, _cli_prog_name=prog)  # type: ignore[call-arg]
+        # Unless case counts, pydantic-settings cuts a value off at its first line end.
+        flags: Any = CliSettingsSource(model, cli_parse_args=arguments, cli_prog_name=prog, case_sensitive=True)
+        return model(_cli_settings_source=flags)  # type: ignore[call-arg]
     except ValidationError as error:
         first = {str(item["loc"][0]) if item["loc"] else "": item for item in reversed(error.errors())}  # one line per setting
         raise UsageError("; ".join(_explain(model, item) for item in reversed(first.values()))) from None
@@ -376,13 +378,21 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def as_flag(name: str, value: Any) -> str:
+    """Write a setting's JSON value as an argument of the command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}={as_text(value)}"
+
+
 def sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:
     """Tell for every setting where its value came from: `flag`, `environment` or `default`.
 
     Whoever fills the environment may say where it took a value from, in SEGMENTATION_SOURCES: `k_values=form,n_init=variable`.
     """
     told = _pairs(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
-    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    flags = {argument.partition("=")[0].replace("--no-", "--") for argument in arguments if argument.startswith("--")}
 
     def source(name: str) -> str:
         if "--" + name.replace("_", "-") in flags:

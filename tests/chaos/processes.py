@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -48,10 +49,13 @@ class Stage:
         return self._process.exitcode
 
     def has_left_processes(self) -> bool:
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return False
+        """Whether something that it started is still there after a few seconds: a library's look at the CPU takes a moment."""
+        for _ in range(100):
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.05)
         return True
 
     def log(self) -> str:

@@ -79,7 +79,8 @@ def check_whole(volume: Path) -> None:
 def finished_files(volume: Path) -> Iterator[Path]:
     for folder in ("runs", "model"):
         for path in (volume / folder).rglob("*"):
-            if path.is_file() and not path.name.endswith(".lock") and not path.match(f"*{TEMPORARY_SUFFIX}*"):
+            is_temporary = any(part.endswith(TEMPORARY_SUFFIX) for part in path.parts)
+            if path.is_file() and not path.name.endswith(".lock") and not is_temporary:
                 yield path
 
 

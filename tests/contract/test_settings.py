@@ -8,6 +8,7 @@ from services.contract.settings import (
     PipelineSettings,
     TrainSettings,
     TransformSettings,
+    as_flag,
     as_text,
     parse,
     sources,
@@ -64,6 +65,18 @@ def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, co
         read(TrainSettings, *arguments)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_value_may_hold_a_line_end():
+    assert parse(TrainSettings, ["--run=a\nb"], prog="test").run == "a\nb"
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_switch_is_a_flag_without_a_value(value):
+    flag = as_flag("publish_anyway", value)
+    settings = read(SETTINGS["segment"], flag)
+    assert settings.publish_anyway is value
+    assert sources(settings, [flag])["publish_anyway"] == "flag"
 
 
 def test_one_wrong_setting_is_one_complaint():

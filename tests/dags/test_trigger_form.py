@@ -3,14 +3,14 @@ import json
 import pytest
 from airflow.sdk import Param
 from airflow.sdk.exceptions import ParamValidationError
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dags.trigger_form import given, trigger_form
 from services.contract.errors import UsageError
-from services.contract.settings import SETTINGS, StageSettings, as_text
+from services.contract.settings import SETTINGS, StageSettings, as_flag, as_text, parse
 
 FIELDS = trigger_form()
 DEFAULTS = {name: field.value for name, field in FIELDS.items()}
@@ -139,3 +139,20 @@ def accepted_by_stage(model, name, value):
 def test_form_and_stage_accept_the_same_and_understand_it_alike(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
     assert accepted_by_form(name, value) == accepted_by_stage(SETTINGS[stage], name, value), json.dumps(value)
+
+
+@pytest.mark.parametrize(("stage", "name"), [(s, n) for s in SETTINGS for n in SETTINGS[s].model_fields if n in FIELDS])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@for_any(data=st.data())
+def test_a_value_of_the_form_is_the_same_as_a_flag_and_as_a_variable_of_the_environment(stage, name, data):
+    value = data.draw(values_of(FIELDS[name].schema))
+    assume(accepted_by_form(name, value) and as_text(value) not in ("", "null"))  # an empty one counts as not given
+    values = {"feature_columns": value, name: value} if name == "log_columns" else {name: value}
+    texts = {known: as_text(one) for known, one in values.items()}
+    form = SETTINGS[stage](run="demo", **texts)
+    flags = [as_flag(known, one) for known, one in values.items()]
+    assert parse(SETTINGS[stage], ["--run=demo", *flags], prog="test") == form
+    with pytest.MonkeyPatch.context() as environment:
+        for known, text in texts.items():
+            environment.setenv(f"SEGMENTATION_{known.upper()}", text)
+        assert parse(SETTINGS[stage], ["--run=demo"], prog="test") == form

@@ -40,6 +40,7 @@ def sample(tmp_path_factory) -> tuple[Path, str]:
         "--scale-by=TENURE",
         "--k-values=2,3,4",
         "--resamples=2",
+        "--publish-anyway",
         run="prepared",
     )
     assert prepared.returncode == 0, prepared.stderr

@@ -213,6 +213,10 @@ class Workspace:
         """What was written so far, by the names that it will have if nothing is added."""
         return [record for _, record in self._placed()]
 
+    def form(self, artifact: Artifact) -> str:
+        """Name what people find of an artifact that was written: its file, or the folder of its parts."""
+        return artifact.name if len(self._drafts[artifact.name]) == 1 else Path(artifact.name).stem
+
     def _placed(self) -> list[tuple[Path, FileRecord]]:
         return [placed for name, drafts in self._drafts.items() for placed in place(name, drafts)]
 

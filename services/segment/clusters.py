@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.errors import DataError
 from services.contract.preparation import Preparation
 from services.contract.register import Publication
-from services.segment.assignment import NOBODY, Assignment, Segmenter, assign, can_prepare, is_unusual
+from services.segment.assignment import NOBODY, Assignment, Segmenter, is_unusual
 from services.segment.continuity import continue_segments
 from services.segment.identity import SAME_CENTROID, SAME_SEGMENT, match, overlap
 from services.segment.table import Members
+
+Assign = Callable[[Preparation, NDArray[np.float64]], Assignment]
+"""Assigns all customers to centroids; see `assign`."""
 
 
 class Earlier(NamedTuple):
@@ -23,6 +26,8 @@ class Earlier(NamedTuple):
     run: str
     publication: Publication
     segmenter: Segmenter
+    can_prepare: bool
+    """Whether today's table has what its preparation needs."""
     members: Members | None
     """None where its customers or today's have no CUST_ID."""
 
@@ -42,7 +47,7 @@ class Clusters(NamedTuple):
 
 
 def find_clusters(
-    customers: pd.DataFrame,
+    assign: Assign,
     preparation: Preparation,
     scaled: NDArray[np.float64],
     trained: NDArray[np.float64],
@@ -53,12 +58,12 @@ def find_clusters(
 
     Parameters
     ----------
-    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
+    assign : assigns all customers
     scaled : array of shape (n_prepared, n_features), the standardised features of those who can be prepared
     trained : array of shape (n_clusters, n_features), the centroids of the chosen k, standardised
     continuity : see `continue_segments`
     """
-    assignment = assign(customers, preparation, trained)
+    assignment = assign(preparation, trained)
     assigned = assignment.assigned
     if len(scaled) != assigned.sum():
         raise DataError(
@@ -67,34 +72,36 @@ def find_clusters(
         )
     if earlier is None:
         return Clusters(trained, assignment, {}, [], None)
-    then, typical, notes = _place_before(customers, earlier)
+    then, typical, notes = _place_before(assign, len(assigned), earlier)
     n_now, n_then = len(trained), len(earlier.segmenter.centroids)
     pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), SAME_SEGMENT)
     sse = float(np.square(assignment.distance[assigned]).sum())
     continued = continue_segments(scaled, trained, sse, then[assigned], pairs, continuity)
     ratio = None
     if continued is not None:
-        assignment = assign(customers, preparation, continued)
+        assignment = assign(preparation, continued)
         ratio = float(np.square(assignment.distance[assigned]).sum()) / sse if sse else 1.0
         pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), SAME_SEGMENT)
     continues = {cluster: int(earlier.segmenter.segment_ids[position]) for cluster, position in pairs.items()}
     return Clusters(trained if continued is None else continued, assignment, continues, notes, ratio)
 
 
-def _place_before(customers: pd.DataFrame, earlier: Earlier) -> tuple[NDArray[np.integer], NDArray[np.bool_], list[str]]:
+def _place_before(
+    assign: Assign, n_customers: int, earlier: Earlier
+) -> tuple[NDArray[np.integer], NDArray[np.bool_], list[str]]:
     """Find the position of the segment of before that each customer of today belongs to.
 
     Returns these positions, NOBODY for who cannot be told; whether each customer is typical enough of that segment to count
     when it is to be recognised; and what has to be said about how it was found.
     """
     segmenter = earlier.segmenter
-    if can_prepare(segmenter.preparation, customers):
-        found = assign(customers, segmenter.preparation, segmenter.centroids)
+    if earlier.can_prepare:
+        found = assign(segmenter.preparation, segmenter.centroids)
         return found.cluster, ~is_unusual(found, np.maximum(segmenter.reach, SAME_CENTROID)), []
-    everybody = np.ones(len(customers), dtype=np.bool_)
+    everybody = np.ones(n_customers, dtype=np.bool_)
     if earlier.members is None:
         note = f"no segment of run {earlier.run} can be recognised: the table has neither its features nor CUST_ID"
-        return np.full(len(customers), NOBODY), everybody, [note]
+        return np.full(n_customers, NOBODY), everybody, [note]
     position = {int(segment_id): index for index, segment_id in enumerate(segmenter.segment_ids)}
     distinct, inverse = np.unique(earlier.members.segment_ids, return_inverse=True)
     lacking = ", ".join(segmenter.preparation.columns)

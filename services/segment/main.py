@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,20 @@ import pandas as pd
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
+from services.contract.preparation import Preparation
 from services.contract.register import RunEntry
 from services.contract.results import Evaluation, Segmentation
 from services.contract.settings import SegmentSettings
 from services.contract.tables import CUSTOMER_ID
-from services.segment.assignment import Segmenter
+from services.contract.workers import Held, workers
+from services.segment.assignment import Segmenter, can_prepare
 from services.segment.clusters import Earlier, find_clusters
 from services.segment.gate import Floors
 from services.segment.history import find_predecessor
 from services.segment.names import read_names
+from services.segment.parts import assign_all, each_with_previous, join, load_columns, write_part
 from services.segment.segmentation import segment_customers
-from services.segment.table import make_rows, read_members, write_rows
+from services.segment.table import read_members
 
 log = logging.getLogger(__name__)
 _RESULT_BYTES = 1000
@@ -28,23 +32,40 @@ _RESULT_BYTES = 1000
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
     evaluation = Evaluation.model_validate(work.load(artifacts.EVALUATION))
-    customers = pd.concat(list(work.load_parts(artifacts.CUSTOMERS)), ignore_index=True)
-    features = list(work.load_parts(artifacts.FEATURES))
-    centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
     register = work.register(hold=True)
-    earlier = _load_earlier(work, find_predecessor(register, work.run), customers)
-    log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
-
-    preparation, floors = features[0]["preparation"], _floors(settings)
+    entry = find_predecessor(register, work.run)
+    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
+    features = list(work.load_parts(artifacts.FEATURES))
+    preparation: Preparation = features[0]["preparation"]
     scaled = np.concatenate([part["scaled"] for part in features])
-    clusters = find_clusters(customers, preparation, scaled, centroids, earlier, settings.continuity)
-    outcome = segment_customers(work.run, customers, preparation, clusters, evaluation, earlier, register, names, floors)
-    _log(outcome.segmentation)
+    del features
+    centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
+    with workers() as several:
+        needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
+        held = several.hold(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
+        customers = join(held, list(preparation.columns))
+        columns = held.each(partial(pd.DataFrame.head, n=0))[0]
+        earlier = _load_earlier(work, entry, segmenter, columns, held)
+        log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
 
-    previous = earlier.members.segment_ids if earlier and earlier.members else None
-    with work.writing(artifacts.SEGMENTS) as file:
-        rows = write_rows(make_rows(customers, clusters.assignment, outcome.segmenter, previous), file)
-    assert rows == len(customers), f"{len(customers)} customers came in, {rows} went out"
+        clusters = find_clusters(partial(assign_all, held), preparation, scaled, centroids, earlier, settings.continuity)
+        del scaled
+        outcome = segment_customers(
+            work.run,
+            customers,
+            preparation,
+            clusters,
+            evaluation,
+            earlier,
+            register,
+            CUSTOMER_ID in columns,
+            names,
+            _floors(settings),
+        )
+        _log(outcome.segmentation)
+        write = partial(write_part, segmenter=outcome.segmenter, target=work.target(artifacts.SEGMENTS))
+        for draft in each_with_previous(held, write, earlier.members if earlier else None):
+            work.add(artifacts.SEGMENTS, draft)
     work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.MIGRATION, outcome.migration.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.POINTS, outcome.points.to_csv(index=False, lineterminator="\n"))
@@ -55,14 +76,15 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     return _result(outcome.segmentation)
 
 
-def _load_earlier(work: Workspace, entry: RunEntry | None, customers: Any) -> Earlier | None:
-    if entry is None or entry.publication is None:
+def _load_earlier(
+    work: Workspace, entry: RunEntry | None, segmenter: Segmenter | None, columns: pd.DataFrame, held: Held
+) -> Earlier | None:
+    if entry is None or entry.publication is None or segmenter is None:
         return None
-    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER))
     members = None
-    if segmenter.has_ids and CUSTOMER_ID in customers:
-        members = read_members(work.open_published(entry, artifacts.SEGMENTS), customers[CUSTOMER_ID])
-    return Earlier(entry.run, entry.publication, segmenter, members)
+    if segmenter.has_ids and CUSTOMER_ID in columns:
+        members = read_members(work.open_published(entry, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
+    return Earlier(entry.run, entry.publication, segmenter, can_prepare(segmenter.preparation, columns), members)
 
 
 def _floors(settings: SegmentSettings) -> Floors:

@@ -1,17 +1,22 @@
 """Score: put the customers of a new file into the segments in force, without training anything."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.errors import MissingInputError
+from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
 from services.contract.tables import CUSTOMER_ID
-from services.segment.assignment import NOBODY, Segmenter, assign
-from services.segment.table import add_flags, make_rows, read_customers, read_members, write_rows
+from services.contract.workers import workers
+from services.segment.assignment import NOBODY, Segmenter
+from services.segment.parts import assign_all, each_with_previous, join, write_part
+from services.segment.table import read_customers, read_members
 
 log = logging.getLogger(__name__)
 
@@ -22,27 +27,38 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     if in_force is None:
         raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
     segmenter = Segmenter(**work.load_published(in_force, artifacts.SEGMENTER))
-    customers = read_customers(work.data_file(settings.score), segmenter.preparation)
-    log.info("read %s: %d customers; in force are the segments of run %s", settings.score, len(customers), in_force.run)
+    parts = list(read_customers(work.data_file(settings.score), segmenter.preparation))
+    customers = sum(map(len, parts))
+    log.info("read %s: %d customers; in force are the segments of run %s", settings.score, customers, in_force.run)
 
-    assignment = assign(customers, segmenter.preparation, segmenter.centroids)
-    outside = segmenter.preparation.outside_training_range(customers).any(axis="columns")
-    previous = None
-    if segmenter.has_ids and CUSTOMER_ID in customers:
-        previous = read_members(work.open_published(in_force, artifacts.SEGMENTS), customers[CUSTOMER_ID]).segment_ids
+    with workers() as several:
+        held = several.hold(_itself, parts)
+        members = None
+        if segmenter.has_ids and CUSTOMER_ID in parts[0]:
+            members = read_members(work.open_published(in_force, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
+        assignment = assign_all(held, segmenter.preparation, segmenter.centroids)
+        outside = sum(held.each(partial(_count_outside, preparation=segmenter.preparation)))
+        write = partial(write_part, segmenter=segmenter, target=work.target(artifacts.SCORES), scores=True)
+        for draft in each_with_previous(held, write, members):
+            work.add(artifacts.SCORES, draft)
 
-    with work.writing(artifacts.SCORES) as file:
-        rows = write_rows(add_flags(make_rows(customers, assignment, segmenter, previous), customers, segmenter), file)
-    assert rows == len(customers), f"{len(customers)} customers came in, {rows} went out"
     sizes = np.bincount(assignment.cluster[assignment.assigned], minlength=len(segmenter.centroids))
     unassigned = int((assignment.cluster == NOBODY).sum())
-    log.info("%d customers have no segment, %d are outside the training range", unassigned, outside.sum())
+    log.info("%d customers have no segment, %d are outside the training range", unassigned, outside)
     for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
-        "scores": str(work.place / artifacts.SCORES.name),
+        "scores": str(work.place / work.form(artifacts.SCORES)),
         "in_force": in_force.run,
-        "rows": rows,
+        "rows": customers,
         "unassigned": unassigned,
-        "outside_training_range": int(outside.sum()),
+        "outside_training_range": outside,
     }
+
+
+def _itself(customers: pd.DataFrame) -> pd.DataFrame:
+    return customers
+
+
+def _count_outside(customers: pd.DataFrame, *, preparation: Preparation) -> int:
+    return int(preparation.outside_training_range(customers).any(axis="columns").sum())

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from services.contract.preparation import Preparation
 from services.contract.register import Contents, KnownSegment, Register
 from services.contract.results import MIGRATION_COLUMNS, Comparison, Evaluation, Segment, Segmentation
-from services.contract.tables import CUSTOMER_ID
 from services.segment.assignment import Segmenter, find_reach
 from services.segment.clusters import Clusters, Earlier
 from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
@@ -46,6 +45,7 @@ def segment_customers(
     evaluation: Evaluation,
     earlier: Earlier | None,
     register: Register,
+    has_ids: bool,
     chosen_names: Mapping[int, str],
     floors: Floors,
 ) -> Outcome:
@@ -53,10 +53,11 @@ def segment_customers(
 
     Parameters
     ----------
-    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
+    customers : DataFrame of shape (n_customers, n_columns), in the units of the table, with what `preparation` needs
     evaluation : of the trained clusters
     earlier : the run to compare with
     register : what there was before this run
+    has_ids : whether the customers have a CUST_ID
     chosen_names : names by segment id that the user gives
     """
     features, assignment = customers[list(preparation.feature_columns)], clusters.assignment
@@ -82,9 +83,7 @@ def segment_customers(
     held_back = tuple(find_misses(segments, candidate.silhouette, n_unassigned, n_customers, newer, floors))
     reach = find_reach(assignment, len(ids))
     return Outcome(
-        segmenter=Segmenter(
-            preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), CUSTOMER_ID in customers
-        ),
+        segmenter=Segmenter(preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), has_ids),
         profile=make_table(profiles, ids, list(named.values())),
         migration=migration,
         points=make_points(customers, preparation, by_customer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -26,6 +26,7 @@ NO_SEGMENT = 0
 NOT_THERE = -1
 """Stands in an array of segment ids for a customer who was not in the table."""
 
+_PART_ROWS = 500_000  # of a table to score
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
 
 Columns = dict[str, list[Any]]
@@ -49,26 +50,29 @@ class Members(NamedTuple):
         return {segment_id: present.get(segment_id, 0) + self.departed.get(segment_id, 0) for segment_id in before}
 
 
-def read_customers(path: Path, preparation: Preparation) -> pd.DataFrame:
+def read_customers(path: Path, preparation: Preparation) -> Iterator[pd.DataFrame]:
     """Read the columns of a customer table that it takes to score its customers: what `preparation` needs, and CUST_ID.
 
-    Raises DataError that names file, column, row and value.
+    They come in parts. Raises DataError that names file, column, row and value.
     """
     header = tables.read_header(path, preparation.columns)
     columns = [column for column in header if column in (*preparation.columns, CUSTOMER_ID)]
     numeric = tables.numeric_columns(columns, preparation.feature_columns)
+    dtypes = {column: "float64" if column in numeric else "str" for column in columns}
     rows = ([row[column] for column in columns] for row in tables.read_rows(path, preparation.feature_columns))
-    customers = pd.DataFrame(rows, columns=columns)
-    if customers.empty:
+    is_empty = True
+    while part := list(islice(rows, _PART_ROWS)):
+        is_empty = False
+        yield pd.DataFrame(part, columns=columns).astype(dtypes)
+    if is_empty:
         raise DataError(f"{path.name} has a header and no rows: expected one row per customer")
-    return customers.astype({column: "float64" if column in numeric else "str" for column in columns})
 
 
-def customer_ids(customers: pd.DataFrame) -> pd.Series[str]:
-    """Take CUST_ID, or where a table has none the position of the row, counted from 1."""
+def customer_ids(customers: pd.DataFrame, first_row: int = 0) -> pd.Series[str]:
+    """Take CUST_ID, or where a table has none the position of the row in the whole table, counted from 1."""
     if CUSTOMER_ID in customers:
         return customers[CUSTOMER_ID]
-    return pd.Series(np.arange(1, len(customers) + 1).astype("str"), dtype="str")
+    return pd.Series(np.arange(first_row + 1, first_row + len(customers) + 1).astype("str"), dtype="str")
 
 
 def make_harmless(texts: pd.Series[str]) -> pd.Series[str]:
@@ -86,7 +90,11 @@ def make_harmless(texts: pd.Series[str]) -> pd.Series[str]:
 
 
 def make_rows(
-    customers: pd.DataFrame, assignment: Assignment, segmenter: Segmenter, previous: NDArray[np.int64] | None
+    customers: pd.DataFrame,
+    assignment: Assignment,
+    segmenter: Segmenter,
+    previous: NDArray[np.int64] | None,
+    first_row: int = 0,
 ) -> Iterator[Columns]:
     """Make the rows of segments.csv in the order of `customers`, some at a time.
 
@@ -95,8 +103,9 @@ def make_rows(
     customers : DataFrame of shape (n_customers, n_columns)
     assignment : of these customers to the centroids of `segmenter`
     previous : segment ids of before, shape (n_customers,)
+    first_row : the position of the first of them in the whole table
     """
-    ids = customer_ids(customers)
+    ids = customer_ids(customers, first_row)
     # One entry more than there are segments: position -1, which stands for nobody, takes the last.
     segment_ids = np.array([*map(str, segmenter.segment_ids), ""], dtype=object)
     names = np.array([*map(harmless, segmenter.names), ""], dtype=object)

@@ -55,6 +55,27 @@ def test_a_run_ends_by_naming_k_and_why_the_segments_with_sizes_and_the_report(s
     assert (volume / "runs/demo/report/report.html").is_file()
 
 
+def test_a_table_in_parts_comes_to_the_same_segments_and_scores(sample):
+    volume, _ = sample
+    for name, part_rows in (("first", 3000), ("parts", 1000)):
+        ended = run(volume, f"--part-rows={part_rows}", "--k-values=3,4,5", "--resamples=2", "--publish-anyway", run=name)
+        assert ended.returncode == 0, ended.stderr
+    ended = run(volume, "--k-values=3,4,5", "--resamples=2", "--publish-anyway", run="whole")
+    assert ended.returncode == 0, ended.stderr
+    parts = sorted((volume / "runs/parts/segment/segments").iterdir())
+    assert len(parts) == len(list((volume / "runs/parts/extract/customers").iterdir())) >= 8
+    assert not (volume / "runs/parts/segment/segments.csv").exists()
+    texts = [part.read_text() for part in parts]
+    header = texts[0].partition("\n")[0]
+    rows = [line for text in texts for line in text.removeprefix(header + "\n").splitlines()]
+    whole = (volume / "runs/whole/segment/segments.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:2] for row in rows] == [row.split(",")[:2] for row in whole]
+    assert read(volume, "train/metrics.json", run="parts")["sse"] == pytest.approx(
+        read(volume, "train/metrics.json", run="whole")["sse"], rel=1e-9
+    )
+    assert read(volume, "segment/segmentation.json", run="whole")["comparison"]["same_segment"] == len(whole)
+
+
 def test_every_stage_leaves_a_manifest_with_the_settings_that_differ(sample):
     volume, _ = sample
     for stage in SETTINGS:

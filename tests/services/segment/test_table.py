@@ -128,15 +128,15 @@ def test_a_file_to_be_scored_is_read_as_strictly_as_any_table(tmp_path):
     preparation = fit_preparation(table(group("savers", 3), group("buyers", 3)), FEATURES)
     path = tmp_path / "new.csv"
     path.write_text("CREDIT_LIMIT,X,CUST_ID,BALANCE,PURCHASES\n1000,a,007,,2\n")
-    frame = read_customers(path, preparation)
+    (frame,) = read_customers(path, preparation)
     assert frame["CUST_ID"].tolist() == ["007"]
     assert preparation.complaints(frame) == ["no value for BALANCE"]
     path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n1000,A,1,abc\n")
     with pytest.raises(DataError, match=r"new\.csv row 2: PURCHASES is 'abc', expected a number"):
-        read_customers(path, preparation)
+        next(read_customers(path, preparation))
     path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE\n")
     with pytest.raises(DataError, match="column 'PURCHASES' is missing"):
-        read_customers(path, preparation)
+        next(read_customers(path, preparation))
     path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n")
     with pytest.raises(DataError, match="no rows"):
-        read_customers(path, preparation)
+        next(read_customers(path, preparation))

@@ -61,6 +61,10 @@ test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one
 chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what became of it (ARGS="-m 'not needs_docker'")
 	CHAOS=full .venv/bin/python -m pytest tests/chaos $(ARGS)
 
+.PHONY: bench
+bench: .venv/.has-dev ## Measure beside the literal lab and write docs/performance.md; takes an hour (ARGS="--sizes 10k --sections stages")
+	.venv/bin/python -m bench $(ARGS)
+
 .PHONY: check
 check: .venv/.has-dev ## Check style, types, who imports whom, Dockerfiles, scripts, secrets
 	.venv/bin/pre-commit run --all-files --show-diff-on-failure

@@ -1,54 +1,73 @@
 """Customers to measure on: seeded, drawn from distributions, as many as are asked for. None is a copy of another.
 
 Three kinds of columns that make K-Means hard in different ways, and one table with all of them. Customers come in a few latent
-groups, so that there is something to find; the groups overlap.
+groups, so that there is something to find; the groups overlap. `shape` decides what the groups are like, `generator` draws the
+customers.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 GROUPS = 7
+CHUNK_ROWS = 200_000
 
 
-def heavy_tails(generator: np.random.Generator, groups: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
+def heavy_tails(
+    shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
     """A mixture of Student's t with 3 degrees of freedom, each group with its own centre and spread."""
-    centres = generator.normal(0, 4, (GROUPS, n_features))
-    spreads = generator.uniform(0.5, 2, (GROUPS, n_features))
+    centres = shape.normal(0, 4, (GROUPS, n_features))
+    spreads = shape.uniform(0.5, 2, (GROUPS, n_features))
     return centres[groups] + spreads[groups] * generator.standard_t(3, (len(groups), n_features))
 
 
-def zero_inflated(generator: np.random.Generator, groups: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
+def zero_inflated(
+    shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
     """Amounts such as purchases: none at all for many customers, log-normal for the others, in cents."""
-    none = generator.uniform(0.05, 0.7, (GROUPS, n_features))
-    level = generator.normal(6, 1, (GROUPS, n_features))
+    none = shape.uniform(0.05, 0.7, (GROUPS, n_features))
+    level = shape.normal(6, 1, (GROUPS, n_features))
     amounts = np.exp(level[groups] + generator.normal(0, 0.9, (len(groups), n_features)))
     amounts[generator.random(amounts.shape) < none[groups]] = 0
     return amounts.round(2)
 
 
-def stepped(generator: np.random.Generator, groups: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
+def stepped(
+    shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
     """Limits such as banks grant them: multiples of 100, 500 or 1000, so that very many customers are equal."""
-    level = generator.normal(8, 0.6, (GROUPS, n_features))
+    level = shape.normal(8, 0.6, (GROUPS, n_features))
     limits = np.exp(level[groups] + generator.normal(0, 0.5, (len(groups), n_features)))
     steps = np.select([limits < 1_000, limits < 5_000], [100.0, 500.0], 1_000.0)
-    return np.maximum(np.round(limits / steps), 1) * steps
+    rounded: NDArray[np.float64] = np.maximum(np.round(limits / steps), 1) * steps
+    return rounded
 
 
-def mixed(generator: np.random.Generator, groups: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
+def mixed(
+    shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
     """A balance, an amount, a limit, and again."""
     kinds = (_balances, zero_inflated, stepped)
-    return np.hstack([kinds[column % 3](generator, groups, 1) for column in range(n_features)])
+    return np.hstack([kinds[column % 3](shape, generator, groups, 1) for column in range(n_features)])
 
 
-def _balances(generator: np.random.Generator, groups: NDArray[np.int64], n_features: int) -> NDArray[np.float64]:
-    return np.exp(6 + 0.5 * heavy_tails(generator, groups, n_features).clip(-20, 12)).round(2)
+def _balances(
+    shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
+    return np.exp(6 + 0.5 * heavy_tails(shape, generator, groups, n_features).clip(-20, 12)).round(2)
 
 
-FAMILIES: dict[str, Callable[[np.random.Generator, NDArray[np.int64], int], NDArray[np.float64]]] = {
+FAMILIES: dict[str, Callable[[np.random.Generator, np.random.Generator, NDArray[np.int64], int], NDArray[np.float64]]] = {
     "heavy tails": heavy_tails,
     "zero-inflated": zero_inflated,
     "stepped": stepped,
@@ -60,4 +79,54 @@ def draw(family: str, n_customers: int, n_features: int, seed: int) -> NDArray[n
     """Draw an array of shape (n_customers, n_features), in the units of a table, not standardised."""
     generator = np.random.default_rng(seed)
     groups = generator.choice(GROUPS, n_customers, p=generator.dirichlet(np.full(GROUPS, 3.0)))
-    return FAMILIES[family](generator, groups, n_features)
+    return FAMILIES[family](generator, generator, groups, n_features)
+
+
+def write_table(path: Path, n_rows: int, seed: int) -> None:
+    """Write a credit-card table with all known columns: one row in fifty is of an earlier customer, a few cells are empty."""
+    for first in range(0, n_rows, CHUNK_ROWS):
+        rows = _draw_rows(
+            np.random.default_rng(seed), np.random.default_rng([seed, first]), first, min(CHUNK_ROWS, n_rows - first)
+        )
+        rows.to_csv(path, mode="a" if first else "w", header=not first, index=False, lineterminator="\n")
+
+
+def _draw_rows(shape: np.random.Generator, generator: np.random.Generator, first: int, n_rows: int) -> pd.DataFrame:
+    import pandas as pd
+
+    groups = generator.choice(GROUPS, n_rows, p=shape.dirichlet(np.full(GROUPS, 3.0)))
+    numbers = first + np.arange(n_rows)
+    again = generator.random(n_rows) < 0.02
+    numbers[again] = generator.integers(first + n_rows, size=again.sum())
+    amounts = zero_inflated(shape, generator, groups, 6)
+    shares = (generator.integers(13, size=(n_rows, 6)) / 12).round(6)
+    balances = _balances(shape, generator, groups, 1)[:, 0]
+    limits = stepped(shape, generator, groups, 1)[:, 0]
+    minimum = (0.05 * balances + 10).round(2)
+    for column in (limits, minimum):
+        column[generator.random(n_rows) < 0.005] = np.nan
+    columns = {
+        "CUST_ID": np.char.add("C", numbers.astype("U8")),
+        "BALANCE": balances,
+        "BALANCE_FREQUENCY": shares[:, 0],
+        "PURCHASES": (amounts[:, 0] + amounts[:, 1]).round(2),
+        "ONEOFF_PURCHASES": amounts[:, 0],
+        "INSTALLMENTS_PURCHASES": amounts[:, 1],
+        "CASH_ADVANCE": amounts[:, 2],
+        "PURCHASES_FREQUENCY": shares[:, 1],
+        "ONEOFF_PURCHASES_FREQUENCY": shares[:, 2],
+        "PURCHASES_INSTALLMENTS_FREQUENCY": shares[:, 3],
+        "CASH_ADVANCE_FREQUENCY": shares[:, 4],
+        "CASH_ADVANCE_TRX": generator.poisson(3, n_rows),
+        "PURCHASES_TRX": generator.poisson(15, n_rows),
+        "CREDIT_LIMIT": limits,
+        "PAYMENTS": amounts[:, 3],
+        "MINIMUM_PAYMENTS": minimum,
+        "PRC_FULL_PAYMENT": shares[:, 5],
+        "TENURE": generator.integers(6, 13, n_rows),
+    }
+    return pd.DataFrame(columns)
+
+
+if __name__ == "__main__":
+    write_table(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -5,11 +5,11 @@ starts that lose. Here they lose early:
 
 1. A sample is drawn in which far-off customers have their share of the sum of squares, each with a weight that makes up for it
    (the lightweight coreset of Bachem, Lucic and Krause 2018). A uniform sample misses the tails, and prefers other optima.
-2. K-Means is started many times on a part of the sample. The best few different optima are refined on the whole sample
-   (refining initial points, Bradley and Fayyad 1998). Which of them is the best one on all customers, no sample tells: their
-   SSE differ by less than its error.
-3. So they race on all customers. Who falls behind is out at once; after RACE_PASSES iterations the first one goes on
-   alone, until an iteration gains next to nothing.
+2. K-Means is started many times on slices of the sample, and the best few different ends of each slice take a few iterations on
+   the whole of it (refining initial points, Bradley and Fayyad 1998). Every slice has optima of its own, which is wanted:
+   where many customers are equal there are many optima close to each other, and the best one is on few samples an optimum.
+3. Which is the best one on all customers, no sample tells: their SSE differ by less than its error. So they race on all
+   customers. Who falls behind is out; the winner goes on alone, until an iteration gains next to nothing.
 
 All customers are seen only through `apply`, part by part, and one pass over them is an iteration for every k. The models do not
 depend on the number of threads, and on how the table is cut into parts only in their last digits.
@@ -21,8 +21,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import repeat
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,32 +29,16 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
+from services.train.coreset import draw_sample
 from services.train.threads import Apply, Rows
 
-SAMPLE, SMALL_SAMPLE = 60_000, 20_000  # customers, on average
+SLICES, SLICE = 5, 12_000  # a slice has so many customers, on average
 STARTS = 3  # for each initialisation that is asked for, because they cost so little
-OPTIMA, RACERS = 8, 5  # how many go on to the whole sample, and to all customers
-RACE_PASSES, BEHIND = 3, 0.005  # BEHIND the first one, as a share of its SSE
-DIFFERENT = 0.05  # standard deviations: two optima differ if a centroid of one is farther than this from all of the other
+START_ITERATIONS, REFINEMENTS = 15, 3  # at most, on a slice and on the whole sample
+LEAST_ENDS, LEAST_RACERS = 3, 5  # of a slice; of all. For small k, which cost less, there are more
+BEHIND = (0.004, 0.001, 0.0)  # who has a larger SSE than the first one by this share after each pass is out
+DIFFERENT = 0.05  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
 LEAST_GAIN = 1e-6  # of the SSE: an iteration that gains less is the last one
-
-
-class _Moments(NamedTuple):
-    customers: int
-    sums: NDArray[np.float64]
-    squares: float
-
-
-class _Sample(NamedTuple):
-    points: Rows
-    chance: NDArray[np.float64]
-    """How likely each was to be drawn, for a sample of one customer."""
-    lot: NDArray[np.float64]
-
-    def weighted(self, size: int) -> tuple[Rows, NDArray[np.float64]]:
-        """The points that a sample of `size` has, and for how many customers each of them stands."""
-        drawn = self.lot < size * self.chance
-        return self.points[drawn], 1 / np.minimum(size * self.chance[drawn], 1)
 
 
 def fit_from_sample(
@@ -65,52 +48,41 @@ def fit_from_sample(
 
     They are fitted like any other but have no `labels_`. `n_iter_` counts the iterations on all customers.
     """
-    customers, sums, squares = (sum(column) for column in zip(*apply(_moments), strict=True))
-    total = _Moments(customers, sums, squares)
-    sample = _Sample(*map(np.concatenate, zip(*apply(partial(_draw, total=total, seed=random_state)), strict=True)))
-    small, whole = sample.weighted(SMALL_SAMPLE), sample.weighted(SAMPLE)
+    sample, squares = draw_sample(apply, SLICES * SLICE, seed=random_state)
+    slices, (points, weights) = [sample.slice(number, SLICE) for number in range(SLICES)], sample.whole(SLICES * SLICE)
+    seeds = np.random.default_rng(random_state).integers(2**32, size=STARTS * n_init).tolist()
 
-    def start(k: int, seed: int) -> KMeans:
-        return KMeans(k, n_init=1, max_iter=max_iter, random_state=seed).fit(small[0], sample_weight=small[1])
+    def start(k: int, number: int) -> KMeans:
+        model = KMeans(k, n_init=1, max_iter=START_ITERATIONS, random_state=seeds[number])
+        return model.fit(slices[number % SLICES][0], sample_weight=slices[number % SLICES][1])
 
     def refine(model: KMeans) -> KMeans:
-        again = KMeans(model.n_clusters, init=model.cluster_centers_, n_init=1, max_iter=max_iter)
-        return again.fit(whole[0], sample_weight=whole[1])
+        again = KMeans(model.n_clusters, init=model.cluster_centers_, n_init=1, max_iter=REFINEMENTS)
+        return again.fit(points, sample_weight=weights)
 
-    seeds = np.random.default_rng(random_state).integers(2**32, size=STARTS * n_init).tolist()
-    started = [pool.map(start, repeat(k), seeds) for k in k_values]
-    refined = [pool.map(refine, _best_different(models, OPTIMA)) for models in started]
-    racers = [model for models in refined for model in _best_different(models, RACERS)]
+    started = {k: pool.map(partial(start, k), range(len(seeds))) for k in k_values}
+    refined = {}
+    for k, models in started.items():
+        ends = list(models)
+        best_ends = [_best_different(ends[number::SLICES], max(LEAST_ENDS, 12 // k)) for number in range(SLICES)]
+        refined[k] = pool.map(refine, chain.from_iterable(best_ends))
+    racers = [model for k, models in refined.items() for model in _best_different(models, max(LEAST_RACERS, 30 // k))]
     for model in racers:
         del model.labels_  # those of the sample
-        model.set_params(init="k-means++", n_init=n_init, random_state=random_state)
+        model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
         model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
 
-    for _ in range(RACE_PASSES):
-        _iterate(apply, racers, total.squares, LEAST_GAIN)
+    for behind in BEHIND:
+        _iterate(apply, racers, squares, LEAST_GAIN)
         best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
-        racers = [model for model in racers if model.inertia_ <= (1 + BEHIND) * best[model.n_clusters].inertia_]
+        racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
     running, waiting = list(best.values()), deque(best.values())
     while waiting:
         last = running and running[0].n_iter_ >= max_iter - 1
-        moved = _iterate(apply, running, total.squares, np.inf if last else LEAST_GAIN)
+        moved = _iterate(apply, running, squares, np.inf if last else LEAST_GAIN)
         running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
         while waiting and waiting[0] not in running:
             yield waiting.popleft()
-
-
-def _moments(rows: Rows, _: int) -> _Moments:
-    return _Moments(len(rows), rows.sum(axis=0), float(np.square(rows).sum()))
-
-
-def _draw(rows: Rows, first_row: int, *, total: _Moments, seed: int) -> _Sample:
-    """Draw each row by a lot of its own, so that it does not matter which part it lies in."""
-    mean = total.sums / total.customers
-    spread = total.squares - total.customers * (mean @ mean)
-    chance = (1 / total.customers + np.square(rows - mean).sum(axis=1) / spread) / 2
-    lot = np.random.Generator(np.random.PCG64(seed).advance(first_row)).random(len(rows))
-    drawn = lot < SAMPLE * chance
-    return _Sample(rows[drawn], chance[drawn], lot[drawn])
 
 
 def _best_different(models: Iterable[KMeans], most: int) -> list[KMeans]:

@@ -7,7 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 from bench.populations import FAMILIES, draw
 from services.contract.errors import DataError
-from services.train import sampling, threads
+from services.train import threads
+from services.train.coreset import draw_sample
 from services.train.sweep import EXACT_CUSTOMERS, choose_strategy, sweep
 from services.train.threads import in_threads, one_thread_each
 
@@ -119,17 +120,27 @@ def test_the_exact_fits_are_the_same_from_parts_and_from_any_number_of_threads(f
 
 def test_a_sample_is_drawn_row_by_row_and_stands_for_all_customers():
     features = standardised("heavy tails", 200_000)
-    n_customers, squares = len(features), float(np.square(features).sum())
-    total = sampling._Moments(n_customers, features.sum(axis=0), squares)
-    sample = sampling._draw(features, 0, total=total, seed=7)
-    later = sampling._draw(features[150_000:], 150_000, total=total, seed=7)
-    np.testing.assert_array_equal(sample.points[-len(later.points) :], later.points)
-    for size in (sampling.SMALL_SAMPLE, sampling.SAMPLE):
-        points, weights = sample.weighted(size)
-        assert 0.8 * size < len(points) < 1.02 * size
+    with one_thread_each() as pool:
+        sample, squares = draw_sample(in_threads([features], pool), 50_000, seed=7)
+        again, _ = draw_sample(in_threads([features[:777], features[777:]], pool), 50_000, seed=7)
+    np.testing.assert_array_equal(again.points, sample.points)
+    assert squares == pytest.approx(600_000)
+    for size, (points, weights) in [(50_000, sample.whole(50_000)), *((10_000, sample.slice(one, 10_000)) for one in range(5))]:
+        assert 0.8 * size < len(points) < 1.03 * size
         assert weights.min() == 1  # the farthest are all there
-        assert weights.sum() == pytest.approx(n_customers, rel=0.02)
-        assert weights @ np.square(points).sum(axis=1) == pytest.approx(squares, rel=0.02)
+        assert weights.sum() == pytest.approx(200_000, rel=0.05)
+        assert weights @ np.square(points).sum(axis=1) == pytest.approx(squares, rel=0.05)
+
+
+def test_slices_have_only_those_in_common_who_stand_for_few():
+    features = standardised("heavy tails", 200_000)
+    with one_thread_each() as pool:
+        sample, _ = draw_sample(in_threads([features], pool), 50_000, seed=7)
+    slices = [{tuple(point): weight for point, weight in zip(*sample.slice(one, 10_000), strict=True)} for one in range(5)]
+    assert set().union(*slices) == set(map(tuple, sample.points))
+    twice = set(slices[0]) & set(slices[1])
+    assert twice
+    assert max(slices[0][point] for point in twice) < 4
 
 
 def test_functions_are_given_every_row_once_with_its_number(monkeypatch):

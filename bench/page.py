@@ -1,0 +1,137 @@
+"""Write what was measured as a page with a table for each section, and a plot."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.measuring import Run, median, total
+
+Runs = Mapping[str, Mapping[str, Sequence[Run]]]
+
+
+def describe(results: Mapping[str, Any], notes: str) -> str:
+    """Make the page; a section that was not measured is not there."""
+    parts = [
+        "# Performance\n",
+        "Written by `make bench`; every figure is measured. The literal lab (`bench/literal.py`) and the pipeline take turns\n"
+        "on the same data. A time is the median of the runs, with the shortest and longest in brackets; memory is the most\n"
+        "that any one process held. Above 1.00x the pipeline takes more than the lab.\n",
+        f"The command: `{results['command']}`. The machine: {results['machine']}.\n",
+    ]
+    for size, runs in results.get("stages", {}).items():
+        parts += [f"## The lab's four stages, {size}\n", _stages(runs)]
+    if "stages" in results:
+        parts.append("![Time of the four stages by the number of customers](pictures/performance.png)\n")
+    if "sweeps" in results:
+        parts += ["## The sweep from a sample\n", _sweeps(results["sweeps"], results["sweep_customers"])]
+    if "neighbour" in results:
+        parts += [
+            "## The exact sweep beside a busy neighbour\n",
+            _neighbour(results["neighbour"], results["neighbour_customers"]),
+        ]
+    if "starts" in results:
+        parts += ["## Starting\n", _starts(results["starts"])]
+    return "\n".join([*parts, notes])
+
+
+def _stages(runs: Runs) -> str:
+    rows: list[tuple[str, ...]] = [("stage", "lab, s", "lab, MiB", "pipeline, s", "pipeline, MiB", "time", "memory")]
+    lab, ours = runs["literal"], runs["pipeline"]
+    rows += [(stage, *_compare(lab[stage], ours[stage])) for stage in lab]
+    together = [[total(one) for one in zip(*side.values(), strict=True)] for side in (lab, ours)]
+    rows.append(("all four", *_compare(*together)))
+    if one := runs.get("literal, one process"):
+        rows.append(("the lab in one process", _spread(one["all"]), f"{median(one['all']).peak_mib:,.0f}", "", "", "", ""))
+    return _table(rows)
+
+
+def _compare(lab: Sequence[Run], ours: Sequence[Run]) -> tuple[str, ...]:
+    one, other = median(lab), median(ours)
+    return (
+        _spread(lab),
+        f"{one.peak_mib:,.0f}",
+        _spread(ours),
+        f"{other.peak_mib:,.0f}",
+        f"{other.seconds / one.seconds:.2f}x",
+        f"{other.peak_mib / one.peak_mib:.2f}x",
+    )
+
+
+def _sweeps(sweeps: Sequence[Mapping[str, Any]], n_customers: int) -> str:
+    rows = [("customers", "features", "seed", "lab, s", "sample, s", "faster", "SSE, worst k", "SSE, median k", "SSE, best k")]
+    rows += [
+        (
+            one["family"],
+            str(one["n_features"]),
+            str(one["seed"]),
+            f"{one['literal_s']:.1f}",
+            f"{one['sample_s']:.1f}",
+            f"{one['literal_s'] / one['sample_s']:.1f}x",
+            *(
+                f"{100 * (value - 1):+.4f} %"
+                for value in (max(one["ratios"]), statistics.median(one["ratios"]), min(one["ratios"]))
+            ),
+        )
+        for one in sweeps
+    ]
+    faster = [one["literal_s"] / one["sample_s"] for one in sweeps]
+    worst = max(max(one["ratios"]) for one in sweeps)
+    above = sum(ratio > 1.001 for one in sweeps for ratio in one["ratios"])
+    return (
+        f"Nine k from 2 to 10 on {n_customers:,} customers. SSE is that of `--strategy sample` against the lab's recipe on\n"
+        "the same data; below zero it found a better optimum.\n\n"
+        f"Faster by {min(faster):.1f} to {max(faster):.1f} times, {statistics.median(faster):.1f} in the median. The worst SSE "
+        f"of {9 * len(sweeps)} is {100 * (worst - 1):+.4f} %, {above} are above +0.1 %.\n\n{_table(rows)}"
+    )
+
+
+def _neighbour(runs: Runs, n_customers: int) -> str:
+    rows = [("sweep", "idle, s", "beside a busy neighbour, s", "slower")]
+    for how, found in runs.items():
+        idle, busy = found["idle"], found["beside a busy neighbour"]
+        rows.append((how, _spread(idle), _spread(busy), f"{median(busy).seconds / median(idle).seconds:.1f}x"))
+    return f"{n_customers:,} customers, 3 features; the times include starting Python.\n\n{_table(rows)}"
+
+
+def _starts(runs: Runs) -> str:
+    pandas = median(runs["import pandas"]["start"]).seconds
+    rows = [("command", "s", "of importing pandas")]
+    rows += [
+        (f"`{name}`", _spread(found["start"]), f"{median(found['start']).seconds / pandas:.2f}x")
+        for name, found in runs.items()
+    ]
+    return _table(rows)
+
+
+def _spread(runs: Sequence[Run]) -> str:
+    seconds = [Run(*one).seconds for one in runs]  # what was kept as JSON comes as lists
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body, ""])
+
+
+def draw_plot(stages: Mapping[str, Runs], sizes: Mapping[str, int], path: Path) -> None:
+    """Draw the time of the four stages together, by the number of customers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for name, label, colour in (("literal", "the lab, four processes", "#b04a2f"), ("pipeline", "the pipeline", "#1f5f8b")):
+        points = [
+            (sizes[size], median([total(one) for one in zip(*runs[name].values(), strict=True)]).seconds)
+            for size, runs in stages.items()
+        ]
+        axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=label, color=colour)
+    axes.set(xlabel="customers", ylabel="seconds", title="The lab's four stages")
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,114 @@
+"""What is measured: each section runs the literal lab and the pipeline in turns, and returns its runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.measuring import REPOSITORY, Run, alternate, run
+
+LAB_STAGES = ("extract", "transform", "train", "evaluate")
+Contest = Callable[[], Mapping[str, Run]]
+LAB_DATA = REPOSITORY / "shared_volume/data"
+
+
+class Sweeps(NamedTuple):
+    """One data set, swept by both."""
+
+    family: str
+    n_features: int
+    seed: int
+    literal_s: float
+    sample_s: float
+    ratios: list[float]
+    """SSE of the sample strategy by that of the lab, one for each k."""
+
+
+def prepare(folder: Path, n_rows: int | None) -> Path:
+    """Make a volume with a table of `n_rows`; None takes the sample data of the project."""
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(LAB_DATA / "test.csv", folder / "data/test.csv")
+    if n_rows is None:
+        shutil.copy(LAB_DATA / "file.csv", folder / "data/file.csv")
+    else:
+        # In a process of its own: what this one has used in memory, each process that it starts is charged with.
+        run(["-m", "bench.populations", str(folder / "data/file.csv"), str(n_rows), "1"])
+    return folder
+
+
+def measure_stages(volume: Path, runs: int, *, in_process: bool = True) -> dict[str, dict[str, list[Run]]]:
+    """Run the lab's four stages: the lab as four processes and as one, and the pipeline's as processes."""
+    contestants: dict[str, Contest] = {"literal": partial(_literal, volume), "pipeline": partial(_pipeline, volume)}
+    if in_process:
+        contestants["literal, one process"] = lambda: {"all": run(["-m", "bench.literal", "all", str(volume)])}
+    return alternate(contestants, runs)
+
+
+def _literal(volume: Path) -> Mapping[str, Run]:
+    found, source = {}, None
+    for stage in LAB_STAGES:
+        target = volume / f"xcom-{stage}"
+        found[stage] = run(["-m", "bench.literal", stage, str(volume)], source=source, target=target)
+        source = target
+    return found
+
+
+def _pipeline(volume: Path) -> Mapping[str, Run]:
+    arguments = ["--volume", str(volume), "--run", "bench"]
+    return {stage: run(["-m", f"services.{stage}", *arguments]) for stage in LAB_STAGES}
+
+
+def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:
+    """Import pandas, and ask each stage for its help."""
+    contestants: dict[str, Contest] = {"import pandas": lambda: {"start": run(["-c", "import pandas"])}}
+    for stage in LAB_STAGES:
+        contestants[f"{stage} --help"] = partial(_start, stage)
+    return alternate(contestants, runs)
+
+
+def _start(stage: str) -> Mapping[str, Run]:
+    return {"start": run(["-m", f"services.{stage}", "--help"])}
+
+
+def measure_neighbour(n_customers: int, runs: int) -> dict[str, dict[str, list[Run]]]:
+    """Sweep as the lab does and by the strategy `exact`, on an idle machine and beside a process that keeps one core busy."""
+
+    def contest(how: str) -> Mapping[str, Run]:
+        sweep = ["-m", "bench.sweeps", how, "mixed", str(n_customers), "3", "1"]
+        idle = run(sweep)
+        with busy_neighbour():
+            return {"idle": idle, "beside a busy neighbour": run(sweep)}
+
+    return alternate({how: partial(contest, how) for how in ("literal", "exact")}, runs)
+
+
+@contextmanager
+def busy_neighbour() -> Iterator[None]:
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+
+
+def measure_sweeps(families: Sequence[str], n_customers: int, seeds: int, folder: Path) -> Iterator[Sweeps]:
+    """Sweep data sets of these families with 3 and 8 features, each by both, one after the other."""
+    for seed in range(1, seeds + 1):
+        for n_features in (3, 8):
+            for family in families:
+                found = {}
+                for how in ("literal", "sample"):
+                    target = folder / f"{how}.json"
+                    arguments = [how, family, str(n_customers), str(n_features), str(seed)]
+                    run(["-m", "bench.sweeps", *arguments], target=target)
+                    found[how] = json.loads(target.read_text())
+                ratios = [one / other for one, other in zip(found["sample"]["sse"], found["literal"]["sse"], strict=True)]
+                yield Sweeps(family, n_features, seed, found["literal"]["seconds"], found["sample"]["seconds"], ratios)

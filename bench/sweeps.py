@@ -1,0 +1,37 @@
+"""One sweep over one population, as a process that writes seconds and SSE to stdout.
+
+`python -m bench.sweeps sample mixed 1000000 3 1`: literal, exact or sample; a family of `populations`; how many customers and
+features; the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+K_VALUES = range(2, 11)
+
+
+def main(how: str, family: str, n_customers: str, n_features: str, seed: str) -> None:
+    if how != "literal":
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as a stage does when it starts
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import StandardScaler
+
+    from bench.populations import draw
+    from services.train.sweep import sweep
+
+    features = StandardScaler().fit_transform(draw(family, int(n_customers), int(n_features), int(seed)))
+    begin = time.perf_counter()
+    if how == "literal":
+        sse = [KMeans(k, init="k-means++", n_init=10, max_iter=300, random_state=7).fit(features).inertia_ for k in K_VALUES]
+    else:
+        fits = sweep([features], K_VALUES, strategy=how, n_init=10, max_iter=300, random_state=7)  # type: ignore[arg-type]
+        sse = [fit.sse for fit in fits]
+    json.dump({"seconds": time.perf_counter() - begin, "sse": sse}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

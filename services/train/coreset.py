@@ -1,0 +1,61 @@
+"""Draw customers who stand for all of them, as K-Means sees them.
+
+The lightweight coreset of Bachem, Lucic and Krause (2018), Scalable k-means clustering via lightweight coresets: a customer is
+drawn with a chance that is half the same for everybody and half in proportion to the squared distance from the mean, and weighs
+what makes up for it. The tails, which decide where K-Means ends, are in every such sample.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.train.threads import Apply, Rows
+
+
+class _Moments(NamedTuple):
+    customers: int
+    sums: NDArray[np.float64]
+    squares: float
+
+
+class Sample(NamedTuple):
+    points: Rows
+    chance: NDArray[np.float64]
+    """How likely each was to be drawn, for a sample of one customer."""
+    lot: NDArray[np.float64]
+
+    def whole(self, size: int) -> tuple[Rows, NDArray[np.float64]]:
+        """The points of a sample of `size`, and for how many customers each of them stands."""
+        return self.points, 1 / np.minimum(size * self.chance, 1)
+
+    def slice(self, number: int, size: int) -> tuple[Rows, NDArray[np.float64]]:
+        """The same for the slice of this number; a point that stands for few customers is in several slices."""
+        chance = np.minimum(size * self.chance, 1)
+        drawn = (self.lot - number * chance) % 1 < chance
+        return self.points[drawn], 1 / chance[drawn]
+
+
+def draw_sample(apply: Apply, size: int, *, seed: int) -> tuple[Sample, float]:
+    """Draw `size` customers on average, in two passes; returns also the sum of squares of all customers."""
+    customers, sums, squares = (sum(column) for column in zip(*apply(_moments), strict=True))
+    total = _Moments(customers, sums, squares)
+    drawn = apply(partial(_draw, total=total, size=size, seed=seed))
+    return Sample(*map(np.concatenate, zip(*drawn, strict=True))), squares
+
+
+def _moments(rows: Rows, _: int) -> _Moments:
+    return _Moments(len(rows), rows.sum(axis=0), float(np.square(rows).sum()))
+
+
+def _draw(rows: Rows, first_row: int, *, total: _Moments, size: int, seed: int) -> Sample:
+    """Draw each row by a lot of its own, so that it does not matter which part it lies in."""
+    mean = total.sums / total.customers
+    spread = total.squares - total.customers * (mean @ mean)
+    chance = (1 / total.customers + np.square(rows - mean).sum(axis=1) / spread) / 2
+    lot = np.random.Generator(np.random.PCG64(seed).advance(first_row)).random(len(rows))
+    drawn = lot < size * chance
+    return Sample(rows[drawn], chance[drawn], lot[drawn])

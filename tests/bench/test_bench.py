@@ -1,0 +1,87 @@
+"""The bench runs through at its smallest; what it measures is nobody's business here."""
+
+import csv
+import json
+from subprocess import CalledProcessError
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.measuring import Run, alternate, median, run, total
+from bench.populations import FAMILIES, draw, write_table
+from services.contract.tables import NUMERIC_COLUMNS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_population_is_that_of_its_seed_and_copies_nobody(family):
+    customers = draw(family, 20_000, 8, seed=1)
+    assert customers.shape == (20_000, 8)
+    np.testing.assert_array_equal(customers, draw(family, 20_000, 8, seed=1))
+    assert not np.array_equal(customers, draw(family, 20_000, 8, seed=2))
+    assert len(np.unique(customers, axis=0)) > 0.99 * len(customers)
+
+
+def test_a_table_has_all_columns_a_few_repeated_customers_and_a_few_empty_cells(tmp_path):
+    write_table(tmp_path / "file.csv", 3_000, seed=1)
+    with (tmp_path / "file.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3_000
+    assert set(rows[0]) == {"CUST_ID", *NUMERIC_COLUMNS}
+    assert 2_800 < len({row["CUST_ID"] for row in rows}) < 3_000
+    assert 0 < sum(row["CREDIT_LIMIT"] == "" for row in rows) < 100
+
+
+def test_contestants_take_turns():
+    turns = []
+
+    def contestant(name):
+        return lambda: turns.append(name) or {"part": Run(1.0, 1.0, 1.0)}
+
+    found = alternate({"a": contestant("a"), "b": contestant("b")}, runs=2)
+    assert turns == ["a", "b", "a", "b"]
+    assert [len(found[name]["part"]) for name in "ab"] == [2, 2]
+
+
+def test_runs_are_summed_up_one_after_another():
+    runs = [Run(1, 2, 30), Run(4, 5, 10), Run(9, 9, 20)]
+    assert total(runs) == (14, 16, 30)
+    assert median(runs) == (4, 5, 20)
+
+
+def test_the_memory_of_a_process_is_the_most_it_held():
+    assert 700 < run(["-c", "bytearray(700 * 2**20)"]).peak_mib < 750
+
+
+def test_a_process_that_fails_is_no_measurement():
+    with pytest.raises(CalledProcessError):
+        run(["-c", "raise SystemExit(3)"])
+
+
+def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
+    arguments = [
+        "--sizes=sample",
+        "--runs=1",
+        "--families=mixed",
+        "--customers=2000",
+        "--seeds=1",
+        f"--docs={tmp_path}",
+        f"--folder={tmp_path}",
+    ]
+    main(arguments)
+    text = (tmp_path / "performance.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Performance",
+        "## The lab's four stages, the sample data",
+        "## The sweep from a sample",
+        "## The exact sweep beside a busy neighbour",
+        "## Starting",
+    ]
+    assert "--sizes=sample --runs=1" in text
+    assert (tmp_path / "pictures/performance.png").read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / "performance.json").read_text())
+    assert set(results["stages"]["the sample data"]["pipeline"]) == {"extract", "transform", "train", "evaluate"}
+    assert [one["n_features"] for one in results["sweeps"]] == [3, 8]
+    assert all(ratio < 1.01 for one in results["sweeps"] for ratio in one["ratios"])
+    main([*arguments, "--sections=starts"])
+    assert "## The sweep from a sample" in (tmp_path / "performance.md").read_text()

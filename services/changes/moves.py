@@ -42,7 +42,7 @@ def write_moves(segments: Iterable[BinaryIO], before: Mapping[int, str], after: 
     """
     customers = 0
     between: Counter[tuple[str, str]] = Counter()
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     # All quoted: before Python 3.13 csv leaves a carriage return unquoted, and readers take it for the end of the row.
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(CHANGED_COLUMNS)

@@ -98,6 +98,11 @@ def test_what_the_form_was_filled_in_with_is_what_the_stages_did(stack: Stack, r
     assert from_form == FILLED_IN
 
 
+def test_what_came_of_a_run_stands_on_its_page(admin: Page, run: str) -> None:
+    admin.goto(page_of(run))
+    expect(admin.get_by_text("4 segments, 8,939 customers, published").first).to_be_visible()
+
+
 def test_the_report_is_a_tab_of_the_runs_page(admin: Page, run: str) -> None:
     admin.goto(page_of(run))
     admin.locator("a[title=Report]").click()

@@ -2,8 +2,8 @@
 
 By webhook if there is an Airflow Connection `customer_segmentation_webhook`, by e-mail if there is an Airflow Variable
 `customer_segmentation_mail_to`; see docs/notifications.md. They are looked up when there is something to tell. Callbacks run
-in the process of the task, or in the dag-processor where that process is gone. Whatever goes wrong here is logged and
-changes nothing else.
+in the process of the task, or in the dag-processor where the scheduler has missed its heartbeat. Whatever goes wrong here is
+logged and changes nothing else.
 """
 
 from __future__ import annotations

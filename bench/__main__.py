@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def main(arguments: list[str]) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         for section in options.sections:
-            _measure(section, results, options, Path(folder))
-            kept.write_text(json.dumps(results, indent=1) + "\n")
+            for _ in _measure(section, results, options, Path(folder)):
+                kept.write_text(json.dumps(results, indent=1) + "\n")  # whoever interrupts it keeps what there is
     if "stages" in results:
         sizes = {_title(size): n_rows or 9_000 for size, n_rows in SIZES.items()}
         (docs / "pictures").mkdir(exist_ok=True)
@@ -41,7 +42,8 @@ def main(arguments: list[str]) -> None:
     (docs / "performance.md").write_text(page.describe(results, notes.read_text() if notes.is_file() else ""))
 
 
-def _measure(section: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> None:
+def _measure(section: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> Iterator[None]:
+    """Measure a section and put it into `results`, pausing whenever there is more to keep."""
     match section:
         case "stages":
             results["stages"] = {}
@@ -49,19 +51,23 @@ def _measure(section: str, results: dict[str, Any], options: argparse.Namespace,
                 _say(f"the four stages, {_title(size)}")
                 volume = sections.prepare(folder / size, SIZES[size])
                 results["stages"][_title(size)] = sections.measure_stages(volume, options.runs or RUNS[size])
+                yield
         case "sweeps":
             results["sweep_customers"], results["sweeps"] = options.customers, []
             for one in sections.measure_sweeps(options.families, options.customers, options.seeds, folder):
                 faster = one.literal_s / one.sample_s
                 _say(f"{one.family}, {one.n_features} features, seed {one.seed}: {faster:.1f}x, SSE {max(one.ratios):.6f}")
                 results["sweeps"].append(one._asdict())
+                yield
         case "neighbour":
             results["neighbour_customers"] = min(options.customers, 100_000)
             _say("the exact sweep beside a busy neighbour")
             results["neighbour"] = sections.measure_neighbour(results["neighbour_customers"], options.runs or 3)
+            yield
         case "starts":
             _say("starting")
             results["starts"] = sections.measure_starts(options.runs or 9)
+            yield
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -37,12 +37,8 @@ with DAG(
     start_date=datetime(2025, 1, 1),
     catchup=False,
     max_active_runs=1,  # what is published is always one whole run
-    default_args={
-        "owner": "custom_student",
-        "retries": 1,
-        "retry_delay": timedelta(minutes=2),
-        "on_failure_callback": tell_of_failure,
-    },
+    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    on_failure_callback=tell_of_failure,
     params=trigger_form(),
     tags=["customer-segmentation", "k-means"],
 ):

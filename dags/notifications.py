@@ -1,21 +1,22 @@
-"""Tell people that a task failed or a run was held back, with Airflow's own notifiers, if Airflow knows whom to tell.
+"""Tell people that a run failed or was held back, with Airflow's own notifiers, if Airflow knows whom to tell.
 
 By webhook if there is an Airflow Connection `customer_segmentation_webhook`, by e-mail if there is an Airflow Variable
-`customer_segmentation_mail_to`; see docs/notifications.md. They are looked up when there is something to tell. Callbacks run
-in the process of the task, or in the dag-processor where the scheduler has missed its heartbeat. Whatever goes wrong here is
-logged and changes nothing else.
+`customer_segmentation_mail_to`; see docs/notifications.md. They are looked up when there is something to tell. Whatever goes
+wrong here is logged and changes nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk import Connection, Context, Variable
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
 from dags.publication import in_words
+from dags.stage_operator import REASON_KEY
 
 WEBHOOK = "customer_segmentation_webhook"
 """The Airflow Connection of type HTTP whose address gets a POST."""
@@ -23,15 +24,19 @@ MAIL_TO = "customer_segmentation_mail_to"
 """The Airflow Variable with the addresses, separated by commas; the server is that of Airflow's Connection smtp_default."""
 
 _TIMEOUT_S = 5  # Airflow ends a process that lives 20 s longer than its task
-_LONGEST_REASON = 1000
 
 log = logging.getLogger(__name__)
 
 
 def tell_of_failure(context: Context) -> None:
-    """Tell why a task failed for good: `on_failure_callback`."""
-    # Without an exception, it was not the task that noticed, but the scheduler.
-    _tell(context, "failed", context.get("exception") or "its process has gone: was it killed, or its machine stopped?")
+    """Tell why a run failed: `on_failure_callback` of the DAG.
+
+    That of the task would not be called where the task's process is killed, by want of memory for example.
+    """
+    task = context.get("ti")  # the one that failed last
+    reason = task.xcom_pull(task_ids=task.task_id, key=REASON_KEY) if task else None
+    reason = reason or "it left no reason: its log may tell, or its process was killed"
+    _tell(context, "failed", task.task_id if task else "", reason)
 
 
 def tell_if_held_back(context: Context) -> None:
@@ -39,20 +44,20 @@ def tell_if_held_back(context: Context) -> None:
     task = context["ti"]
     result = task.xcom_pull(task_ids=task.task_id)
     if not result["published"]:
-        _tell(context, "held back", in_words(result))
+        _tell(context, "held back", task.task_id, in_words(result))
 
 
-def _tell(context: Context, event: str, reason: object) -> None:
-    task = context["ti"]
-    line = " ".join(str(reason).split())[:_LONGEST_REASON]
+def _tell(context: Context, event: str, task_id: str, reason: str) -> None:
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    address = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
     message = {
         "event": event,
-        "dag_id": task.dag_id,
-        "run_id": task.run_id,
-        "task_id": task.task_id,
-        "reason": line,
-        "url": task.log_url.partition("/tasks/")[0],
-        "subject": f"{task.dag_id}: {task.task_id} failed" if event == "failed" else f"{task.dag_id}: a run was {event}",
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "task_id": task_id,
+        "reason": reason,
+        "url": f"{address.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}",
+        "subject": f"{dag_id}: {task_id or 'a run'} failed" if event == "failed" else f"{dag_id}: a run was {event}",
     }
     message["text"] = "\n".join(message[part] for part in ("subject", "reason", "url"))
     for where, send in (

@@ -31,12 +31,8 @@ with DAG(
     schedule=[SEGMENTS_IN_FORCE],
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "custom_student",
-        "retries": 1,
-        "retry_delay": timedelta(minutes=2),
-        "on_failure_callback": tell_of_failure,
-    },
+    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    on_failure_callback=tell_of_failure,
     params={
         "run": Param(
             None,

@@ -38,6 +38,9 @@ from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, as_text, s
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"
 """Under this key, a task's XCom holds the sha256 of its stage's manifest."""
+REASON_KEY = "reason"
+"""Under this key, a failed task's XCom holds why, for those who are told when the run has failed."""
+_LONGEST_REASON = 1000
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,11 @@ class StageOperator(DockerOperator):
                 context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
             log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
+        except AirflowException as error:
+            # Before the task has failed, or those who are told when the run has failed might look for it too early.
+            with contextlib.suppress(Exception):  # what went wrong matters more than that it cannot be told
+                context["ti"].xcom_push(key=REASON_KEY, value=str(error)[:_LONGEST_REASON])
+            raise
         finally:
             if self.definition:
                 with contextlib.suppress(DockerException, RequestException):
@@ -241,7 +249,8 @@ def end_log_with_reason(context: Context) -> None:
     """Say last, below Airflow's traceback, why the task failed and how to replay it."""
     log.info("::endgroup::")  # Airflow has opened a section by now, which its UI shows folded
     # Without an exception, it was not the task that noticed, but the scheduler.
-    log.error("%s", context.get("exception") or "the process of the task has gone")
+    reason = str(context.get("exception") or "the process of the task has gone")
+    log.error("%s", reason)
     task = context["task"]
     if isinstance(task, StageOperator) and task.definition:
         log.error("to replay this stage by hand: %s", task.definition.docker_run)

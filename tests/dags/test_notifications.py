@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
 
 from dags.notifications import tell_if_held_back, tell_of_failure
 from tests.dags.receivers import listening_hook, listening_mailbox, text_of
@@ -21,6 +20,11 @@ HELD_BACK = {
     "held_back": ["silhouette 0.1 is below 0.25"],
     "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "buyers", "customers": 200}],
 }
+
+
+@pytest.fixture(autouse=True)
+def address(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.test/")
 
 
 @pytest.fixture
@@ -41,32 +45,31 @@ def mailbox(monkeypatch):
         yield mailbox
 
 
-def context(result=None, **more):
-    """What Airflow hands to a callback of the task `train`."""
+def context(xcom=None):
+    """What Airflow hands to a callback when the last task to end was `train`, with what that task has pushed."""
     with DAG("probe", schedule=None) as dag:
         pass
-    task = SimpleNamespace(
-        dag_id="probe",
-        run_id=RUN,
-        task_id="train",
-        log_url=f"{PAGE}/tasks/train?try_number=1",
-        xcom_pull=lambda task_ids: {"train": result}[task_ids],
-    )
-    return {"ti": task, "dag": dag, **more}
+    pushed = {"train": xcom or {}}
+    task = SimpleNamespace(task_id="train", xcom_pull=lambda task_ids, key="return_value": pushed[task_ids].get(key))
+    return {"ti": task, "dag": dag, "run_id": RUN}
 
 
 def failed(reason="failed (65, unusable data): file.csv row 17: BALANCE is 'abc'"):
-    return context(exception=AirflowFailException(reason))
+    return context({"reason": reason})
+
+
+def ended(result):
+    return context({"return_value": result})
 
 
 def test_where_nothing_is_configured_nothing_is_sent_and_nothing_said(caplog):
     tell_of_failure(failed())
-    tell_if_held_back(context(HELD_BACK))
+    tell_if_held_back(ended(HELD_BACK))
     assert [record.getMessage() for record in caplog.records if record.name == "dags.notifications"] == []
 
 
 def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
-    tell_of_failure(failed("failed (65, unusable data):\n  no rows"))
+    tell_of_failure(failed("failed (65, unusable data): no rows"))
     assert hook.got == [
         {
             "path": "/services/T0/secret",
@@ -91,7 +94,7 @@ def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
 
 
 def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
-    tell_if_held_back(context(HELD_BACK))
+    tell_if_held_back(ended(HELD_BACK))
     [told] = hook.got
     assert told["event"] == "held back"
     assert "held back (silhouette 0.1 is below 0.25)" in told["reason"]
@@ -99,13 +102,19 @@ def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
 
 
 def test_a_run_that_was_published_is_nothing_to_tell(hook):
-    tell_if_held_back(context({**HELD_BACK, "published": True}))
+    tell_if_held_back(ended({**HELD_BACK, "published": True}))
     assert hook.got == []
 
 
-def test_a_task_whose_process_has_gone_is_told_without_its_last_words(hook):
+def test_a_task_that_could_not_say_why_is_told_all_the_same(hook):
     tell_of_failure(context())
-    assert "its process has gone" in hook.got[0]["reason"]
+    assert hook.got[0]["task_id"] == "train"
+    assert "it left no reason" in hook.got[0]["reason"]
+
+
+def test_a_run_that_failed_by_no_task_in_particular_is_told_too(hook):
+    tell_of_failure({name: value for name, value in context().items() if name != "ti"})
+    assert (hook.got[0]["task_id"], hook.got[0]["url"]) == ("", PAGE)
 
 
 def test_nothing_in_a_reason_is_taken_for_a_template_or_for_html(hook, mailbox):

@@ -254,6 +254,7 @@ def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_
     end_log_with_reason(task.context | {"exception": failed.value})
     reason, replay = [record.getMessage() for record in caplog.records][-2:]
     assert reason == "failed (65, unusable data): no rows"
+    assert task.xcom["reason"] == reason
     command = replay.removeprefix("to replay this stage by hand: ")
     assert "--env=SEGMENTATION_N_INIT=3" in shlex.split(command)
 

@@ -103,7 +103,7 @@ images: ## Build every image (TAG=latest)
 	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
-	docker buildx bake --file docker/docker-bake.hcl $(BAKE) default $(filter cluster,$(COMPOSE_PROFILES))
+	docker buildx bake --file docker/docker-bake.hcl $(BAKE)
 
 .PHONY: publish
 publish: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.io/me/ TAG=1.0.0)

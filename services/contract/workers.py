@@ -1,8 +1,7 @@
-"""Who does the work on parts: the threads of this process, or the workers of a Dask cluster.
+"""Who does the work on parts: the threads of this process.
 
 A stage says what is to be done with each part as a plain function, and does not know who does it. pandas, NumPy and
-scikit-learn compute without Python's lock, so threads use every core and hand each other arrays without copying them. Dask is
-imported only where a scheduler is named (`cluster.py`).
+scikit-learn compute without Python's lock, so threads use every core and hand each other arrays without copying them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -43,17 +41,8 @@ class Workers(Protocol):
 
 
 @contextmanager
-def workers(scheduler: str = "", folder: Path = Path()) -> Iterator[Workers]:
-    """Provide those who work for a stage: threads, or the workers of the Dask scheduler at that address.
-
-    `folder` is one on the volume that all of them have to see.
-    """
-    if scheduler:
-        from services.contract.cluster import cluster_workers
-
-        with cluster_workers(scheduler, folder) as cluster:
-            yield cluster
-        return
+def workers() -> Iterator[Workers]:
+    """Provide those who work for a stage."""
     # A container's limit on CPU time is not seen by who counts cores; whoever sets one says so in this variable.
     cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(min(cores, _MOST_THREADS)) as pool:

@@ -40,8 +40,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     scaled = np.concatenate([part["scaled"] for part in features])
     del features
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
-    target = work.target(artifacts.SEGMENTS)
-    with workers(settings.dask_scheduler, target[0]) as several:
+    with workers() as several:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
         held = several.hold(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
         customers = join(held, list(preparation.columns))
@@ -64,7 +63,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
             _floors(settings),
         )
         _log(outcome.segmentation)
-        write = partial(write_part, segmenter=outcome.segmenter, target=target)
+        write = partial(write_part, segmenter=outcome.segmenter, target=work.target(artifacts.SEGMENTS))
         for draft in each_with_previous(held, write, earlier.members if earlier else None):
             work.add(artifacts.SEGMENTS, draft)
     work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))

@@ -19,8 +19,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
     parts = work.parts(artifacts.CUSTOMERS)
-    target = work.target(artifacts.FEATURES)
-    with workers(settings.dask_scheduler, target[0]) as several:
+    with workers() as several:
         preparation = fit_to_parts(
             lambda function: list(several.map(partial(apply_to_part, function), parts)),
             settings.feature_columns,
@@ -31,7 +30,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
             smallest_group=settings.smallest_group,
         )
         _log(preparation, settings)
-        prepare = partial(prepare_part, preparation=preparation, target=target)
+        prepare = partial(prepare_part, preparation=preparation, target=work.target(artifacts.FEATURES))
         rows, reasons = 0, Counter[str]()
         with work.writing(artifacts.DROPPED) as file:
             file.write((",".join(DROPPED_COLUMNS) + "\n").encode())

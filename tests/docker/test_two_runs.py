@@ -1,5 +1,6 @@
 """Two runs at once, by schedule and by hand, in the whole stack: what they leave, and what is seen of each stage meanwhile."""
 
+import hashlib
 import json
 import os
 import subprocess

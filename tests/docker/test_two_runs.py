@@ -110,6 +110,19 @@ def test_both_succeed_one_after_the_other(runs: Runs) -> None:
     assert first["end_date"] <= second["start_date"]
 
 
+def test_each_keeps_its_own_results(stack: Stack, runs: Runs) -> None:
+    scheduled, manual = manifests(stack, runs.by_schedule), manifests(stack, runs.by_hand)
+    assert set(scheduled) == set(manual) == set(SETTINGS)
+    assert scheduled["train"]["result"]["k_values"] == list(range(2, 11))
+    assert manual["train"]["result"]["k_values"] == [2, 3, 4]
+    for run in (runs.by_schedule, runs.by_hand):
+        for stage, manifest in manifests(stack, run).items():
+            assert manifest["run"] == run["dag_run_id"]
+            for output in manifest["outputs"]:
+                file = stack.volume / "runs" / run_folder(run["dag_run_id"]) / stage / output["name"]
+                assert hashlib.sha256(file.read_bytes()).hexdigest() == output["sha256"]
+
+
 def test_what_is_published_is_one_whole_run(stack: Stack, runs: Runs) -> None:
     register = json.loads((stack.volume / "model/segments.json").read_text())
     last = max((runs.by_schedule, runs.by_hand), key=lambda run: str(run["end_date"]))["dag_run_id"]
@@ -123,6 +136,11 @@ def test_what_is_published_is_one_whole_run(stack: Stack, runs: Runs) -> None:
 
 
 # --- what each stage may do, seen from outside while it does it
+
+
+def test_every_stage_of_both_runs_was_seen(runs: Runs) -> None:
+    assert len(stages(runs)) == 2 * len(SETTINGS)
+    assert len({container["Config"]["Labels"]["customer-segmentation.task"] for container in stages(runs)}) == len(SETTINGS)
 
 
 def test_whatever_airflow_starts_is_shut_in(runs: Runs) -> None:

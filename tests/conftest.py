@@ -20,6 +20,15 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 
+pytest_plugins = ["tests.chaos.table"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share an engine in one process, where the others run beside them."""
+    for item in items:
+        if item.get_closest_marker("needs_docker"):
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
 
 @pytest.fixture(scope="session")
 def docker_engine() -> None:

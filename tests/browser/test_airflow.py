@@ -114,7 +114,7 @@ def test_the_report_is_a_tab_of_the_runs_page(admin: Page, run: str) -> None:
 
 def test_what_is_in_force_is_one_click_away(admin: Page, run: str) -> None:
     admin.goto("/")
-    admin.get_by_role("link", name="Segments").click()
+    admin.get_by_test_id("nav-sidebar").get_by_role("link", name="Segments").click()
     report = admin.frame_locator("iframe[title=Segments]")
     expect(report.get_by_role("heading", level=1)).to_have_text("4 segments among 8,939 customers")
 

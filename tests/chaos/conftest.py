@@ -1,4 +1,4 @@
-"""Faults, each tried many times, and one table of what became of them.
+"""Faults, each tried many times.
 
 `make chaos` tries each as often as docs/faults.md says; `make test` runs the very same tests with a few tries each.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -25,14 +23,6 @@ Tell = Callable[[str, int, str], None]
 Tries = Callable[[int, int], int]
 
 
-class Row(NamedTuple):
-    """A line of the table."""
-
-    fault: str
-    tries: int
-    happened: str
-
-
 @pytest.fixture(scope="session")
 def tries() -> Callable[[int, int], int]:
     """How often to try a fault: `tries(10, 200)` is ten times in `make test`, two hundred in `make chaos`."""
@@ -44,7 +34,7 @@ def tell(request: pytest.FixtureRequest) -> Tell:
     """Enter a fault into the table: what it is, how often it was tried, what happened."""
 
     def enter(fault: str, tries: int, happened: str) -> None:
-        request.node.user_properties.append(("fault", Row(fault, tries, happened)))
+        request.node.user_properties.append(("fault", (fault, tries, happened)))
 
     return enter
 
@@ -62,24 +52,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def volume(finished: Path, tmp_path: Path) -> Path:
     """A volume with a run on it that went well."""
     return Path(shutil.copytree(finished, tmp_path / "volume"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    rows = [row for report in reports for name, row in report.user_properties if name == "fault"]
-    if rows:
-        terminalreporter.section("faults, and what became of them")
-        terminalreporter.write_line("| fault | tries | what happened |\n|---|---:|---|")
-        for row in add_up(rows):
-            terminalreporter.write_line(f"| {row.fault} | {row.tries:,} | {row.happened} |")
-
-
-def add_up(rows: Sequence[Row]) -> list[Row]:
-    """Make one line of those that tell the same."""
-    tries: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        tries[row.fault, row.happened] += row.tries
-    return [Row(fault, count, happened) for (fault, happened), count in tries.items()]
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the
         process = Stage(volume, stage, *flags(stage))
         if attempt % 2:
             await_first_write(process, volume)
-            time.sleep(seed.uniform(0, writing))
+            if attempt % 4 == 1:  # the rest at once: where the machine is busy, a later moment may be too late
+                time.sleep(seed.uniform(0, writing))
         else:
             time.sleep(seed.uniform(0, life))
         process.signal(signal.SIGKILL)
@@ -42,7 +43,7 @@ def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the
         assert code == 0, log
         assert digests(volume, stage) == expected
         assert temporary_files(volume) == []
-    assert moments["while it wrote"] >= n_tries / 10, moments
+    assert moments["while it wrote"] + moments["while it published"] >= n_tries / 10, moments
     tell(
         f"SIGKILL in {stage}: " + ", ".join(f"{count} {name}" for name, count in sorted(moments.items())),
         n_tries,

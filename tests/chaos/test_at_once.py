@@ -1,6 +1,8 @@
-"""Several processes at once: one stage of one run, and several runs that publish."""
+"""Several processes or containers at once: one stage of one run, and several runs that publish."""
 
+import os
 import shutil
+import subprocess
 from collections import Counter
 
 import pytest
@@ -9,6 +11,7 @@ from services.contract.publishing import ModelFolder
 from services.contract.settings import SETTINGS
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
+from tests.docker.commands import TAG
 
 
 @pytest.mark.parametrize("stage", SETTINGS)
@@ -32,6 +35,29 @@ def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, 
         n_tries,
         "some wait (75: in use), one or more work, one by one; the same sha256",
     )
+
+
+@pytest.mark.needs_docker
+def test_of_two_containers_of_one_stage_of_one_run_one_works_at_a_time(images, volume, tries, tell):
+    command = ["docker", "run", "--rm", f"--user={os.getuid()}:{os.getgid()}", f"--volume={volume}:/shared"]
+    command += [f"customer-segmentation/train:{TAG}", *flags("train"), "--n-init=500"]  # long enough to meet
+    subprocess.run(command, check=True, capture_output=True)
+    expected = digests(volume, "train")
+    codes = Counter()
+    n_tries = tries(2, 20)
+    for _ in range(n_tries):
+        containers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for container in containers:
+            _, log = container.communicate()
+            codes[container.returncode] += 1
+            assert not container.returncode or "in use by another process: wait for it to end" in log.splitlines()[-1]
+        check_whole(volume)
+        assert digests(volume, "train") == expected
+        assert temporary_files(volume) == []
+    assert set(codes) <= {0, 75}
+    assert codes[0] >= n_tries
+    assert codes[75]
+    tell("two containers of one stage of one run", n_tries, "one works, the other ends with 75 or comes later; the same sha256")
 
 
 def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_sees_one_whole_run(volume, tries, tell):

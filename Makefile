@@ -55,7 +55,7 @@ run: .venv/.has-local ## Run every stage on the sample data, as local processes 
 
 .PHONY: test
 test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one (ARGS="-m 'not needs_docker'")
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 $(ARGS)
 
 .PHONY: chaos
 chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what became of it (ARGS="-m 'not needs_docker'")

@@ -4,9 +4,11 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 from tests.docker.stack import Stack, running_stack
@@ -23,12 +25,20 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 pytest_plugins = ["tests.chaos.table"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share an engine in one process, where the others run beside them."""
-    for item in items:
-        if item.get_closest_marker("needs_docker"):
-            item.add_marker(pytest.mark.xdist_group("engine"))
+class Scheduling(LoadScopeScheduling):
+    """Gives the files with tests on the engine to one process, and test by test the others to whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "engine" if needs_docker(nodeid.partition("::")[0]) else nodeid
+
+
+@cache
+def needs_docker(file: str) -> bool:
+    return "mark.needs_docker" in (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

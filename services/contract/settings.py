@@ -138,7 +138,7 @@ class ExtractSettings(FeatureSettings):
         "one to scale within. The others are then not looked at.",
     )
     part_rows: int = Field(
-        default=1_000_000,
+        default=250_000,
         ge=1,
         le=100_000_000,
         title="Rows per part",

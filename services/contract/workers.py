@@ -1,20 +1,26 @@
-"""Who does the work on parts: the threads of this process.
+"""Who does the work on parts: the threads of this process, and processes beside it where there is much to do.
 
-A stage says what is to be done with each part as a plain function, and does not know who does it. pandas, NumPy and
-scikit-learn compute without Python's lock, so threads use every core and hand each other arrays without copying them.
+A stage says what is to be done with each part as a plain function, and does not know who does it. NumPy and scikit-learn
+compute without Python's lock; what pandas does with text needs it, so that two threads read a CSV hardly faster than one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, TypeVar
+
+from services.contract.errors import OutOfMemoryError
 
 T = TypeVar("T")
 
-_MOST_THREADS = 8  # each has a part or two in memory
+_MOST_WORKERS = 8  # each has a part or two in memory
+_MUCH = 100_000_000  # bytes: above, a process that first has to import pandas is soon made up for
 
 
 class Held(Protocol):
@@ -41,30 +47,59 @@ class Workers(Protocol):
 
 
 @contextmanager
-def workers() -> Iterator[Workers]:
-    """Provide those who work for a stage."""
+def workers(n_bytes: int = 0) -> Iterator[Workers]:
+    """Provide those who work for a stage that has so many bytes to go through."""
     # A container's limit on CPU time is not seen by who counts cores; whoever sets one says so in this variable.
     cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(min(cores, _MOST_THREADS)) as pool:
+    count = min(cores, _MOST_WORKERS)
+    with ExitStack() as pools:
+        threads = pools.enter_context(_ending(ThreadPoolExecutor(count)))
+        if n_bytes < _MUCH or count == 1:
+            yield _Here(threads, threads)
+            return
+        # A fork would not take along the thread that waits for SIGTERM.
+        spawning = multiprocessing.get_context("spawn")
+        processes = pools.enter_context(_ending(ProcessPoolExecutor(count, spawning, initializer=_end_with_parent)))
         try:
-            yield _Threads(pool)
-        finally:
-            pool.shutdown(cancel_futures=True)  # what is not begun when the stage fails need not begin
+            yield _Here(processes, threads)
+        except BrokenProcessPool:
+            raise OutOfMemoryError("a process of the stage was killed: raise the memory limit of this stage") from None
 
 
-class _Threads:
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+@contextmanager
+def _ending(pool: Executor) -> Iterator[Executor]:
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is not begun when the stage fails need not begin
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()
+
+
+class _Here:
+    def __init__(self, pool: Executor, threads: Executor) -> None:
         self._pool = pool
+        self._threads = threads
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
         return self._pool.map(function, *iterables)
 
     def hold(self, load: Callable[[Any], Any], items: Iterable[Any]) -> Held:
-        return _HeldHere(self._pool, list(self._pool.map(load, items)))
+        return _HeldHere(self._threads, list(self._threads.map(load, items)))
 
 
 class _HeldHere:
-    def __init__(self, pool: ThreadPoolExecutor, parts: list[Any]) -> None:
+    def __init__(self, pool: Executor, parts: list[Any]) -> None:
         self._pool = pool
         self._parts = parts
 

@@ -121,7 +121,8 @@ def _is_right(frame: pd.DataFrame, table: Table) -> bool:
     if tables.CUSTOMER_ID in frame and not _is_tidy(frame[tables.CUSTOMER_ID]):
         return False
     for name in table.numeric.intersection(frame.columns):
-        smallest, largest = frame[name].min(), frame[name].max()
+        values = frame[name].to_numpy()
+        smallest, largest = np.fmin.reduce(values, initial=0), np.fmax.reduce(values, initial=0)
         lowest = 0 if name in tables.NUMERIC_COLUMNS and name not in tables.MAY_BE_NEGATIVE else -tables.LARGEST_NUMBER
         if smallest < lowest or largest > tables.LARGEST_NUMBER:
             return False

@@ -35,9 +35,9 @@ def find_repeats(hashes: Sequence[NDArray[np.uint64]]) -> list[Repeats]:
     ----------
     hashes : one array for each part, in their order
     """
-    again = pd.Series(np.concatenate(hashes)).duplicated(keep=False).to_numpy(dtype=np.bool_)
-    ends = np.cumsum([len(part) for part in hashes])[:-1]
-    rows = [np.flatnonzero(part) for part in np.split(again, ends)]
+    ordered = np.sort(np.concatenate(hashes))
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    rows = [np.flatnonzero(_is_among(part, repeated)) for part in hashes]
     return repeats_among(rows, [part[found] for part, found in zip(hashes, rows, strict=True)])
 
 
@@ -54,3 +54,9 @@ def repeats_among(rows: Sequence[NDArray[np.intp]], keys: Sequence[NDArray[Any]]
     is_last = ~pd.Series(np.concatenate(keys)).duplicated(keep="last").to_numpy(dtype=np.bool_)
     ends = np.cumsum([len(part) for part in rows])[:-1]
     return [Repeats(*pair) for pair in zip(rows, np.split(is_last, ends), strict=True)]
+
+
+def _is_among(hashes: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    places = np.searchsorted(ordered, hashes)
+    places[places == len(ordered)] = 0
+    return ordered[places] == hashes if len(ordered) else np.zeros(len(hashes), np.bool_)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     sources = work.data_files(settings.data_file)
     target = work.target(artifacts.CUSTOMERS)
-    with workers() as several:
+    with workers(sum(path.stat().st_size for path in sources.values())) as several:
         digests = several.map(files.record_of, sources.values(), sources)
         packed = [path for path in sources.values() if path.suffix.lower() == ".gz"]
         folders = [work.scratch() / str(number) for number in range(len(packed))]
@@ -27,7 +27,7 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         paths = [unpacked.get(path, path) for path in sources.values()]
 
         table = read_table(paths, settings.feature_columns, _used_columns(settings))
-        read = list(read_pieces(cut(paths, settings.part_rows), table, target, several))
+        read = list(read_pieces(cut(paths, settings.part_rows), table, work.scratch(), several))
         if not read:
             raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
         kept = keep_last(read, target, several)

@@ -6,6 +6,9 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context
 
+DAG_ID, TASK_ID = "customer_segmentation_lab1", "segment_customers"
+"""The DAG that makes segments, and its task that publishes them: what the plugins look for."""
+
 SEGMENTS_IN_FORCE = Asset("segments_in_force")
 """What a DAG is scheduled on that is to run whenever new segments have been published."""
 

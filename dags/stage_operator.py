@@ -33,7 +33,8 @@ from dags.outcomes import errors_as_airflow_takes_them, read_outcome
 from dags.trigger_form import given
 from services.contract.errors import PassingError, SetupError
 from services.contract.runs import run_folder
-from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, as_text, settings_of
+from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_of
+from services.contract.spelling import as_text
 
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"

@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from pydantic import ValidationError
 
 from services.contract.errors import UsageError
-from services.contract.settings import SETTINGS, StageSettings, as_text
+from services.contract.settings import SETTINGS, StageSettings
+from services.contract.spelling import as_text
 
 VARIABLE = "customer_segmentation"
 USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file")

@@ -17,12 +17,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from dags.publication import DAG_ID
 from services.contract.artifacts import REPORT, Workspace
 from services.contract.errors import MissingInputError, SetupError, StageError, from_operating_system
 from services.contract.publishing import ModelFolder
-
-DAG_ID = "customer_segmentation_lab1"
-"""The DAG whose runs have a report."""
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from dags.publication import in_words
+from dags.publication import DAG_ID, TASK_ID, in_words
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
-DAG_ID, TASK_ID = "customer_segmentation_lab1", "segment_customers"
 _LONGEST = 1000  # what the database takes
 
 

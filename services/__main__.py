@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifact
+from services.contract.command_line import parse
 from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
-from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, as_flag, parse, settings_of
+from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, settings_of
+from services.contract.spelling import as_flag
 
 
 def main(arguments: list[str]) -> int:

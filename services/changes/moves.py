@@ -10,10 +10,8 @@ from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from services.contract.register import Register, RunEntry
-from services.contract.results import CHANGED_COLUMNS
+from services.contract.results import CHANGED_COLUMNS, NOBODYS_NAME
 from services.contract.spreadsheets import harmless
-
-NOBODYS_NAME = "(no segment)"
 
 
 class Moves(NamedTuple):

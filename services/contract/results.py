@@ -40,6 +40,9 @@ PROFILE_COLUMNS = (
     "sets_apart",  # rank of the feature among those that set the segment apart, from 1
 )
 
+NOBODYS_NAME = "(no segment)"
+"""Stands as a segment's name beside an empty id."""
+
 # Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
 MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
 

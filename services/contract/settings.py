@@ -1,46 +1,23 @@
 """Every setting of every stage: one typed model per stage.
 
-Each field is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`) and a line of `--help`;
-its description, default and bounds stand here and nowhere else.
+Each field is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`), a line of `--help` and a field of
+Airflow's trigger form; its description, default and bounds stand here and nowhere else. `command_line.py` reads flags and
+environment, `spelling.py` knows how values are written there, `dags/trigger_form.py` makes the form of these models.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.contract.errors import UsageError
 from services.contract.manifest import VOLUME_PATH
+from services.contract.spelling import split, split_pairs
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
-
-
-def _split(value: Any) -> Any:
-    """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if not text:
-        return []
-    if text.startswith("["):
-        with suppress(json.JSONDecodeError):
-            return json.loads(text)
-    return [part.strip(" \"'") for part in text.removeprefix("[").removesuffix("]").split(",")]
-
-
-def _split_pairs(value: Any) -> Any:
-    return _pairs(value) if isinstance(value, str) else value
-
-
-def _pairs(value: str) -> dict[str, str]:
-    return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,7 +44,7 @@ ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]  # no en
 ColumnNames = Annotated[
     tuple[ColumnName, ...],
     NoDecode,
-    BeforeValidator(_split),
+    BeforeValidator(split),
     AfterValidator(_distinct),
     Field(json_schema_extra={"uniqueItems": True}),
 ]
@@ -99,7 +76,7 @@ class StageSettings(BaseSettings):
         title="Run",
         description="Which run this is: Airflow's run id, or any name of your own.",
     )
-    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(_split_pairs)] = Field(
+    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(split_pairs)] = Field(
         default={},
         title="Upstream manifests",
         description="stage=sha256 of the manifests to rely on, comma-separated. A stage that is named here is "
@@ -187,7 +164,7 @@ class TransformSettings(FeatureSettings):
 
 
 class TrainSettings(StageSettings):
-    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(_split), AfterValidator(_ascending)] = Field(
+    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
         json_schema_extra={"uniqueItems": True},
@@ -335,69 +312,3 @@ CONSUMERS = frozenset({"changes"})
 
 def settings_of(stage: str) -> type[StageSettings]:
     return SETTINGS.get(stage, StageSettings)
-
-
-Settings = TypeVar("Settings", bound=StageSettings)
-
-
-def parse(model: type[Settings], arguments: list[str], prog: str) -> Settings:
-    """Read settings from the command line, then the environment, then the defaults.
-
-    Raises UsageError that names the setting, what was found and what was expected. `--help` exits with 0.
-    """
-    try:
-        # Unless case counts, pydantic-settings cuts a value off at its first line end.
-        flags: Any = CliSettingsSource(model, cli_parse_args=arguments, cli_prog_name=prog, case_sensitive=True)
-        return model(_cli_settings_source=flags)  # type: ignore[call-arg]
-    except ValidationError as error:
-        first = {str(item["loc"][0]) if item["loc"] else "": item for item in reversed(error.errors())}  # one line per setting
-        raise UsageError("; ".join(_explain(model, item) for item in reversed(first.values()))) from None
-    except SettingsError as error:
-        raise UsageError(f"{str(error).removeprefix('error parsing CLI: ')}; see --help") from None
-
-
-def _explain(model: type[StageSettings], item: Any) -> str:
-    name = str(item["loc"][0])
-    flag = "--" + name.replace("_", "-")
-    if item["type"] == "missing":
-        return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) is needed: {model.model_fields[name].description}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{flag} is {item['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def as_text(value: Any) -> str:
-    """Write a setting's JSON value as a flag or an environment variable takes it."""
-    if isinstance(value, dict):
-        return ",".join(f"{name}={item}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        text = ",".join(str(item) for item in value)
-        # A name with a comma, a quote or blanks at its ends survives only as JSON.
-        return text if _split(text) == [str(item) for item in value] else json.dumps(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON makes no difference between 1e22 and the integer, but the text "1e+22" is none
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def as_flag(name: str, value: Any) -> str:
-    """Write a setting's JSON value as an argument of the command line."""
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{flag}" if value else f"--no-{flag}"
-    return f"--{flag}={as_text(value)}"
-
-
-def sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:
-    """Tell for every setting where its value came from: `flag`, `environment` or `default`.
-
-    Whoever fills the environment may say where it took a value from, in SEGMENTATION_SOURCES: `k_values=form,n_init=variable`.
-    """
-    told = _pairs(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
-    flags = {argument.partition("=")[0].replace("--no-", "--") for argument in arguments if argument.startswith("--")}
-
-    def source(name: str) -> str:
-        if "--" + name.replace("_", "-") in flags:
-            return "flag"
-        found = "environment" if os.environ.get(ENVIRONMENT_PREFIX + name.upper()) else "default"
-        return told.get(name, found)
-
-    return {name: source(name) for name in type(settings).model_fields}

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from services.contract.artifacts import Workspace
+from services.contract.command_line import parse, sources
 from services.contract.errors import (
     ExitCode,
     OutOfMemoryError,
@@ -25,7 +26,7 @@ from services.contract.errors import (
     from_operating_system,
 )
 from services.contract.manifest import Manifest, installed_versions
-from services.contract.settings import StageSettings, parse, settings_of, sources
+from services.contract.settings import StageSettings, settings_of
 
 MANIFEST_LINE = "manifest sha256:"
 """Begins the line on stderr by which a stage reports the digest of its manifest; Airflow hands it downstream."""

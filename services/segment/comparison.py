@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from services.contract.register import Deciles
-from services.contract.results import MIGRATION_COLUMNS, Comparison, Segment
+from services.contract.results import MIGRATION_COLUMNS, NOBODYS_NAME, Comparison, Segment
 from services.contract.spreadsheets import harmless
 from services.segment.table import NO_SEGMENT, Members
 
@@ -22,8 +22,6 @@ GOOD_AGREEMENT = 0.8
 """Adjusted Rand index below which two segmentations no longer agree well (Steinley 2004)."""
 
 _SMALLEST_SHARE = 1e-4  # stands for an empty bin, whose logarithm there is not
-
-NOBODYS_NAME = "(no segment)"
 
 
 def find_deciles(features: pd.DataFrame) -> dict[str, Deciles]:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from plugins.run_notes import DAG_ID, TASK_ID, on_dag_run_failed, on_dag_run_success
+from dags.publication import DAG_ID, TASK_ID
+from plugins.run_notes import on_dag_run_failed, on_dag_run_success
 
 RESULT = {
     "run": "demo",

@@ -7,7 +7,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
-from plugins.report_pages import DAG_ID
+from dags.publication import DAG_ID
 from plugins.segments_plugin import VIEWS
 
 REPOSITORY = Path(__file__).parents[2]

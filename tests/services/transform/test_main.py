@@ -9,9 +9,10 @@ import pytest
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
+from services.contract.command_line import parse
 from services.contract.errors import UsageError
 from services.contract.manifest import Manifest
-from services.contract.settings import PipelineSettings, TransformSettings, parse
+from services.contract.settings import PipelineSettings, TransformSettings
 from services.transform.main import main
 
 

@@ -1,0 +1,48 @@
+"""How a setting's value is written as text, as a flag and an environment variable take it, and read again."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+
+def split(value: Any) -> Any:
+    """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if not text:
+        return []
+    if text.startswith("["):
+        with suppress(json.JSONDecodeError):
+            return json.loads(text)
+    return [part.strip(" \"'") for part in text.removeprefix("[").removesuffix("]").split(",")]
+
+
+def split_pairs(value: Any) -> Any:
+    """Take `extract=ab12,train=cd34` for a dictionary."""
+    if not isinstance(value, str):
+        return value
+    return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
+
+
+def as_text(value: Any) -> str:
+    """Write a setting's JSON value as a flag or an environment variable takes it."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        text = ",".join(str(item) for item in value)
+        # A name with a comma, a quote or blanks at its ends survives only as JSON.
+        return text if split(text) == [str(item) for item in value] else json.dumps(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON makes no difference between 1e22 and the integer, but the text "1e+22" is none
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_flag(name: str, value: Any) -> str:
+    """Write a setting's JSON value as an argument of the command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}={as_text(value)}"

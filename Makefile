@@ -57,6 +57,14 @@ run: .venv/.has-local ## Run every stage on the sample data, as local processes 
 test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one (ARGS="-m 'not needs_docker'")
 	.venv/bin/python -m pytest --numprocesses 2 $(ARGS)
 
+.PHONY: coverage
+coverage: .venv/.has-dev ## Say what of services/ and dags/ the fast tests do not reach; less than 95 % is an error
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup -m 'not needs_docker' --ignore tests/chaos --ignore tests/bench --cov $(ARGS)
+
+.PHONY: mutants
+mutants: .venv/.has-dev ## Put small errors into contract and thinking, and say which no test finds (ARGS="--most 40 evaluate")
+	.venv/bin/python -m tests.mutants $(ARGS)
+
 .PHONY: chaos
 chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what became of it (ARGS="-m 'not needs_docker'")
 	CHAOS=full .venv/bin/python -m pytest tests/chaos $(ARGS)
@@ -163,7 +171,7 @@ clean: ## Remove all that was generated: results, database, secrets, images, env
 	fi
 	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model"
 	find . -type d -name '__pycache__' -prune -exec rm -r {} +
-	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
 
 # --- uv and the environment
 

@@ -15,7 +15,7 @@ from tests.docker.commands import REPOSITORY, TAG
 DOCUMENTS = sorted(
     path
     for path in REPOSITORY.rglob("*.md")
-    if not {".venv", ".uv", "node_modules", "runs", ".pytest_cache"} & set(path.relative_to(REPOSITORY).parts)
+    if not {".venv", ".uv", "mutants", "node_modules", "runs", ".pytest_cache"} & set(path.relative_to(REPOSITORY).parts)
 )
 README = (REPOSITORY / "README.md").read_text()
 TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)

@@ -102,6 +102,15 @@ def test_a_missing_part_is_named_before_any_is_read(tmp_path):
         work.parts(DATA)
 
 
+def test_a_part_that_goes_missing_meanwhile_is_named_with_what_to_do(tmp_path):
+    write(tmp_path, 1, 2)
+    with workspace(tmp_path, "segment") as work:
+        second = work.parts(DATA)[1]
+    second.path.unlink()
+    with pytest.raises(MissingInputError, match=r"^extract/data/00001\.pkl is missing: run extract again$"):
+        second.load()
+
+
 def test_parts_that_change_places_are_found(tmp_path):
     write(tmp_path, 1, 2)
     first, second = (folder(tmp_path) / f"data/0000{number}.pkl" for number in (0, 1))

@@ -104,6 +104,30 @@ def test_a_published_file_that_was_removed_is_missed(tmp_path):
         ModelFolder(tmp_path).open(ModelFolder(tmp_path).read().entry("one"), "segments.csv")
 
 
+def test_what_a_run_never_published_is_missed(tmp_path):
+    publish(tmp_path, "one")
+    model = ModelFolder(tmp_path)
+    entry = model.read().with_entry("two", ()).entry("two")
+    for published in (model.read().entry("one"), entry):
+        with pytest.raises(MissingInputError, match=rf"run {published.run} has not published profile\.csv: run segment for it"):
+            model.open(published, "profile.csv")
+        with pytest.raises(MissingInputError, match=rf"run {published.run} has not published profile\.csv: run segment for it"):
+            model.names(published, "profile.csv")
+
+
+def test_a_file_that_changes_while_it_is_published_does_not_come_into_force(tmp_path):
+    publish(tmp_path, "one")
+    model, source = ModelFolder(tmp_path), tmp_path / "segments.csv"
+    source.write_text("before")
+    with source.open("rb") as file:
+        expected = record(file, "segments.csv")
+    source.write_text("after")
+    with pytest.raises(PassingError, match=r"segments\.csv changed while it was published: run again"):
+        model.publish(model.read().with_entry("two", ()), "two", CONTENTS, [(source, expected)])
+    assert read_in_force(tmp_path) == "one"
+    assert folders(tmp_path) == ["000001-one"]
+
+
 def test_who_reads_while_another_run_is_published_is_told_to_try_again(tmp_path):
     publish(tmp_path, "one")
     seen = ModelFolder(tmp_path).read().entry("one")

@@ -10,16 +10,14 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.client import from_env
 from docker.errors import NotFound
 
 from dags.stage_operator import StageOperator, end_log_with_reason
-from dags.trigger_form import trigger_form
+from tests.dags.tries import Try
 
 pytestmark = pytest.mark.needs_docker
 
@@ -54,31 +52,12 @@ def volume(tmp_path, monkeypatch, engine):
     return tmp_path
 
 
-class Task:
-    """One try of a task: what Airflow's worker would do, down to the context that it hands to the operator."""
+class Task(Try):
+    """A try whose stage is a script."""
 
-    def __init__(self, volume, stage, **arguments):
-        (volume / "stage.py").write_text(stage)
-        with DAG("probe", schedule=None):
-            self.operator = StageOperator(task_id="train", stage="train", **arguments)
-        self.xcom = {}
-        self.instance = SimpleNamespace(
-            dag_id="probe",
-            run_id=f"manual__{uuid.uuid4()}+00:00",
-            task_id="train",
-            map_index=-1,
-            try_number=1,
-            xcom_push=lambda key, value: self.xcom.update({key: value}),
-            xcom_pull=lambda task_ids, key: self.xcom.get((task_ids, key)),
-        )
-        self.params = {name: field.value for name, field in trigger_form().items()}
-
-    @property
-    def context(self):
-        return {"ti": self.instance, "run_id": self.instance.run_id, "params": self.params, "task": self.operator}
-
-    def run(self):
-        return self.operator.execute(self.context)
+    def __init__(self, volume, script, **arguments):
+        (volume / "stage.py").write_text(script)
+        super().__init__(**arguments)
 
     def containers(self, engine):
         of_this_run = {"label": f"customer-segmentation.run={self.instance.run_id}"}
@@ -172,12 +151,8 @@ def test_a_stage_is_told_its_own_settings_and_where_they_came_from(volume, monke
 @pytest.mark.parametrize(
     ("code", "meaning", "again"),
     [
-        (64, "unusable settings", False),
         (65, "unusable data", False),
-        (66, "an input is missing", False),
-        (70, "a defect of the stage", True),
         (75, "passing trouble", True),
-        (78, "the volume or the image is set up wrong", False),
         (137, "out of memory", False),
     ],
 )

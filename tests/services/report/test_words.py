@@ -49,6 +49,20 @@ def test_stability_is_read_by_the_thresholds_of_hennig(jaccard, word):
     assert words.stability(jaccard) == word
 
 
+@pytest.mark.parametrize(
+    ("silhouette", "word"),
+    [
+        (0.25, "hardly separated"),
+        (0.26, "weakly separated"),
+        (0.5, "weakly separated"),
+        (0.7, "reasonably separated"),
+        (0.71, "strongly separated"),
+    ],
+)
+def test_a_silhouette_is_read_by_the_thresholds_of_kaufman_and_rousseeuw(silhouette, word):
+    assert words.separation(silhouette) == word
+
+
 @pytest.mark.parametrize(("index", "heat"), [(100, 0), (200, 0.5), (50, 0.5), (400, 1), (2760, 1), (0, 1), (-20, 1), (None, 0)])
 def test_the_heat_of_an_index_grows_alike_above_and_below_the_average(index, heat):
     assert words.heat(index) == heat

@@ -1,5 +1,6 @@
 """The whole stage, on small tables whose segments one can see."""
 
+import json
 import os
 
 import numpy as np
@@ -9,6 +10,8 @@ from services.contract.artifacts import SEGMENTER, Workspace
 from services.contract.errors import DataError, PassingError
 from services.contract.publishing import ModelFolder
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Segmentation
+from services.contract.settings import SegmentSettings
+from services.segment import main
 from tests.services.segment.runs import (
     FEATURES,
     finish,
@@ -128,6 +131,28 @@ def test_without_ids_nobody_is_recognised_but_segments_are(tmp_path):
     assert found["comparison"]["common_customers"] == 0
     assert [row["CUST_ID"] for row in read_rows(tmp_path, "two")][:2] == ["1", "2"]
     assert {row["previous_segment_id"] for row in read_rows(tmp_path, "two")} == {""}
+
+
+def test_without_ids_and_without_the_old_features_nothing_is_recognised_and_a_warning_says_so(tmp_path):
+    anonymous = THREE.drop(columns="CUST_ID")
+    make_run(tmp_path, "one", anonymous, 3)
+    renamed = anonymous.rename(columns={name: f"NEW_{name}" for name in FEATURES})
+    found = make_run(tmp_path, "two", renamed, 3, features=tuple(f"NEW_{name}" for name in FEATURES))
+    assert ids(found) == [4, 5, 6]
+    assert found["warnings"][0] == ("no segment of run one can be recognised: the table has neither its features nor CUST_ID")
+
+
+def test_the_result_stays_short_and_leaves_out_reasons_before_segments(tmp_path):
+    run = "r" * 250
+    prepare(tmp_path, run, table(*(group(name, 20) for name in ("savers", "borrowers", "buyers", "rich"))), 4, jaccard=0.5)
+    (tmp_path / "data").mkdir()
+    names = "".join(f"{number},{letter * 80}\n" for number, letter in enumerate("abcd", start=1))
+    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n" + names)
+    with Workspace(tmp_path, run, "segment", {}) as work:
+        result = main.main(SegmentSettings(volume=tmp_path, run=run), work)
+    assert len(json.dumps(result)) < 1000
+    assert [segment["name"][0] for segment in result["segments"]] == ["a", "b", "c", "d"]
+    assert result["held_back"] == [f"segment 1 ({'a' * 80}) has a stability of 0.500, less than 0.6"]
 
 
 @pytest.mark.parametrize("arguments", [{"silhouette": 0.1}, {"jaccard": [0.9, 0.5, 0.9]}])

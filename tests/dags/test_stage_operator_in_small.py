@@ -1,0 +1,319 @@
+"""StageOperator with a toy for an engine: what it asks for, and what it makes of the answers. Needs no Docker."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dags.stage_operator import StageOperator, end_log_with_reason
+from services.contract.errors import PassingError
+from tests.dags.toy_engine import End, Refusal, running_toy
+from tests.dags.tries import Try
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", "/data/bank")
+    for name in ("SEGMENTATION_STAGE_MEMORY", "DOCKER_CERT_PATH", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION"):
+        monkeypatch.delenv(name, raising=False)
+    with running_toy() as (toy, address):
+        monkeypatch.setenv("DOCKER_HOST", address)
+        yield toy
+
+
+def said(*lines):
+    return "".join(f"12:00:00 train: {line}\n" for line in lines)
+
+
+def fails(task, *, again):
+    """Run a task that fails; returns why."""
+    with pytest.raises(AirflowException) as failed:
+        task.run()
+    assert isinstance(failed.value, AirflowFailException) is not again
+    assert task.xcom["reason"] == str(failed.value)
+    return str(failed.value)
+
+
+# --- what comes back
+
+
+def test_the_result_comes_back_the_digest_goes_on_and_nothing_is_left(toy):
+    toy.stage = End(stdout='{"k_values": [2, 3]}\n', stderr=said("fitting", f"manifest sha256:{DIGEST}"))
+    task = Try()
+    assert task.run() == {"k_values": [2, 3]}
+    assert task.xcom == {"manifest": DIGEST}
+    assert toy.containers == {}
+
+
+def test_a_stage_that_reports_no_manifest_has_none_to_hand_on(toy):
+    task = Try()
+    assert task.run() is None
+    assert task.xcom == {}
+
+
+def test_what_is_not_json_is_a_defect_of_the_stage(toy):
+    toy.stage = End(stdout="hello\n")
+    assert fails(Try(), again=True) == (
+        "failed (70, a defect of the stage): train wrote 'hello\\n' to stdout: expected one line of JSON"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning", "again"),
+    [
+        (64, "unusable settings", False),
+        (65, "unusable data", False),
+        (66, "an input is missing", False),
+        (70, "a defect of the stage", True),
+        (75, "passing trouble", True),
+        (78, "the volume or the image is set up wrong", False),
+    ],
+)
+def test_the_reason_that_a_stage_gives_is_the_task_s_and_its_code_decides_about_another_try(toy, code, meaning, again):
+    reason = f"failed ({code}, {meaning}): file.csv row 17: BALANCE is 'abc'"
+    toy.stage = End(code, stderr=said("reading", reason))
+    assert fails(Try(), again=again) == reason
+    assert toy.containers == {}
+
+
+@pytest.mark.parametrize(
+    "end", [End(1, out_of_memory=True), End(137, stderr=said("failed (137, out of memory): the data does not fit"))]
+)
+def test_out_of_memory_names_the_limit_whoever_noticed_it(toy, end):
+    toy.stage = end
+    assert "train does not fit into 4g of memory: raise SEGMENTATION_STAGE_MEMORY" in fails(Try(), again=False)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (End(137), "failed (75, passing trouble): train was killed by signal 9 (Killed)"),
+        (End(128, stderr="odd\n"), "failed (70, a defect of the stage): train ended with exit code 128: odd"),
+        (End(1), "failed (70, a defect of the stage): train ended with exit code 1: "),
+        # Its last line is about something else than how it ended.
+        (
+            End(1, stderr=said("failed (65, unusable data): no")),
+            "failed (70, a defect of the stage): train ended with exit code 1",
+        ),
+    ],
+)
+def test_an_end_that_the_stage_did_not_explain_is_tried_again(toy, end, reason):
+    toy.stage = end
+    assert fails(Try(), again=True).startswith(reason)
+
+
+# --- what it asks for
+
+
+def test_the_stage_sees_the_volume_and_writes_to_its_own_folder_alone(toy):
+    Try(publishes=False).run()
+    folders, stage = toy.created
+    (own,) = folders["Cmd"]
+    assert own.startswith("/shared/runs/manual__")
+    assert own.endswith("/train")
+    assert [(one["Target"], one["Source"], one["ReadOnly"]) for one in stage["HostConfig"]["Mounts"]] == [
+        ("/shared", "/data/bank", True),
+        (own, own.replace("/shared", "/data/bank"), False),
+    ]
+
+
+def test_one_that_publishes_writes_to_the_model_folder_too(toy):
+    Try(publishes=True).run()
+    folders, stage = toy.created
+    assert folders["Cmd"][1:] == ["/shared/model"]
+    assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
+
+
+def test_the_limits_are_those_of_the_installation_and_no_more_cpus_than_the_engine_has(toy):
+    Try().run()
+    host = toy.created[1]["HostConfig"]
+    assert host["NanoCpus"] == 10**9
+    assert host["Memory"] == host["MemorySwap"] == 4 * 2**30
+    assert (host["ReadonlyRootfs"], host["CapDrop"], host["Init"], host["PidsLimit"]) == (True, ["ALL"], True, 512)
+    assert "OMP_NUM_THREADS=1" in toy.created[1]["Env"]
+
+
+def test_the_stage_is_told_what_it_may_know_of_the_form_and_who_said_so(toy, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"n_init": 20, "outliers": "clip"}')
+    task = Try()
+    task.params["k_values"] = [2, 5]
+    task.run()
+    told = dict(line.split("=", 1) for line in toy.created[1]["Env"] if line.startswith("SEGMENTATION"))
+    assert told.pop("SEGMENTATION_IMAGE") == f"customer-segmentation/train:latest sha256:{'0' * 64}"
+    assert told == {
+        "SEGMENTATION_K_VALUES": "2,5",
+        "SEGMENTATION_N_INIT": "20",
+        "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
+    }
+
+
+def test_who_works_on_what_a_run_published_is_told_of_that_run_and_not_of_the_form(toy):
+    task = Try("changes", of_run="the other run")
+    task.params = {"run": "the other run"}
+    task.run()
+    assert toy.created[1]["Cmd"] == ["--run=the other run"]
+    assert toy.created[0]["Cmd"][0].startswith("/shared/runs/the-other-run-")
+    assert not [line for line in toy.created[1]["Env"] if "SOURCES" in line]
+
+
+def test_the_stages_before_it_vouch_for_their_manifests_and_a_task_without_one_is_named(toy, caplog):
+    task = Try()
+    with task.operator.dag:
+        extract, transform = (StageOperator(task_id=f"{name}_it", stage=name) for name in ("extract", "transform"))
+        extract >> transform >> task.operator
+    task.xcom = {("extract_it", "manifest"): DIGEST}
+    task.run()
+    assert f"SEGMENTATION_UPSTREAM=extract={DIGEST}" in toy.created[1]["Env"]
+    assert "transform_it reported no manifest" in caplog.text
+
+
+def test_each_piece_of_a_mapped_task_is_one_of_its_own(toy):
+    task = Try()
+    task.instance.map_index = 3
+    task.run()
+    assert toy.created[1]["Labels"]["customer-segmentation.map-index"] == "3"
+
+
+# --- what the engine says
+
+
+def test_an_image_that_is_not_there_is_not_pulled(toy):
+    toy.images.clear()
+    assert "has no image customer-segmentation/train:latest: build it with `make images`" in fails(Try(), again=False)
+    assert toy.created == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "refusal", "reason", "again"),
+    [
+        ("POST /containers/create", Refusal(400, "bind source path does not exist: /data"), "must be the path of", False),
+        (
+            "POST /containers/create",
+            Refusal(500, "no\nidea"),
+            "failed (75, passing trouble): the Docker engine answered: no idea",
+            True,
+        ),
+        ("GET /info", Refusal(500, "busy"), "the Docker engine answered: busy", True),
+    ],
+)
+def test_what_the_engine_refuses_is_passing_trouble_unless_the_volume_is_wrong(toy, request_, refusal, reason, again):
+    toy.refusals[request_] = refusal
+    assert reason in fails(Try(), again=again)
+
+
+def test_an_engine_that_is_not_there_is_passing_trouble(toy, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    assert "no Docker engine answers at tcp://127.0.0.1:9" in fails(Try(), again=True)
+
+
+def test_an_engine_that_goes_away_in_between_is_passing_trouble(toy, monkeypatch):
+    monkeypatch.setattr("tests.dags.toy_engine.Toy._create", lambda *_: 1 / 0)  # the connection breaks off
+    assert "failed (75, passing trouble): the Docker engine does not answer" in fails(Try(), again=True)
+
+
+@pytest.mark.parametrize(
+    ("said_by_mkdir", "reason", "again"),
+    [
+        ("mkdir: No space left on device", "failed (75, passing trouble): the volume is full", True),
+        (
+            "mkdir: Permission denied",
+            "Permission denied: user 50000:0 needs write access to /data/bank on the Docker host",
+            False,
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_made_says_what_is_in_the_way(toy, said_by_mkdir, reason, again):
+    toy.folders = End(1, stdout="", stderr=said_by_mkdir)
+    assert reason in fails(Try(), again=again)
+
+
+# --- whose container is whose
+
+
+def labels_of(task, attempt):
+    return {
+        "customer-segmentation.volume": "/data/bank",
+        "customer-segmentation.dag": "probe",
+        "customer-segmentation.run": task.instance.run_id,
+        "customer-segmentation.task": "train",
+        "customer-segmentation.try": str(attempt),
+    }
+
+
+def test_what_an_earlier_try_left_is_removed_and_what_is_of_another_run_is_not(toy):
+    task = Try()
+    task.instance.try_number = 2
+    toy.add(labels_of(task, 1))
+    other = toy.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
+    task.run()
+    assert list(toy.containers) == [other]
+
+
+def test_a_try_that_was_given_up_for_lost_makes_way_for_a_later_one(toy):
+    task = Try()
+    later = toy.add(labels_of(task, 2))
+    assert fails(task, again=True) == "failed (75, passing trouble): a later try of this task has begun"
+    assert list(toy.containers) == [later]
+
+
+def test_a_container_that_somebody_else_is_removing_is_waited_for(toy):
+    task = Try()
+    task.instance.try_number = 2
+    left = toy.add(labels_of(task, 1))
+    toy.refusals[f"DELETE /containers/{left}"] = Refusal(409, "removal is already in progress")
+    task.run()
+    assert toy.waited_for == [left]
+
+
+def test_a_container_that_has_gone_by_itself_is_as_good_as_removed(toy):
+    task = Try()
+    task.instance.try_number = 2
+    left = toy.add(labels_of(task, 1))
+    toy.refusals[f"DELETE /containers/{left}"] = Refusal(404, "no such container")
+    assert task.run() is None
+
+
+def test_a_container_that_cannot_be_removed_keeps_the_stage_from_starting(toy):
+    task = Try()
+    task.instance.try_number = 2
+    left = toy.add(labels_of(task, 1))
+    toy.refusals[f"DELETE /containers/{left}"] = Refusal(500, "it is stuck")
+    assert fails(task, again=True) == "failed (75, passing trouble): the Docker engine answered: it is stuck"
+
+
+def test_a_task_that_is_told_to_stop_takes_its_container_with_it_and_no_other(toy):
+    task = Try()
+    task.run()
+    own, next_ = toy.add(labels_of(task, 1)), toy.add(labels_of(task, 2))
+    with pytest.raises(PassingError, match="told to stop"):
+        task.operator.on_kill()
+    assert (own in toy.containers, next_ in toy.containers) == (False, True)
+
+
+def test_a_task_that_is_told_to_stop_before_it_has_begun_has_nothing_to_take_with_it(toy):
+    with pytest.raises(PassingError, match="told to stop"):
+        Try().operator.on_kill()
+
+
+# --- the last words in the log
+
+
+def test_the_log_ends_with_the_reason_and_the_command_that_replays_the_stage(toy, caplog):
+    toy.stage = End(65, stderr=said("failed (65, unusable data): no rows"))
+    task = Try()
+    reason = fails(task, again=False)
+    caplog.clear()
+    end_log_with_reason(task.context | {"exception": reason})
+    last = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert last[0] == reason
+    assert last[1].startswith("to replay this stage by hand: docker run --rm --init --network=none")
+
+
+def test_a_task_whose_process_is_gone_has_no_command_and_says_so(caplog):
+    end_log_with_reason({"task": SimpleNamespace()})
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "the process of the task has gone"
+    ]

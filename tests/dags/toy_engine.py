@@ -1,0 +1,139 @@
+"""A Docker engine that is nothing but its API: containers are entries in a dictionary, and end as a test has decided.
+
+Docker's own client talks to it, so whatever the operator asks of an engine is asked here too. What a real one makes of it is
+tried in test_stage_operator.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+
+class End(NamedTuple):
+    """How a container ends, and what it has said by then."""
+
+    code: int = 0
+    stdout: str = "null\n"
+    stderr: str = ""
+    out_of_memory: bool = False
+
+
+class Refusal(NamedTuple):
+    status: int
+    message: str
+
+
+class Toy:
+    def __init__(self) -> None:
+        self.stage, self.folders = End(), End(stdout="")
+        """How the containers of the stage end, and those that make its folders."""
+        self.images = {"customer-segmentation/train:latest", "customer-segmentation/changes:latest"}
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.created: list[dict[str, Any]] = []
+        """What was asked for, of every container there ever was."""
+        self.refusals: dict[str, Refusal] = {}
+        """What is refused: the beginning of `POST /containers/create` and the like, to what it is answered with."""
+        self.waited_for: list[str] = []
+
+    def add(self, labels: dict[str, str]) -> str:
+        """Have a container that somebody else has started."""
+        return self._create({"Labels": labels})["Id"]
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Any:
+        for request, refusal in self.refusals.items():
+            if f"{method} {path}".startswith(request):
+                return refusal
+        _, kind, *rest = path.split("/")
+        if kind == "_ping":
+            return b"OK"
+        if kind == "version":
+            return {"ApiVersion": "1.44"}
+        if kind == "info":
+            return {"NCPU": 1}
+        if kind == "images":
+            name = "/".join(rest[:-1])
+            known = name in self.images or rest == ["json"]
+            return {"Id": "sha256:" + "0" * 64} if known else Refusal(404, f"No such image: {name}")
+        if rest == ["json"]:
+            wanted = set(json.loads(query["filters"][0])["label"])
+            listed = self.containers.items()
+            return [
+                {"Id": one, "Status": "Up", "Labels": labels}
+                for one, labels in ((one, entry["Labels"]) for one, entry in listed)
+                if wanted <= {f"{name}={value}" for name, value in labels.items()}
+            ]
+        if rest == ["create"]:
+            return self._create(body)
+        return self._answer_for(rest, query)
+
+    def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+        one = f"{len(self.created):064x}"
+        self.created.append(body)
+        self.containers[one] = body
+        return {"Id": one, "Warnings": []}
+
+    def _answer_for(self, rest: list[str], query: dict[str, list[str]]) -> Any:
+        one, action = rest[0], rest[1] if len(rest) > 1 else "remove"
+        if action == "wait" and query.get("condition") == ["removed"]:
+            self.waited_for.append(one)
+            return {"StatusCode": 0}
+        if one not in self.containers:
+            return Refusal(404, f"No such container: {one}")
+        end = self.folders if self.containers[one].get("Entrypoint") else self.stage
+        if action == "remove":
+            del self.containers[one]
+        if action == "wait":
+            return {"StatusCode": end.code}
+        if action == "json":
+            return {"State": {"ExitCode": end.code, "OOMKilled": end.out_of_memory}, "Config": {"Tty": False}}
+        if action == "logs":
+            said = [(1, end.stdout)] * ("1" in query["stdout"]) + [(2, end.stderr)] * ("1" in query["stderr"])
+            return b"".join(struct.pack(">BxxxL", stream, len(text)) + text.encode() for stream, text in said if text)
+        return b""  # nothing to see for who is attached
+
+
+def _handler(answer: Callable[[str, str, dict[str, list[str]], Any], Any]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one(self) -> None:
+            address = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            path = re.sub(r"^/v[0-9.]+", "", address.path)
+            found = answer(self.command, path, parse_qs(address.query), json.loads(body) if body else None)
+            self.send_response(found.status if isinstance(found, Refusal) else 200)
+            if isinstance(found, Refusal):
+                found = {"message": found.message}
+            raw = found if isinstance(found, bytes) else json.dumps(found).encode()
+            self.send_header("Content-Type", "application/octet-stream" if found is raw else "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_HEAD = do_POST = do_DELETE = handle_one  # noqa: N815 - http.server calls them so
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def running_toy() -> Iterator[tuple[Toy, str]]:
+    """Start one; gives it and its address."""
+    toy = Toy()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(toy.answer))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield toy, f"tcp://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)

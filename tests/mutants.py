@@ -41,6 +41,7 @@ do_not_mutate =
     */main.py
     */__main__.py
 also_copy =
+    bench
     docker
     shared_volume/data
 pytest_add_cli_args_test_selection = {tests}

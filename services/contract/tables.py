@@ -46,6 +46,7 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null",
 """What stands for a missing number; in a text column only an empty cell does."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_BLOCK = 1 << 24  # bytes at a time
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 Row = dict[str, str | float | None]
@@ -173,7 +174,7 @@ class Lines:
 
 def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
     """Read so many bytes, some at a time, and no two that belong together apart."""
-    while length and (block := file.read(min(length, 1 << 24))):
+    while length and (block := file.read(min(length, _BLOCK))):
         length -= len(block)
         if length and block.endswith(b"\r"):
             block += file.read(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from kneed import KneeLocator
@@ -18,8 +17,6 @@ def find_elbow(k_values: Sequence[int], sse: Sequence[float]) -> int | None:
     """
     if len(k_values) < 3:  # two points make a straight line
         return None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No knee/elbow found", category=UserWarning)
-        elbow = KneeLocator(k_values, sse, curve="convex", direction="decreasing").elbow
+    elbow = KneeLocator(k_values, sse, curve="convex", direction="decreasing").elbow
     # On a curve that bends the wrong way kneed names an end of it, where nothing can bend.
     return None if elbow is None or elbow in (k_values[0], k_values[-1]) else int(elbow)

@@ -1,7 +1,8 @@
 import pytest
 
+from services.contract import tables
 from services.contract.errors import DataError
-from services.contract.tables import read_rows
+from services.contract.tables import Lines, read_rows
 
 FEATURES = ["BALANCE", "PURCHASES"]
 HEADER = b"CUST_ID,BALANCE,PURCHASES\n"
@@ -73,3 +74,16 @@ def test_what_programs_write_in_their_own_way_reads_the_same(read, content):
 def test_what_is_wrong_is_named_with_file_row_column_and_value(read, content, complaint):
     with pytest.raises(DataError, match=complaint):
         read(content)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 2, 3, 1000])
+def test_whoever_begins_in_the_middle_knows_the_number_of_the_line(tmp_path, end, block, monkeypatch):
+    monkeypatch.setattr(tables, "_BLOCK", block)
+    path = tmp_path / "file.csv"
+    path.write_bytes(end.join(["header", "one", "two", "three", ""]).encode())
+    start = path.read_bytes().index(b"three")
+    with Lines(path, start) as lines:
+        assert lines.number == 3
+        assert [line.strip() for line in lines] == ["three"]
+        assert lines.number == 4

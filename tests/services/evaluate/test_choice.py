@@ -85,5 +85,11 @@ def test_a_curve_that_is_straight_or_bends_the_other_way_has_no_elbow(sse):
     assert find_elbow([2, 3, 4, 5], sse) is None
 
 
-def test_two_points_have_no_elbow():
-    assert find_elbow([2, 3], [10, 1]) is None
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("k_values", "sse"), [([2], [10]), ([2, 3], [10, 1])])
+def test_what_makes_no_curve_has_no_elbow(k_values, sse):
+    assert find_elbow(k_values, sse) is None
+
+
+def test_three_points_may_have_one():
+    assert find_elbow([2, 3, 8], [10, 2, 1]) == 3

@@ -3,7 +3,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from services.evaluate.stability import bootstrap, find_ari, find_jaccard
+from services.evaluate.stability import REFINEMENTS, START_CUSTOMERS, STARTS, bootstrap, find_ari, find_jaccard
 
 
 def cluster(features, k):
@@ -38,6 +38,34 @@ def test_one_group_cut_in_two_is_less_stable_than_the_groups_left_whole(groups):
     halves, whole = np.array(stability.jaccard)[sizes < 150], np.array(stability.jaccard)[sizes >= 150]
     assert (len(halves), len(whole)) == (2, 2)
     assert halves.max() < whole.min()
+
+
+def literally(features, labels, k, *, resamples, seed):
+    """The same with every row as often as it was drawn, and groups of customers as sets."""
+    generator = np.random.default_rng(seed)
+    starts = []
+    for _ in range(STARTS):
+        drawn = features[generator.integers(len(features), size=min(len(features), START_CUSTOMERS))]
+        starts.append(KMeans(k, n_init=1, random_state=int(generator.integers(2**31))).fit(drawn))
+    jaccard, ari = [], []
+    for _ in range(resamples):
+        rows = generator.integers(len(features), size=len(features))
+        best = max(starts, key=lambda start: start.score(features[rows]))
+        again = KMeans(k, init=best.cluster_centers_, n_init=1, max_iter=REFINEMENTS, tol=0).fit(features[rows])
+        found = dict(zip(rows.tolist(), again.labels_.tolist(), strict=True))
+        old = [{row for row in found if labels[row] == one} for one in range(k)]
+        new = [{row for row in found if found[row] == one} for one in range(k)]
+        jaccard.append([max(len(a & b) / len(a | b) for b in new) for a in old])
+        ari.append(adjusted_rand_score([labels[row] for row in found], list(found.values())))
+    return np.mean(jaccard, axis=0), np.mean(ari)
+
+
+def test_who_is_drawn_twice_counts_twice_and_who_is_not_drawn_does_not_count(noise):
+    labels = cluster(noise[:300], 5)
+    found = bootstrap(noise[:300], labels, 5, resamples=4, seed=3)
+    jaccard, ari = literally(noise[:300], labels, 5, resamples=4, seed=3)
+    np.testing.assert_allclose(found.jaccard, jaccard)
+    assert found.ari == pytest.approx(ari)
 
 
 def test_labels_that_say_nothing_about_the_customers_are_found_out(groups):

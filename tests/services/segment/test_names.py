@@ -54,6 +54,13 @@ def test_a_name_that_the_user_gives_to_another_segment_is_told_apart():
     assert names([RICH, RICH], known={1: "savers", 2: "two"}, chosen={2: "Savers"}) == ["savers (1)", "Savers"]
 
 
+def test_a_name_with_its_number_is_nobody_else_s_either():
+    assert names([RICH, RICH], known={1: "savers", 9: "savers (1)", 2: "two"}, chosen={2: "Savers"}) == [
+        "savers (1)'",
+        "Savers",
+    ]
+
+
 def test_long_column_names_make_no_endless_names():
     long = profile(**{"A" * 70: 200, "B" * 70: 200})
     assert names([long, long, long])[2].endswith(" (3)")

@@ -72,6 +72,14 @@ def test_a_file_that_lacks_a_feature_is_refused(tmp_path):
         make_scores(tmp_path, THREE.drop(columns="PURCHASES"))
 
 
+def test_customers_without_an_id_are_scored_and_nobody_is_recognised(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    rows = make_scores(tmp_path, THREE.drop(columns="CUST_ID"))
+    assert [row["CUST_ID"] for row in rows[:2]] == ["1", "2"]
+    assert [row["segment_id"] for row in rows] == [row["segment_id"] for row in read_rows(tmp_path, "one")]
+    assert {row["previous_segment_id"] for row in rows} == {""}
+
+
 def test_scoring_is_one_command_without_a_run(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     (tmp_path / "data").mkdir()

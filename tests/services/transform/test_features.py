@@ -84,6 +84,16 @@ def test_clipping_keeps_the_customer_and_moves_the_value_to_the_fence(table):
     np.testing.assert_allclose(preparation.transform(complete), StandardScaler().fit_transform(clipped), rtol=1e-12)
 
 
+@pytest.mark.parametrize("outliers", ["clip", "drop"])
+def test_a_feature_without_a_fence_stays_as_it_is_beside_one_that_has_one(table, outliers):
+    table["TENURE"] = [12.0, 12.0, 12.0, 12.0, 12.0, 12.0, 6.0]
+    preparation = fit_preparation(table, ("TENURE", "BALANCE"), outliers=outliers)
+    assert list(preparation.fences) == ["BALANCE"]
+    complete = table[preparation.fits(table)]
+    expected = StandardScaler().fit_transform(complete[["TENURE", "BALANCE"]])
+    np.testing.assert_allclose(preparation.transform(complete), expected, rtol=1e-12)
+
+
 def test_clipping_works_before_a_logarithm_too(table):
     preparation = fit_preparation(table, FEATURES, outliers="clip", log_columns=["PURCHASES"], outlier_fence=0.5)
     complete = table[preparation.fits(table)]

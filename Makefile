@@ -59,7 +59,7 @@ test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one
 
 .PHONY: coverage
 coverage: .venv/.has-dev ## Say what of services/ and dags/ the fast tests do not reach; less than 95 % is an error
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup -m 'not needs_docker' --ignore tests/chaos --ignore tests/bench --cov $(ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 -m 'not needs_docker' --ignore tests/chaos --ignore tests/bench --cov $(ARGS)
 
 .PHONY: mutants
 mutants: .venv/.has-dev ## Put small errors into contract and thinking, and say which no test finds (ARGS="--most 40 evaluate")

@@ -27,7 +27,7 @@ MUTMUT = Path(sys.executable).with_name("mutmut")
 # What is tried, and with which tests. What `main.py` does wrong shows in tests of whole stages, which are processes, and of
 # processes that a test starts mutmut sees nothing.
 PACKAGES = {
-    "contract": ("services/contract/*.py", "tests/contract"),
+    "contract": ("services/contract/*.py", "tests/contract tests/services/extract tests/services/transform"),
     "transform": ("services/transform/[fs]*.py", "tests/services/transform"),
     "train": ("services/train/sweep.py", "tests/services/train"),
     "evaluate": ("services/evaluate/*.py", "tests/services/evaluate"),
@@ -44,7 +44,8 @@ also_copy =
     bench
     docker
     shared_volume/data
-pytest_add_cli_args_test_selection = {tests}
+pytest_add_cli_args_test_selection =
+    {tests}
 pytest_add_cli_args =
     -m=not needs_docker
     --ignore=tests/contract/test_stage.py
@@ -93,7 +94,7 @@ def check_out(package: str) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, folder / name)
     modules, tests = PACKAGES[package]
-    (folder / "setup.cfg").write_text(CONFIGURATION.format(modules=modules, tests=tests))
+    (folder / "setup.cfg").write_text(CONFIGURATION.format(modules=modules, tests="\n    ".join(tests.split())))
     return folder
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.contract import artifacts, files
 from services.contract.artifacts import Artifact, Workspace
 from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
-from services.contract.manifest import FileRecord, Manifest
+from services.contract.manifest import FileRecord, Manifest, installed_versions
 
 NOTES = Artifact("extract", "notes.json")
 DATA = Artifact("extract", "data.pkl")
@@ -141,6 +141,24 @@ def test_what_was_made_before_and_after_a_stage_was_run_again_is_not_mixed(tmp_p
             work.load(second)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ('"exit_reason": "done"', '"exit_reason": "over"', "it was changed or damaged"),
+        ('"schema_version": 1', '"schema_version": 2', "schema_version: Input should be 1"),
+        ('"name": "data.pkl"', '"name": "../x"', "outputs.1.name: String should match pattern"),
+    ],
+)
+def test_a_manifest_that_somebody_edited_is_refused_and_says_what_is_wrong(tmp_path, before, after, why):
+    write(tmp_path)
+    file = folder(tmp_path) / "manifest.json"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after))
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError) as refused:
+        work.load(DATA)
+    assert str(refused.value).startswith(f"the manifest of extract cannot be read ({why}")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
 def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
     write(tmp_path)
@@ -197,6 +215,26 @@ def test_without_a_volume_nothing_starts(tmp_path):
 def test_json_has_no_place_for_what_is_not_a_number(tmp_path):
     with workspace(tmp_path) as work, pytest.raises(ValueError, match="JSON"):
         work.save(NOTES, {"value": float("nan")})
+
+
+def test_json_is_written_for_people(tmp_path):
+    write(tmp_path, "Zoë")
+    assert (folder(tmp_path) / "notes.json").read_text(encoding="utf-8") == '{\n  "value": "Zoë"\n}\n'
+
+
+def test_a_page_is_text_like_a_table(tmp_path):
+    page = Artifact("extract", "page.html")
+    with workspace(tmp_path) as work:
+        work.save(page, "<p>Zoë</p>")
+        commit(work)
+    assert (folder(tmp_path) / "page.html").read_bytes() == "<p>Zoë</p>".encode()
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(page) == "<p>Zoë</p>"
+
+
+def test_a_manifest_names_python_and_every_library_that_computes_or_writes():
+    names = {"python", "numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"}
+    assert set(installed_versions()) == names
 
 
 def test_a_stage_writes_no_artifact_of_another(tmp_path):

@@ -51,6 +51,22 @@ def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, co
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "argument", "complaint"),
+    [
+        (TrainSettings, "--k-values=2,2", "--k-values is '2,2': names a number twice"),
+        (TransformSettings, "--feature-columns=A,A", "--feature-columns is 'A,A': names a column twice"),
+        (TransformSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
+        (TransformSettings, "--scale-by=BALANCE", "--scale-by is 'BALANCE': is a feature column too"),
+        (TransformSettings, "--outliers=burn", "--outliers is 'burn': input should be 'keep', 'clip' or 'drop'"),
+    ],
+)
+def test_a_complaint_is_one_sentence_that_begins_with_the_setting_and_its_value(model, argument, complaint):
+    with pytest.raises(UsageError) as error:
+        read(model, argument)
+    assert str(error.value).startswith(complaint)
+
+
 def test_a_value_may_hold_a_line_end():
     assert parse(TrainSettings, ["--run=a\nb"], prog="test").run == "a\nb"
 

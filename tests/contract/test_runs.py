@@ -32,6 +32,15 @@ def test_run_ids_that_look_alike_have_folders_of_their_own(one, other):
     assert run_folder(one) != run_folder(other)
 
 
+def test_a_long_run_id_gets_a_name_that_every_file_system_takes():
+    assert re.fullmatch("(run-){15}-[0-9a-f]{16}", run_folder("Run " * 60))
+
+
+def test_a_run_id_may_hold_bytes_that_are_no_text():
+    assert run_folder("run \udcff").startswith("run-")
+    assert run_folder("run \udcff") != run_folder("run \udcfe")
+
+
 def test_a_run_named_like_the_folder_of_another_does_not_share_it():
     folder = run_folder("a:b")
     assert run_folder(folder) != folder

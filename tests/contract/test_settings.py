@@ -2,7 +2,7 @@ import pytest
 
 from services.contract.command_line import parse
 from services.contract.errors import UsageError
-from services.contract.settings import SETTINGS, PipelineSettings
+from services.contract.settings import SETTINGS, PipelineSettings, StageSettings, settings_of
 
 
 def read(model, *arguments):
@@ -22,6 +22,11 @@ def test_nothing_given_is_the_recipe_of_the_lab():
 def test_a_path_cannot_leave_the_volume(path):
     with pytest.raises(UsageError, match="inside the volume"):
         read(SETTINGS["extract"], f"--data-file={path}")
+
+
+def test_a_stage_without_settings_of_its_own_has_those_of_every_stage():
+    assert settings_of("train") is SETTINGS["train"]
+    assert settings_of("export") is StageSettings
 
 
 def test_every_setting_has_a_title_and_a_description():

@@ -87,3 +87,4 @@ def test_whoever_begins_in_the_middle_knows_the_number_of_the_line(tmp_path, end
         assert lines.number == 3
         assert [line.strip() for line in lines] == ["three"]
         assert lines.number == 4
+        assert lines.position == path.stat().st_size

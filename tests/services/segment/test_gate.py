@@ -25,7 +25,7 @@ def misses(*segments: Segment, silhouette=0.5, unassigned=0, newer=None) -> list
 
 
 def test_who_reaches_every_floor_exactly_comes_into_force():
-    assert misses(segment(1, jaccard=0.6), segment(2), silhouette=0.25, unassigned=50) == []
+    assert misses(segment(1, jaccard=0.6), segment(2, customers=1), silhouette=0.25, unassigned=50) == []
 
 
 @pytest.mark.parametrize(

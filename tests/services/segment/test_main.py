@@ -78,7 +78,7 @@ def test_the_first_run_numbers_its_segments_by_size_and_names_them_after_their_p
 @pytest.mark.parametrize("again", [THREE, THREE.sample(frac=1, random_state=0, ignore_index=True)])
 def test_another_seed_or_order_of_the_customers_changes_no_segment(tmp_path, again):
     make_run(tmp_path, "one", THREE, 3, seed=1)
-    make_run(tmp_path, "two", again, 3, seed=2)
+    assert make_run(tmp_path, "two", again, 3, seed=2)["continued_sse"] == pytest.approx(1)
     assert members(read_rows(tmp_path, "two")) == members(read_rows(tmp_path, "one"))
     assert members(read_rows(tmp_path, "two"), "previous_segment_id") == members(read_rows(tmp_path, "one"))
 

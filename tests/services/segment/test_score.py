@@ -1,10 +1,14 @@
 import json
+import logging
 
 import numpy as np
 import pytest
 
+from services.contract.artifacts import Workspace
 from services.contract.errors import DataError, MissingInputError
 from services.contract.results import SCORES_COLUMNS
+from services.contract.settings import ScoreSettings
+from services.segment import score
 from tests.services.segment.runs import (
     finish,
     group,
@@ -13,6 +17,7 @@ from tests.services.segment.runs import (
     members,
     prepare,
     read_csv,
+    read_register,
     read_rows,
     segment,
     start,
@@ -45,6 +50,32 @@ def test_every_row_of_the_file_comes_out_and_says_what_is_wrong_with_it(tmp_path
     assert rows[2]["unusual"] == "yes"
     assert {row["previous_segment_id"] for row in rows} == {""}
     assert rows[0]["segment_id"] == "1"
+
+
+def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    make_run(tmp_path, "one", THREE, 3)
+    new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 1, seed=5, prefix="other"))
+    new.loc[1, "BALANCE"] = np.nan
+    new.loc[2, "CREDIT_LIMIT"] = 241514
+    (tmp_path / "data").mkdir()
+    new.to_csv(tmp_path / "data/new.csv", index=False)
+    caplog.clear()
+    with Workspace(tmp_path, "new", "score", {}) as work:
+        result = score.main(ScoreSettings(volume=tmp_path, score="data/new.csv"), work)
+    assert result == {
+        "scores": "scores/new/segments.csv",
+        "in_force": "one",
+        "rows": 4,
+        "unassigned": 1,
+        "outside_training_range": 1,
+    }
+    names = read_register(tmp_path).entry("one").publication.segments
+    assert [record.getMessage() for record in caplog.records] == [
+        "read data/new.csv: 4 customers; in force are the segments of run one",
+        "1 customers have no segment, 1 are outside the training range",
+        *(f"segment {number}, {names[number]}: {size} customers" for number, size in ((1, 1), (2, 0), (3, 2))),
+    ]
 
 
 def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):

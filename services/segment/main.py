@@ -1,6 +1,5 @@
 """Segment: give every customer a segment, compare with the segments in force, publish unless the run falls short."""
 
-import json
 import logging
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.preparation import Preparation
 from services.contract.register import RunEntry
-from services.contract.results import Evaluation, Segmentation
+from services.contract.results import Evaluation
 from services.contract.settings import SegmentSettings
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Held, workers
@@ -23,10 +22,10 @@ from services.segment.history import find_predecessor
 from services.segment.names import read_names
 from services.segment.parts import assign_all, each_with_previous, join, load_columns, write_part
 from services.segment.segmentation import segment_customers
+from services.segment.summary import log_outcome, make_result
 from services.segment.table import read_members
 
 log = logging.getLogger(__name__)
-_RESULT_BYTES = 1000
 
 
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
             names,
             _floors(settings),
         )
-        _log(outcome.segmentation)
+        log_outcome(outcome.segmentation)
         write = partial(write_part, segmenter=outcome.segmenter, target=work.target(artifacts.SEGMENTS))
         for draft in each_with_previous(held, write, earlier.members if earlier else None):
             work.add(artifacts.SEGMENTS, draft)
@@ -73,7 +72,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     work.save(artifacts.SEGMENTER, outcome.segmenter._asdict())
     contents = outcome.contents if outcome.segmentation.published else None
     work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
-    return _result(outcome.segmentation)
+    return make_result(outcome.segmentation)
 
 
 def _load_earlier(
@@ -94,40 +93,3 @@ def _floors(settings: SegmentSettings) -> Floors:
         unassigned=settings.largest_unassigned,
         publish_anyway=settings.publish_anyway,
     )
-
-
-def _log(segmentation: Segmentation) -> None:
-    if segmentation.continued_sse:
-        log.info("the segments in force fit as well as the trained clusters: SSE %.5f times theirs", segmentation.continued_sse)
-    for segment in segmentation.segments:
-        log.info(
-            "segment %d, %s: %d customers (%.1f%%)", segment.segment_id, segment.name, segment.customers, 100 * segment.share
-        )
-    for reason, count in segmentation.unassigned.items():
-        log.info("without a segment: %d, %s", count, reason)
-    if (compared := segmentation.comparison) and compared.common_customers:
-        log.info("%d of %d common customers keep their segment", compared.same_segment, compared.common_customers)
-    for warning in segmentation.warnings:
-        log.warning("%s", warning)
-    for reason in segmentation.held_back:
-        log.warning("%s: %s", "published all the same" if segmentation.published else "held back", reason)
-    if segmentation.published:
-        log.info("comes into force: run %s", segmentation.run)
-
-
-def _result(segmentation: Segmentation) -> dict[str, Any]:
-    """What the next task gets to see; the last segments and reasons are left out where they would make it too long."""
-    segments = [[segment.segment_id, segment.name, segment.customers] for segment in segmentation.segments]
-    held_back = list(segmentation.held_back)
-    while True:
-        result = {
-            "run": segmentation.run,
-            "k": segmentation.k,
-            "customers": segmentation.rows,
-            "published": segmentation.published,
-            "held_back": held_back,
-            "segments": [dict(zip(("id", "name", "customers"), segment, strict=True)) for segment in segments],
-        }
-        if len(json.dumps(result)) < _RESULT_BYTES or not segments:
-            return result
-        (held_back if len(held_back) > 1 else segments).pop()

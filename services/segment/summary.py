@@ -1,0 +1,50 @@
+"""What a run has come to: in the log for people, in a few words for the next task."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from services.contract.results import Segmentation
+
+_RESULT_BYTES = 1000
+
+log = logging.getLogger(__name__)
+
+
+def log_outcome(segmentation: Segmentation) -> None:
+    if segmentation.continued_sse:
+        log.info("the segments in force fit as well as the trained clusters: SSE %.5f times theirs", segmentation.continued_sse)
+    for segment in segmentation.segments:
+        log.info(
+            "segment %d, %s: %d customers (%.1f%%)", segment.segment_id, segment.name, segment.customers, 100 * segment.share
+        )
+    for reason, count in segmentation.unassigned.items():
+        log.info("without a segment: %d, %s", count, reason)
+    if (compared := segmentation.comparison) and compared.common_customers:
+        log.info("%d of %d common customers keep their segment", compared.same_segment, compared.common_customers)
+    for warning in segmentation.warnings:
+        log.warning("%s", warning)
+    for reason in segmentation.held_back:
+        log.warning("%s: %s", "published all the same" if segmentation.published else "held back", reason)
+    if segmentation.published:
+        log.info("comes into force: run %s", segmentation.run)
+
+
+def make_result(segmentation: Segmentation) -> dict[str, Any]:
+    """Make what the next task gets to see; the last reasons and segments are left out where they would make it too long."""
+    segments = [[segment.segment_id, segment.name, segment.customers] for segment in segmentation.segments]
+    held_back = list(segmentation.held_back)
+    while True:
+        result = {
+            "run": segmentation.run,
+            "k": segmentation.k,
+            "customers": segmentation.rows,
+            "published": segmentation.published,
+            "held_back": held_back,
+            "segments": [dict(zip(("id", "name", "customers"), segment, strict=True)) for segment in segments],
+        }
+        if len(json.dumps(result)) < _RESULT_BYTES or not segments:
+            return result
+        (held_back if len(held_back) > 1 else segments).pop()

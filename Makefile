@@ -10,6 +10,8 @@ RUN := local
 NAME :=
 ROLE := Viewer
 ARGS :=
+CUSTOMERS := 5000000
+WORKERS := 2
 # The tag of every image. The base images come from the environment: BASE_IMAGE, POSTGRES_IMAGE.
 TAG := latest
 # What is done with the images when they are built, and for which registry and processors.
@@ -45,7 +47,7 @@ ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
 
 .PHONY: help
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 # --- without Docker
 
@@ -72,6 +74,10 @@ chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what becam
 .PHONY: bench
 bench: .venv/.has-dev ## Measure beside the literal lab and write docs/performance.md; takes an hour (ARGS="--sizes 10k --sections stages")
 	.venv/bin/python -m bench $(ARGS)
+
+.PHONY: cluster-demo
+cluster-demo: .venv/.has-dev ## Run the DAG on a Dask cluster and on one machine, and print both (CUSTOMERS=5000000 WORKERS=2)
+	.venv/bin/python -m bench.cluster --customers $(CUSTOMERS) --workers $(WORKERS) $(ARGS)
 
 .PHONY: check
 check: .venv/.has-dev ## Check style, types, who imports whom, Dockerfiles, scripts, secrets
@@ -111,7 +117,7 @@ images: ## Build every image (TAG=latest)
 	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
-	docker buildx bake --file docker/docker-bake.hcl $(BAKE)
+	docker buildx bake --file docker/docker-bake.hcl $(BAKE) default $(filter cluster,$(COMPOSE_PROFILES))
 
 .PHONY: publish
 publish: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.io/me/ TAG=1.0.0)

@@ -82,13 +82,18 @@ def draw(family: str, n_customers: int, n_features: int, seed: int) -> NDArray[n
     return FAMILIES[family](generator, generator, groups, n_features)
 
 
-def write_table(path: Path, n_rows: int, seed: int) -> None:
-    """Write a credit-card table with all known columns: one row in fifty is of an earlier customer, a few cells are empty."""
-    for first in range(0, n_rows, CHUNK_ROWS):
+def write_table(path: Path, n_rows: int, seed: int, begin: int = 0) -> None:
+    """Write a credit-card table with all known columns: one row in fifty is of an earlier customer, a few cells are empty.
+
+    `begin` is for a table in several files: how many rows stand in those before this one.
+    """
+    end = begin + n_rows
+    for first in range(begin, end, CHUNK_ROWS):
         rows = _draw_rows(
-            np.random.default_rng(seed), np.random.default_rng([seed, first]), first, min(CHUNK_ROWS, n_rows - first)
+            np.random.default_rng(seed), np.random.default_rng([seed, first]), first, min(CHUNK_ROWS, end - first)
         )
-        rows.to_csv(path, mode="a" if first else "w", header=not first, index=False, lineterminator="\n")
+        is_first = first == begin
+        rows.to_csv(path, mode="w" if is_first else "a", header=is_first, index=False, lineterminator="\n")
 
 
 def _draw_rows(shape: np.random.Generator, generator: np.random.Generator, first: int, n_rows: int) -> pd.DataFrame:

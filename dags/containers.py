@@ -38,6 +38,15 @@ class HostSettings(BaseSettings):
         description="memory limit of one stage; there is no swap beyond it",
     )
     stage_cpus: float = Field(default=2.0, gt=0, description="hard CPU limit of one stage; fewer where the host has fewer")
+    dask_schedulers: str = Field(
+        default="",
+        description="addresses of the Dask schedulers that stages may be told to use, comma-separated; empty for none",
+    )
+    cluster_network: str = Field(
+        default="bridge",
+        pattern=r"^\w[\w.-]*$",
+        description="Docker network that a stage joins to reach its Dask scheduler; stages without one have no network",
+    )
     stage_pids: int = Field(default=512, ge=16, description="most processes and threads of one stage")
 
 
@@ -65,6 +74,8 @@ class StageContainer:
     environment: dict[str, str]
     writable: tuple[str, ...]  # folders inside the volume, which is read-only otherwise
     host: HostSettings
+    network: str = "none"
+    entrypoint: tuple[str, ...] = ()
 
     @property
     def mounts(self) -> list[Mount]:
@@ -90,7 +101,7 @@ class StageContainer:
     @property
     def docker_run(self) -> str:
         """The same container started by hand."""
-        parts = ["docker", "run", "--rm", "--init", "--network=none", "--read-only", "--cap-drop=ALL"]
+        parts = ["docker", "run", "--rm", "--init", f"--network={self.network}", "--read-only", "--cap-drop=ALL"]
         parts += ["--security-opt=no-new-privileges"]
         parts += [f"--tmpfs={path}:{options}" for path, options in TMPFS.items()]
         parts += [f"--pids-limit={self.host.stage_pids}", f"--cpus={self.host.stage_cpus:g}"]
@@ -98,7 +109,9 @@ class StageContainer:
         parts += [f"--user={self.host.stage_user}"]
         parts += [f"--mount={_as_option(mount)}" for mount in self.mounts]
         parts += [f"--env={name}={value}" for name, value in self.environment.items()]
-        return shlex.join([*parts, self.image, *self.command])
+        program, *arguments = self.entrypoint or ("",)
+        parts += [f"--entrypoint={program}"] if program else []
+        return shlex.join([*parts, self.image, *arguments, *self.command])
 
 
 def _as_option(mount: Mount) -> str:

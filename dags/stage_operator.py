@@ -31,7 +31,7 @@ from requests import RequestException
 from dags.containers import VOLUME, StageContainer, host_settings
 from dags.outcomes import errors_as_airflow_takes_them, read_outcome
 from dags.trigger_form import given
-from services.contract.errors import PassingError, SetupError
+from services.contract.errors import PassingError, SetupError, UsageError
 from services.contract.runs import run_folder
 from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_of
 from services.contract.spelling import as_text
@@ -138,7 +138,15 @@ class StageOperator(DockerOperator):
         # Who works on what a run has published has a form of its own.
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
         engine = self._engine()
-        self.image = f"customer-segmentation/{self.stage}:{host.image_tag}"
+        known = [name for name in settings_of(self.stage).model_fields if name in values]
+        on_cluster = "dask_scheduler" in known
+        if on_cluster and values["dask_scheduler"] not in host.dask_schedulers.split(","):
+            # Whoever answers there can have the stage run code of theirs: who fills in a form does not choose that.
+            raise UsageError(
+                f"dask_scheduler is {values['dask_scheduler']}: this installation allows {host.dask_schedulers or 'none'}, "
+                "which SEGMENTATION_DASK_SCHEDULERS of Airflow's scheduler says"
+            )
+        self.image = f"customer-segmentation/{'cluster' if on_cluster else self.stage}:{host.image_tag}"
         try:
             image_id = engine.inspect_image(self.image)["Id"]
         except ImageNotFound:
@@ -146,7 +154,6 @@ class StageOperator(DockerOperator):
             raise SetupError(f"the Docker engine has no image {self.image}: build it with `make images`") from None
         cpus = min(host.stage_cpus, engine.info()["NCPU"])  # Docker refuses more than there are
 
-        known = [name for name in settings_of(self.stage).model_fields if name in values]
         variables = {name.upper(): as_text(values[name]) for name in known}
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
         variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))
@@ -158,10 +165,16 @@ class StageOperator(DockerOperator):
             command=[f"--run={of_run}"],
             environment={ENVIRONMENT_PREFIX + name: value for name, value in variables.items() if value}
             # A limit on CPU time is no limit on threads: they would count the host's CPUs and wait for each other.
-            | {"OMP_NUM_THREADS": str(max(1, int(cpus)))},
+            | {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
+            # Where the certificates for a scheduler at tls:// are.
+            | ({name: value for name, value in os.environ.items() if name.startswith("DASK_") and value} if on_cluster else {}),
             writable=(folder, "model") if self.publishes else (folder,),
             host=host.model_copy(update={"stage_cpus": cpus}),
+            network=host.cluster_network if on_cluster else "none",
+            entrypoint=("python3", "-m", f"services.{self.stage}") if on_cluster else (),
         )
+        self.network_mode = self.definition.network
+        self.entrypoint = list(self.definition.entrypoint) or None
         self.command = self.definition.command
         self.environment = self.definition.environment
         self.mounts = self.definition.mounts

@@ -52,6 +52,16 @@ target "stage" {
   cache-to   = cache(stage)
 }
 
+# Only for those who have a Dask cluster: COMPOSE_PROFILES=cluster make images.
+target "cluster" {
+  inherits   = ["common"]
+  dockerfile = "docker/stage.Dockerfile"
+  target     = "cluster"
+  tags       = ["${REGISTRY}customer-segmentation/cluster:${TAG}"]
+  cache-from = cache("cluster")
+  cache-to   = cache("cluster")
+}
+
 target "airflow" {
   inherits   = ["common"]
   dockerfile = "docker/airflow.Dockerfile"

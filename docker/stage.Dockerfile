@@ -47,6 +47,36 @@ RUN printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint 
     && chmod -R a+rX . && chmod a+x entrypoint \
     && python3 -m compileall -q --invalidation-mode unchecked-hash services
 
+# The image with Dask (docker-bake.hcl's target "cluster"): a scheduler, its workers, and the stages that let them work.
+FROM learning AS cluster
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
+    --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
+    --mount=type=bind,source=uv.lock,target=/project/uv.lock \
+    --mount=type=bind,source=docker/install-group.sh,target=/install-group.sh \
+    --mount=type=cache,target=/root/.cache \
+    sh /install-group.sh cluster \
+    && install -d -o 50000 -g 0 -m 2775 /shared
+WORKDIR /app
+COPY services/__init__.py services/
+COPY services/contract services/contract
+COPY services/extract services/extract
+COPY services/transform services/transform
+COPY services/train services/train
+COPY services/segment services/segment
+RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash services
+ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# A stage whose workers are all gone would wait for others forever.
+ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"
+USER 50000:0
+ARG VERSION=unknown
+ARG REVISION=unknown
+ENV SEGMENTATION_IMAGE=customer-segmentation/cluster:${VERSION}+${REVISION}
+LABEL org.opencontainers.image.title="customer-segmentation/cluster" \
+      org.opencontainers.image.description="Customer segmentation: the stages on a Dask cluster" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
 FROM ${FOUNDATION}
 ARG STAGE
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \

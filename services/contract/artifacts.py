@@ -69,11 +69,11 @@ class Workspace:
         self.inputs: list[FileRecord] = []
         self.decisions: dict[str, str] = {}
         """What its settings leave open and the stage decided, with the reason."""
-        self._volume = volume
+        self._volume = volume.absolute()  # workers of a cluster are in other working folders
         self._upstream = upstream
         self.place = _place(run, stage)
         """Its folder inside the volume."""
-        self._folder = volume / self.place
+        self._folder = self._volume / self.place
         self._drafts: dict[str, list[Draft]] = {}
         self._manifests: dict[str, Manifest] = {}
         self._read_by: dict[str, tuple[list[str], str]] = {}

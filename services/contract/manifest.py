@@ -73,6 +73,8 @@ class Manifest(Sealed):
     started: datetime
     ended: datetime
     exit_reason: str
+    peak_memory_mib: int | None = None
+    """The most memory that its process had; without that of the workers of a cluster."""
 
     def parts(self, name: str) -> list[FileRecord]:
         """Find what was written of an artifact, in order: one record for each part, none where it was not written."""

@@ -38,6 +38,16 @@ def _inside_volume(path: str) -> str:
     return path
 
 
+# Not $, which Python takes for the place before a last line end too.
+_ADDRESS = r"^((tcp|tls)://[A-Za-z0-9._-]+:[0-9]{1,5})?(?![\s\S])"
+
+
+def _address(text: str) -> str:
+    if not re.search(_ADDRESS, text):
+        raise ValueError("must be an address like tcp://dask-scheduler:8786, or empty")
+    return text
+
+
 K = Annotated[int, Field(ge=2, le=100)]
 ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]  # no environment variable can hold a NUL
 # What a validator checks stands in the JSON schema once more, for those who check with that.
@@ -84,7 +94,18 @@ class StageSettings(BaseSettings):
     )
 
 
-class FeatureSettings(StageSettings):
+class PartsSettings(StageSettings):
+    """What the stages that work on parts of the customers have in common."""
+
+    dask_scheduler: Annotated[str, AfterValidator(_address), Field(json_schema_extra={"pattern": _ADDRESS})] = Field(
+        default="",
+        title="Dask scheduler",
+        description="Address of a Dask scheduler like tcp://dask-scheduler:8786 whose workers do the work on parts; they need "
+        "the same image and the same volume. Empty for the threads of the stage itself.",
+    )
+
+
+class FeatureSettings(PartsSettings):
     """What the stages that look at the features have in common."""
 
     feature_columns: ColumnNames = Field(
@@ -163,7 +184,7 @@ class TransformSettings(FeatureSettings):
         return value
 
 
-class TrainSettings(StageSettings):
+class TrainSettings(PartsSettings):
     k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
@@ -222,7 +243,7 @@ class EvaluateSettings(StageSettings):
     )
 
 
-class SegmentSettings(StageSettings):
+class SegmentSettings(PartsSettings):
     """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
 
     names_file: VolumePath = Field(

@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -76,12 +77,18 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
                 started=started,
                 ended=datetime.now(UTC),
                 exit_reason=ExitCode.DONE.meaning,
+                peak_memory_mib=_peak_memory_mib(),
             )
         )
     for record in work.outputs:
         log.info("wrote %s (%s bytes)", record.name, f"{record.bytes:,}")
     log.info("%s%s", MANIFEST_LINE, digest)
     return result
+
+
+def _peak_memory_mib() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # in which ru_maxrss counts
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
 def _explain(error: Exception) -> ExitCode:

@@ -1,7 +1,8 @@
-"""Who does the work on parts: the threads of this process, and processes beside it where there is much to do.
+"""Who does the work on parts: threads of this process, processes beside it where there is much to do, or a Dask cluster.
 
 A stage says what is to be done with each part as a plain function, and does not know who does it. NumPy and scikit-learn
 compute without Python's lock; what pandas does with text needs it, so that two threads read a CSV hardly faster than one.
+Dask is imported only where a scheduler is named (`cluster.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from services.contract.errors import OutOfMemoryError
@@ -47,8 +49,17 @@ class Workers(Protocol):
 
 
 @contextmanager
-def workers(n_bytes: int = 0) -> Iterator[Workers]:
-    """Provide those who work for a stage that has so many bytes to go through."""
+def workers(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[Workers]:
+    """Provide those who work for a stage that has so many bytes to go through.
+
+    They are those of the Dask scheduler at that address, where one is named; they all have to see `folder`, on the volume.
+    """
+    if scheduler:
+        from services.contract.cluster import cluster_workers
+
+        with cluster_workers(scheduler, folder) as cluster:
+            yield cluster
+        return
     # A container's limit on CPU time is not seen by who counts cores; whoever sets one says so in this variable.
     cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     count = min(cores, _MOST_WORKERS)

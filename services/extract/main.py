@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     sources = work.data_files(settings.data_file)
     target = work.target(artifacts.CUSTOMERS)
-    with workers(sum(path.stat().st_size for path in sources.values())) as several:
+    n_bytes = sum(path.stat().st_size for path in sources.values())
+    with workers(settings.dask_scheduler, target[0], n_bytes) as several:
         digests = several.map(files.record_of, sources.values(), sources)
         packed = [path for path in sources.values() if path.suffix.lower() == ".gz"]
         folders = [work.scratch() / str(number) for number in range(len(packed))]

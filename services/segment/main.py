@@ -39,7 +39,8 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     scaled = np.concatenate([part["scaled"] for part in features])
     del features
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
-    with workers() as several:
+    target = work.target(artifacts.SEGMENTS)
+    with workers(settings.dask_scheduler, target[0]) as several:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
         held = several.hold(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
         customers = join(held, list(preparation.columns))
@@ -62,7 +63,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
             _floors(settings),
         )
         log_outcome(outcome.segmentation)
-        write = partial(write_part, segmenter=outcome.segmenter, target=work.target(artifacts.SEGMENTS))
+        write = partial(write_part, segmenter=outcome.segmenter, target=target)
         for draft in each_with_previous(held, write, earlier.members if earlier else None):
             work.add(artifacts.SEGMENTS, draft)
     work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))

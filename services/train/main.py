@@ -6,18 +6,33 @@ from typing import Any
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.settings import TrainSettings
-from services.train.sweep import choose_strategy, sweep
+from services.contract.workers import Held, workers
+from services.train.parts import itself, load_scaled, where_they_are
+from services.train.sweep import Fit, choose_strategy, sweep
 
 log = logging.getLogger(__name__)
 LONG_S = 5.0  # who waits longer is told for how long
 
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
-    parts = [part["scaled"] for part in work.load_parts(artifacts.FEATURES)]
-    n_customers = sum(map(len, parts))
+    with workers(settings.dask_scheduler, work.target(artifacts.SWEEP)[0]) as several:
+        held = several.hold(load_scaled, work.parts(artifacts.FEATURES))
+        fits = _fit(settings, work, held)
+    metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}
+    work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})
+    work.save(artifacts.MODEL, fits[-1].model)
+    work.save(artifacts.METRICS, metrics)
+    work.publish(artifacts.MODEL)
+    return metrics
+
+
+def _fit(settings: TrainSettings, work: Workspace, held: Held) -> list[Fit]:
+    n_customers = sum(held.each(len))
     strategy, reason = choose_strategy(settings.strategy, n_customers)
     work.decisions["strategy"] = f"{strategy}: {reason}"
-    log.info("fitting %d customers, %d features; strategy %s: %s", n_customers, parts[0].shape[1], strategy, reason)
+    log.info("fitting %d customers; strategy %s: %s", n_customers, strategy, reason)
+    stays = bool(settings.dask_scheduler) and strategy == "sample"
+    parts = [] if stays else held.each(itself)
 
     fits = []
     for fit in sweep(
@@ -27,14 +42,9 @@ def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
         n_init=settings.n_init,
         max_iter=settings.max_iter,
         random_state=settings.random_state,
+        apply=where_they_are(held) if stays else None,
     ):
         fits.append(fit)
         left = f", about {fit.seconds_left:.0f}s left" if fit.seconds_left > LONG_S else ""
         log.info("k=%d SSE=%.6f iterations=%d after %.2fs%s", fit.k, fit.sse, fit.model.n_iter_, fit.seconds, left)
-
-    metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}
-    work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})
-    work.save(artifacts.MODEL, fits[-1].model)
-    work.save(artifacts.METRICS, metrics)
-    work.publish(artifacts.MODEL)
-    return metrics
+    return fits

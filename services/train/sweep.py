@@ -57,6 +57,7 @@ def sweep(
     n_init: int,
     max_iter: int,
     random_state: int,
+    apply: Apply | None = None,
 ) -> Iterator[Fit]:
     """Fit K-Means with k-means++ initialisation for each k, yielding each fit as it is ready, in the order of `k_values`.
 
@@ -67,12 +68,13 @@ def sweep(
     ----------
     parts : arrays of shape (n_part, n_features), standardised; one below the other they are all customers
     k_values : ascending
+    apply : gives access to the customers where they are somewhere else; `sample` then needs no `parts`
 
     Raises DataError where there are fewer distinct customers than the largest k, since some cluster would be empty.
     """
     begin = time.perf_counter()
     with one_thread_each(most=len(k_values) if strategy == "exact" else None) as pool:
-        apply = in_threads(parts, pool)
+        apply = apply or in_threads(parts, pool)
         _refuse_too_few(apply, max(k_values))
         if strategy == "sample":
             models = fit_from_sample(apply, pool, k_values, n_init=n_init, max_iter=max_iter, random_state=random_state)

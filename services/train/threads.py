@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -45,16 +46,18 @@ def one_thread_each(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def pieces(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
+    """Cut a part, whose first row has the number `first_row`, into pieces of which each has the number of its first row."""
+    for first in range(0, len(rows), PIECE_ROWS):
+        yield rows[first : first + PIECE_ROWS], first_row + first
+
+
 def in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Apply:
     """Make the function that applies others to `parts`, arrays of shape (n_part, n_features), piece by piece."""
-    pieces, firsts, row = [], [], 0
-    for part in parts:
-        for first in range(0, len(part), PIECE_ROWS):
-            pieces.append(part[first : first + PIECE_ROWS])
-            firsts.append(row + first)
-        row += len(part)
+    firsts = [0, *accumulate(map(len, parts))]
+    cut = [piece for rows, first_row in zip(parts, firsts, strict=False) for piece in pieces(rows, first_row)]
 
     def apply(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(pool.map(function, pieces, firsts))
+        return list(pool.map(function, *zip(*cut, strict=True)))
 
     return apply

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
     parts = work.parts(artifacts.CUSTOMERS)
-    with workers() as several:
+    target = work.target(artifacts.FEATURES)
+    with workers(settings.dask_scheduler, target[0]) as several:
         preparation = fit_to_parts(
             lambda function: list(several.map(partial(apply_to_part, function), parts)),
             settings.feature_columns,
@@ -30,7 +31,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
             smallest_group=settings.smallest_group,
         )
         _log(preparation, settings)
-        prepare = partial(prepare_part, preparation=preparation, target=work.target(artifacts.FEATURES))
+        prepare = partial(prepare_part, preparation=preparation, target=target)
         rows, reasons = 0, Counter[str]()
         with work.writing(artifacts.DROPPED) as file:
             file.write((",".join(DROPPED_COLUMNS) + "\n").encode())

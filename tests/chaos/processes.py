@@ -18,9 +18,11 @@ from pathlib import Path
 
 from services.contract.settings import SETTINGS
 
-_FORKS = multiprocessing.get_context("forkserver")
+FORKS = multiprocessing.get_context("forkserver")
 # The first two are imported by every process that is told to run a function of this file.
-_FORKS.set_forkserver_preload(["pytest", "tests.chaos.processes", *(f"services.{stage}.main" for stage in SETTINGS)])
+FORKS.set_forkserver_preload(
+    ["pytest", "tests.chaos.processes", "tests.services.cluster", *(f"services.{stage}.main" for stage in SETTINGS)]
+)
 
 
 class Stage:
@@ -30,7 +32,7 @@ class Stage:
         descriptor, log = tempfile.mkstemp(prefix=f"{stage}-", suffix=".log", dir=volume.parent)
         os.close(descriptor)
         self._log = Path(log)
-        self._process: ForkServerProcess = _FORKS.Process(target=_become, args=(stage, [f"--volume={volume}", *arguments], log))
+        self._process: ForkServerProcess = FORKS.Process(target=_become, args=(stage, [f"--volume={volume}", *arguments], log))
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid

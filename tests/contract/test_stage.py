@@ -64,6 +64,7 @@ def test_the_manifest_tells_what_was_read_written_and_set(volume):
     assert manifest["setting_sources"]["feature_columns"] == "default"
     assert manifest["versions"]["pandas"]
     assert manifest["ended"] > manifest["started"]
+    assert manifest["peak_memory_mib"] > 10
 
 
 @pytest.mark.parametrize(

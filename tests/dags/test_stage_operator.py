@@ -314,6 +314,54 @@ def test_a_limit_on_threads_goes_with_the_limit_on_cpus(volume, monkeypatch):
 # --- that nothing is left behind
 
 
+@pytest.fixture
+def cluster(volume, engine, monkeypatch):
+    """The image with Dask, here one whose stages lie on the volume, and the network of a cluster."""
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    image = IMAGE.replace("/train:", "/cluster:")
+    recipe = f"FROM {base}\nENV PYTHONPATH=/shared\n"
+    subprocess.run(["docker", "build", "--quiet", "--tag", image, "-"], input=recipe, text=True, check=True)
+    network = engine.networks.create(TAG, internal=True)
+    monkeypatch.setenv("SEGMENTATION_CLUSTER_NETWORK", TAG)
+    monkeypatch.setenv("SEGMENTATION_DASK_SCHEDULERS", "tcp://other:8786,tls://dask-scheduler:8786")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", "/shared/ca.pem")
+    (volume / "services").mkdir()
+    (volume / "services/train.py").write_text(
+        "import json, os\n"
+        "print(json.dumps([sorted(os.listdir('/sys/class/net')), os.environ.get('SEGMENTATION_DASK_SCHEDULER'), "
+        "os.environ.get('DASK_DISTRIBUTED__COMM__TLS__CA_FILE')]))\n"
+    )
+    yield
+    network.remove()
+    subprocess.run(["docker", "image", "rm", "--force", image], check=True, capture_output=True)
+
+
+def test_with_a_dask_scheduler_a_stage_runs_in_the_image_with_dask_and_joins_its_network_alone(volume, cluster, monkeypatch):
+    task = Task(volume, "print('[]')")
+    task.params["dask_scheduler"] = "tls://dask-scheduler:8786"
+    interfaces, scheduler, certificate = task.run()
+    assert set(interfaces) - {"lo"}
+    assert (scheduler, certificate) == ("tls://dask-scheduler:8786", "/shared/ca.pem")
+    assert f"--network={TAG}" in task.operator.docker_run
+    assert "--entrypoint=python3" in task.operator.docker_run
+    without = Task(volume, "import json, os; print(json.dumps([name for name in os.environ if 'DASK' in name]))")
+    assert without.run() == []
+    assert "--network=none" in without.operator.docker_run
+
+
+@pytest.mark.parametrize(("allowed", "said"), [("", "none"), ("tcp://dask-scheduler:8786", "tcp://dask-scheduler:8786")])
+def test_a_dask_scheduler_that_the_installation_does_not_allow_is_refused_before_anything_starts(
+    volume, engine, monkeypatch, allowed, said
+):
+    monkeypatch.setenv("SEGMENTATION_DASK_SCHEDULERS", allowed)
+    task = Task(volume, says())
+    task.params["dask_scheduler"] = "tcp://stranger:8786"
+    with pytest.raises(AirflowFailException, match=f"dask_scheduler is tcp://stranger:8786: this installation allows {said}"):
+        task.run()
+    assert not task.containers(engine)
+    assert not (volume / "runs").exists()
+
+
 @pytest.mark.parametrize("stage", [says(), says(code=70), "import os; os.abort()"])
 def test_no_container_is_left_however_the_stage_ends(volume, engine, stage):
     task = Task(volume, stage)

@@ -99,7 +99,7 @@ def values_of(schema):
     if kind == "boolean":
         return st.booleans()
     if kind == "string":
-        paths = [".", "..", "a/../b", "/a", "a//b", "a/", "./a", "a..b/c", "data/x.csv"]
+        paths = [".", "..", "a/../b", "/a", "a//b", "a/", "./a", "a..b/c", "data/x.csv", "tcp://dask-scheduler:8786"]
         names = ["A, B", "['A']", "[", '"', " A ", "ü", "\0"]
         return st.text(max_size=8) | st.sampled_from(paths) | st.sampled_from(names)
     bounds = [schema.get(name) for name in ("minimum", "maximum", "exclusiveMinimum") if name in schema]

@@ -209,6 +209,13 @@ def test_an_engine_that_is_not_there_is_passing_trouble(toy, monkeypatch):
     assert "no Docker engine answers at tcp://127.0.0.1:9" in fails(Try(), again=True)
 
 
+def test_an_engine_elsewhere_is_not_asked_without_a_certificate(toy, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "nothing"))
+    reason = fails(Try(), again=False)
+    assert reason.startswith("failed (78, the volume or the image is set up wrong): DOCKER_CERT_PATH is ")
+    assert reason.endswith("nothing: expected ca.pem, cert.pem and key.pem there")
+
+
 def test_an_engine_that_goes_away_in_between_is_passing_trouble(toy, monkeypatch):
     monkeypatch.setattr("tests.dags.toy_engine.Toy._create", lambda *_: 1 / 0)  # the connection breaks off
     assert "failed (75, passing trouble): the Docker engine does not answer" in fails(Try(), again=True)
@@ -228,6 +235,23 @@ def test_an_engine_that_goes_away_in_between_is_passing_trouble(toy, monkeypatch
 def test_a_folder_that_cannot_be_made_says_what_is_in_the_way(toy, said_by_mkdir, reason, again):
     toy.folders = End(1, stdout="", stderr=said_by_mkdir)
     assert reason in fails(Try(), again=again)
+
+
+# --- what cannot work, whatever the engine says
+
+
+def test_a_volume_that_is_not_set_is_asked_for_by_the_name_of_its_variable(toy, monkeypatch):
+    monkeypatch.delenv("SEGMENTATION_HOST_VOLUME")
+    assert "SEGMENTATION_HOST_VOLUME is not set: expected the path of shared_volume" in fails(Try(), again=False)
+    assert toy.created == []
+
+
+def test_a_wrong_variable_ends_the_task_before_there_is_a_container(toy, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"k_values": "all"}')
+    assert fails(Try(), again=False).startswith(
+        "failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_"
+    )
+    assert toy.created == []
 
 
 # --- whose container is whose

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import page, sections
+from bench import around, page, sections
 from bench.measuring import REPOSITORY
 from bench.populations import FAMILIES
 
 SIZES = {"sample": None, "10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 RUNS = {"sample": 7, "10k": 7, "100k": 5, "1m": 3, "10m": 1}
-SECTIONS = ("stages", "sweeps", "neighbour", "starts")
+SECTIONS = ("stages", "sweeps", "neighbour", "starts", "airflow", "images")
 
 
 def main(arguments: list[str]) -> None:
@@ -67,6 +67,17 @@ def _measure(section: str, results: dict[str, Any], options: argparse.Namespace,
         case "starts":
             _say("starting")
             results["starts"] = sections.measure_starts(options.runs or 9)
+            yield
+        case _ if not around.engine_answers():
+            _say(f"{section}: no Docker engine answers, so this is left out")
+        case "airflow":
+            _say("runs in Airflow")
+            results["parsing"] = around.measure_parsing(options.runs or 9)
+            results["airflow"] = around.measure_runs(folder, options.runs or 5)
+            yield
+        case "images":
+            _say("building the images")
+            results["images"] = around.measure_images()
             yield
 
 

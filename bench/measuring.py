@@ -6,19 +6,27 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 REPOSITORY = Path(__file__).parents[1]
 REPORTED_BYTES = 1 if sys.platform == "darwin" else 1024  # in which ru_maxrss counts
+
+
+SAMPLE_S = 0.05
 
 
 class Run(NamedTuple):
     seconds: float
     cpu_seconds: float
     peak_mib: float
+    """Of a process and those that it starts, together."""
 
 
 def run(arguments: Sequence[str], *, source: Path | None = None, target: Path | None = None) -> Run:
@@ -34,12 +42,33 @@ def run(arguments: Sequence[str], *, source: Path | None = None, target: Path | 
         process = subprocess.Popen(
             [sys.executable, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, cwd=REPOSITORY
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        with _watching(process.pid) as peak:
+            _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, list(arguments))
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * REPORTED_BYTES / 2**20)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, max(usage.ru_maxrss * REPORTED_BYTES, *peak) / 2**20)
+
+
+@contextmanager
+def _watching(pid: int) -> Iterator[list[int]]:
+    """Add up what a process and its children have in memory, again and again; what they share counts for each."""
+    sums, ended = [0], threading.Event()
+
+    def watch() -> None:
+        process = psutil.Process(pid)
+        while not ended.wait(SAMPLE_S):
+            with suppress(psutil.Error):  # one has just ended
+                sums.append(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield sums
+    finally:
+        ended.set()
+        watching.join()
 
 
 def alternate(contestants: Mapping[str, Callable[[], Mapping[str, Run]]], runs: int) -> dict[str, dict[str, list[Run]]]:

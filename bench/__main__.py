@@ -47,10 +47,13 @@ def _measure(section: str, results: dict[str, Any], options: argparse.Namespace,
     match section:
         case "stages":
             results["stages"] = {}
+            extract = results["extract"] = {}
             for size in options.sizes:
                 _say(f"the four stages, {_title(size)}")
                 volume = sections.prepare(folder / size, SIZES[size])
                 results["stages"][_title(size)] = sections.measure_stages(volume, options.runs or RUNS[size])
+                if SIZES[size]:
+                    extract[_title(size)] = sections.measure_extract(volume, options.runs or RUNS[size])
                 yield
         case "sweeps":
             results["sweep_customers"], results["sweeps"] = options.customers, []

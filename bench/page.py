@@ -25,6 +25,8 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         parts += [f"## The lab's four stages, {size}\n", _stages(runs)]
     if "stages" in results:
         parts.append("![Time of the four stages by the number of customers](pictures/performance.png)\n")
+    for size, runs in results.get("extract", {}).items():
+        parts += [f"## Reading {size}\n", _extract(runs)]
     if "sweeps" in results:
         parts += ["## The sweep from a sample\n", _sweeps(results["sweeps"], results["sweep_customers"])]
     if "neighbour" in results:
@@ -62,6 +64,22 @@ def _compare(lab: Sequence[Run], ours: Sequence[Run]) -> tuple[str, ...]:
         f"{other.seconds / one.seconds:.2f}x",
         f"{other.peak_mib / one.peak_mib:.2f}x",
     )
+
+
+def _extract(runs: Runs) -> str:
+    pandas, *_ = found = {name: median(those["extract"]) for name, those in runs.items()}
+    rows = [("what reads", "s", "MiB", "time", "memory")]
+    rows += [
+        (
+            name,
+            _spread(runs[name]["extract"]),
+            f"{one.peak_mib:,.0f}",
+            f"{one.seconds / found[pandas].seconds:.2f}x",
+            f"{one.peak_mib / found[pandas].peak_mib:.2f}x",
+        )
+        for name, one in found.items()
+    ]
+    return _table(rows)
 
 
 def _sweeps(sweeps: Sequence[Mapping[str, Any]], n_customers: int) -> str:

@@ -17,6 +17,10 @@ from bench.measuring import REPOSITORY, Run, alternate, run
 LAB_STAGES = ("extract", "transform", "train", "evaluate")
 Contest = Callable[[], Mapping[str, Run]]
 LAB_DATA = REPOSITORY / "shared_volume/data"
+PANDAS = """
+import sys, pandas
+customers = pandas.read_csv(sys.argv[1] + "/data/file.csv").drop_duplicates(subset=["CUST_ID"], keep="last")
+"""
 
 
 class Sweeps(NamedTuple):
@@ -63,6 +67,17 @@ def _literal(volume: Path) -> Mapping[str, Run]:
 def _pipeline(volume: Path) -> Mapping[str, Run]:
     arguments = ["--volume", str(volume), "--run", "bench"]
     return {stage: run(["-m", f"services.{stage}", *arguments]) for stage in LAB_STAGES}
+
+
+def measure_extract(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
+    """Read a table and keep each customer once: pandas does that alone, the stage checks and writes too."""
+    arguments = ["-m", "services.extract", "--volume", str(volume), "--run", "bench"]
+    contestants: dict[str, Contest] = {
+        "pandas.read_csv and drop_duplicates, nothing written": lambda: {"extract": run(["-c", PANDAS, str(volume)])},
+        "extract": lambda: {"extract": run(arguments)},
+        "extract, with `keep_columns=used`": lambda: {"extract": run([*arguments, "--keep-columns", "used"])},
+    }
+    return alternate(contestants, runs)
 
 
 def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:

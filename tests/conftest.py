@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.docker.commands import REPOSITORY, TAG, docker, make
@@ -21,6 +22,9 @@ os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
+
+settings.register_profile("whatever the machine", deadline=None)  # a busy one is no defect
+settings.load_profile("whatever the machine")
 
 pytest_plugins = ["tests.chaos.table"]
 

@@ -24,8 +24,8 @@ REPOSITORY = Path(__file__).parents[1]
 SEED = 7
 MUTMUT = Path(sys.executable).with_name("mutmut")
 
-# What is tried, and with which tests. What `main.py` does wrong shows in tests of whole stages, which are processes, and of
-# processes that a test starts mutmut sees nothing.
+# What is tried, and with which tests. What `main.py` and `cluster.py` do wrong shows in whole stages and in clusters, which are
+# processes, and of processes that a test starts mutmut sees nothing.
 PACKAGES = {
     "contract": ("services/contract/*.py", "tests/contract tests/services/extract tests/services/transform"),
     "transform": ("services/transform/[fs]*.py", "tests/services/transform"),
@@ -40,6 +40,7 @@ only_mutate = {modules}
 do_not_mutate =
     */main.py
     */__main__.py
+    */cluster.py
 also_copy =
     bench
     docker

@@ -41,7 +41,7 @@ def test_the_strategy_is_logged_and_recorded_and_the_result_stays_that_of_the_la
     with caplog.at_level(logging.INFO):
         result = train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2, strategy=asked), work)
     assert work.decisions == {"strategy": decision}
-    assert f"fitting 180 customers, 2 features; strategy {decision}" in caplog.messages
+    assert f"fitting 180 customers; strategy {decision}" in caplog.messages
     assert list(result) == ["k_values", "sse"]
     assert result["k_values"] == [2, 3]
     assert {record.name for record in work.outputs} == {"kmeans_custom.sav", "sweep.pkl", "metrics.json"}

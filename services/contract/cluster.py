@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from distributed import Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
-from distributed.scheduler import NoValidWorkerError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from services.contract.errors import OutOfMemoryError, PassingError, SetupError
 from services.contract.files import TEMPORARY_SUFFIX
@@ -60,7 +60,7 @@ def cluster_workers(scheduler: str, folder: Path) -> Iterator[_Cluster]:
             f"{error.allowed_failures + 1} Dask workers at {scheduler} died over the same part, one after the other: give them "
             "more memory, or make smaller parts (part_rows); if it was not that, their logs say more"
         ) from None
-    except NoValidWorkerError:
+    except (NoWorkerError, NoValidWorkerError):
         raise PassingError(f"the Dask scheduler at {scheduler} has lost all its workers: start some, then run again") from None
     except (CancelledError, ClosedClientError, CommClosedError) as error:
         raise PassingError(f"the Dask scheduler at {scheduler} is gone: run again ({type(error).__name__})") from None

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Worker, WorkerPlugin
 from distributed.cli import dask_scheduler, dask_worker
 
@@ -47,10 +48,10 @@ def dask_setup(worker: Worker) -> Any:
 class Process:
     """`dask scheduler` or `dask worker`."""
 
-    def __init__(self, folder: Path, program: str, *arguments: str, fatal: Fatal | None = None) -> None:
+    def __init__(self, folder: Path, program: str, *arguments: str, config: dict[str, Any], fatal: Fatal | None = None) -> None:
         self._log = folder / f"{program}-{time.monotonic_ns()}.log"
         self._log.touch()
-        self._process = FORKS.Process(target=_become, args=(program, arguments, str(self._log), fatal), daemon=True)
+        self._process = FORKS.Process(target=_become, args=(program, arguments, str(self._log), config, fatal), daemon=True)
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -75,8 +76,9 @@ class Process:
 
 
 class Cluster:
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, config: dict[str, Any] | None = None) -> None:
         self._folder = folder
+        self._config = config or {}
         self._flags = flags
         self._closing = ExitStack()
         protocol = "tls" if flags else "tcp"
@@ -92,7 +94,7 @@ class Cluster:
         return worker
 
     def _start(self, program: str, *arguments: str, fatal: Fatal | None = None) -> Process:
-        process = Process(self._folder, program, *arguments, *self._flags, fatal=fatal)
+        process = Process(self._folder, program, *arguments, *self._flags, config=self._config, fatal=fatal)
         self._closing.callback(process.end)
         return process
 
@@ -101,8 +103,9 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, workers: int, *flags: str) -> Iterator[Cluster]:
-    cluster = Cluster(folder, *flags)
+def running(folder: Path, workers: int, *flags: str, config: dict[str, Any] | None = None) -> Iterator[Cluster]:
+    """Start a cluster; `flags` are for scheduler and workers alike, `config` is Dask's."""
+    cluster = Cluster(folder, *flags, config=config)
     try:
         for _ in range(workers):
             cluster.add_worker()
@@ -111,11 +114,12 @@ def running(folder: Path, workers: int, *flags: str) -> Iterator[Cluster]:
         cluster.end()
 
 
-def _become(program: str, arguments: list[str], log: str, fatal: Fatal | None) -> None:
+def _become(program: str, arguments: list[str], log: str, config: dict[str, Any], fatal: Fatal | None) -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     os.chdir(Path(log).parent)
     for stream in sys.stdout, sys.stderr:
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), stream.fileno())
+    dask.config.set(config)
     global _fatal
     _fatal = fatal
     _PROGRAMS[program](args=arguments, prog_name=program)

@@ -156,6 +156,13 @@ def test_where_no_scheduler_answers_and_where_it_has_no_workers_the_next_try_may
         pass
 
 
+def test_a_stage_whose_workers_are_all_gone_does_not_wait_for_others_forever(volume, tmp_path):
+    with running(tmp_path, 0, config={"distributed.scheduler.no-workers-timeout": "1s"}) as cluster:
+        cluster.add_worker(Fatal(5))
+        code, log = run_stage(volume, "extract", cluster.address)
+    assert (code, "has lost all its workers" in log.splitlines()[-1]) == (75, True), log
+
+
 def test_work_that_kills_one_worker_after_the_other_ends_in_one_clear_line(tmp_path):
     with running(tmp_path, 0) as cluster:
         doomed = [cluster.add_worker() for _ in range(4)]

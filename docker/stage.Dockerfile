@@ -67,6 +67,8 @@ RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-ha
 ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A stage whose workers are all gone would wait for others forever.
 ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"
+# Threads that spin while they wait collapse beside a busy neighbour.
+ENV OMP_WAIT_POLICY=passive
 USER 50000:0
 ARG VERSION=unknown
 ARG REVISION=unknown

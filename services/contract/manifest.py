@@ -74,7 +74,7 @@ class Manifest(Sealed):
     ended: datetime
     exit_reason: str
     peak_memory_mib: int | None = None
-    """The most memory that its process had; without that of the workers of a cluster."""
+    """The most memory that one of its processes had; those of a cluster are not among them."""
 
     def parts(self, name: str) -> list[FileRecord]:
         """Find what was written of an artifact, in order: one record for each part, none where it was not written."""

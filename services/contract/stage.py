@@ -88,7 +88,8 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
 
 def _peak_memory_mib() -> int:
     unit = 1 if sys.platform == "darwin" else 1024  # in which ru_maxrss counts
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(most * unit / 2**20)
 
 
 def _explain(error: Exception) -> ExitCode:

@@ -1,4 +1,4 @@
-"""The compose profile `cluster` on the engine: who is on its network, and what a stage and its workers do there."""
+"""The compose profile `cluster` on the engine, with TLS: who is on its network, and what a stage and its workers do there."""
 
 import json
 import os
@@ -10,12 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.docker.commands import REPOSITORY, TAG, docker, make
+from tests.services.cluster import make_certificates
 
 pytestmark = pytest.mark.needs_docker
 
 PROJECT = f"{TAG}-cluster"
 IMAGE = f"customer-segmentation/cluster:{TAG}"
-SCHEDULER = "tcp://dask-scheduler:8786"
+SCHEDULER = "tls://dask-scheduler:8786"
+TLS = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "/shared/tls/ca.pem"} | {
+    f"DASK_DISTRIBUTED__COMM__TLS__{role}__{what}": f"/shared/tls/dask.{suffix}"
+    for role in ("SCHEDULER", "WORKER", "CLIENT")
+    for what, suffix in (("CERT", "pem"), ("KEY", "key"))
+}
+WITH_CERTIFICATES = [f"--env={name}={path}" for name, path in TLS.items()]
 
 
 def wait_until_registered(worker: str) -> None:
@@ -30,8 +37,10 @@ def volume(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     volume = folder / "volume"
     shutil.copytree(REPOSITORY / "shared_volume/data", volume / "data")
     volume.chmod(0o2775)
+    make_certificates(volume / "tls")
+    (volume / "tls/dask.key").chmod(0o644)  # the containers are another user
     variables = {"TAG": TAG, "COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_PROFILES": "cluster", "DASK_PORT": "0"}
-    environment = {**os.environ, **variables}
+    environment = {**os.environ, **variables, "DASK_PROTOCOL": "tls", **TLS}
     make("images", TAG=TAG, COMPOSE_PROFILES="cluster")
     write = ["python3", "docker/environment.py", str(folder / ".env"), str(volume)]
     subprocess.run(write, cwd=REPOSITORY, env=environment, check=True)
@@ -52,7 +61,7 @@ def run_stage(volume: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(stage: str, *flags: str) -> subprocess.CompletedProcess[str]:
         user = docker("container", "inspect", f"{PROJECT}-dask-worker-1", "--format={{.Config.User}}").strip()
         command = ["docker", "run", "--rm", "--init", f"--network={PROJECT}_cluster", f"--volume={volume}:/shared"]
-        command += [f"--user={user}", "--entrypoint=python3", IMAGE, "-m", f"services.{stage}"]
+        command += [*WITH_CERTIFICATES, f"--user={user}", "--entrypoint=python3", IMAGE, "-m", f"services.{stage}"]
         return subprocess.run([*command, f"--dask-scheduler={SCHEDULER}", *flags], capture_output=True, text=True)
 
     return run
@@ -89,8 +98,9 @@ def test_the_network_leads_nowhere_and_the_scheduler_s_page_is_for_this_machine_
     ("mounted", "wrong"), [("", "does not see the volume: /shared/runs"), (":ro", "may not write to /shared/runs")]
 )
 def test_a_worker_without_the_volume_or_without_access_is_named_before_anything_is_done(volume, run_stage, mounted, wrong):
-    mount = [f"--volume={volume}:/shared{mounted}"] if mounted else []
-    worker = docker("run", "--detach", f"--network={PROJECT}_cluster", *mount, IMAGE, "dask", "worker", SCHEDULER).strip()
+    mount = [f"--volume={volume}:/shared{mounted}"] if mounted else [f"--volume={volume}/tls:/shared/tls:ro"]
+    options = ["--detach", f"--network={PROJECT}_cluster", *mount, *WITH_CERTIFICATES]
+    worker = docker("run", *options, IMAGE, "dask", "worker", SCHEDULER).strip()
     try:
         wait_until_registered(worker)
         ended = run_stage("extract", "--run=stray")

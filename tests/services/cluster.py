@@ -9,6 +9,7 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,10 +22,18 @@ from distributed import Worker, WorkerPlugin
 from distributed.cli import dask_scheduler, dask_worker
 
 from tests.chaos.processes import FORKS
+from tests.docker.commands import REPOSITORY
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PROGRAMS = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
 _fatal: Fatal | None = None
+
+
+def make_certificates(folder: Path) -> None:
+    """Do what docs/scaling.md says: makes ca.pem, dask.pem and dask.key."""
+    folder.mkdir()
+    (commands,) = re.findall(r"```sh\n([^`]*openssl[^`]*)```", (REPOSITORY / "docs/scaling.md").read_text())
+    subprocess.run(["sh", "-euc", commands], cwd=folder, check=True, capture_output=True)
 
 
 class Fatal(WorkerPlugin):

@@ -19,7 +19,7 @@ import pytest
 from services.contract.cluster import cluster_workers
 from services.contract.errors import OutOfMemoryError, PassingError, SetupError
 from tests.chaos.processes import run
-from tests.services.cluster import Cluster, Fatal, running
+from tests.services.cluster import Cluster, Fatal, make_certificates, running
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "shared_volume/data"
@@ -72,9 +72,11 @@ def found(volume: Path) -> dict[str, Any]:
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one["sse"] == pytest.approx(other["sse"], rel=1e-9)
     assert one["segments"].keys() == other["segments"].keys()
     same = sum(one["segments"][customer] == segment for customer, segment in other["segments"].items())
+    apart = max(abs(here - there) / there for here, there in zip(one["sse"], other["sse"], strict=True))
+    print(f"{same} of {len(one['segments'])} customers in the same segment, SSE differ by {apart:.1e} at most")
+    assert apart <= 1e-9
     assert same >= 0.9999 * len(one["segments"])
 
 
@@ -217,18 +219,11 @@ def test_without_a_scheduler_nothing_of_dask_is_imported(volume):
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> dict[str, str]:
-    """What the commands in the documentation make, by the flags of Dask."""
-    folder = tmp_path / "tls"
-    folder.mkdir()
-    (commands,) = re.findall(r"```sh\n([^`]*openssl[^`]*)```", (ROOT / "docs/scaling.md").read_text())
-    subprocess.run(["sh", "-euc", commands], cwd=folder, check=True, capture_output=True)
-    return {"ca-file": f"{folder}/ca.pem", "cert": f"{folder}/dask.pem", "key": f"{folder}/dask.key"}
-
-
-def test_with_tls_only_who_has_a_certificate_is_let_in(certificates, volume, tmp_path, monkeypatch):
+def test_with_tls_only_who_has_a_certificate_is_let_in(volume, tmp_path, monkeypatch):
     monkeypatch.setattr("services.contract.cluster._ANSWER_S", 2)
+    folder = tmp_path / "tls"
+    make_certificates(folder)
+    certificates = {"ca-file": f"{folder}/ca.pem", "cert": f"{folder}/dask.pem", "key": f"{folder}/dask.key"}
     with running(tmp_path, 1, *(f"--tls-{name}={path}" for name, path in certificates.items())) as cluster:
         assert cluster.address.startswith("tls://")
         prefix = "DASK_DISTRIBUTED__COMM__TLS__"

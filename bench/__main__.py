@@ -26,10 +26,9 @@ def main(arguments: list[str]) -> None:
     docs = Path(options.docs)
     kept = docs / "performance.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
-    results |= {
-        "command": " ".join(["make bench", *([f'ARGS="{" ".join(arguments)}"'] if arguments else [])]),
-        "machine": _machine(),
-    }
+    command = " ".join(["make bench", *([f'ARGS="{" ".join(arguments)}"'] if arguments else [])])
+    results["commands"] = results.get("commands", {}) | dict.fromkeys(options.sections, command)
+    results["machine"] = _machine()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         for section in options.sections:
             for _ in _measure(section, results, options, Path(folder)):

@@ -19,7 +19,7 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         "Written by `make bench`; every figure is measured. The literal lab (`bench/literal.py`) and the pipeline take turns\n"
         "on the same data. A time is the median of the runs, with the shortest and longest in brackets; memory is the most\n"
         "that a process and its children held together. Above 1.00x the pipeline takes more than the lab.\n",
-        f"The command: `{results['command']}`. The machine: {results['machine']}.\n",
+        f"Measured by {_list_commands(results['commands'])}. The machine: {results['machine']}.\n",
     ]
     for size, runs in results.get("stages", {}).items():
         parts += [f"## The lab's four stages, {size}\n", _stages(runs)]
@@ -41,6 +41,10 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
     if "images" in results:
         parts += ["## Images\n", _images(results["images"])]
     return "\n".join([*parts, notes])
+
+
+def _list_commands(commands: Mapping[str, str]) -> str:
+    return ", ".join(f"`{command}`" for command in dict.fromkeys(commands.values()))
 
 
 def _stages(runs: Runs) -> str:

@@ -189,6 +189,9 @@ def draw_plot(stages: Mapping[str, Runs], sizes: Mapping[str, int], path: Path) 
         ]
         axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=label, color=colour)
     axes.set(xlabel="customers", ylabel="seconds", title="The lab's four stages")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted("{x:g}")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.contract.spelling import VOLUME_PATH
+
 MANIFEST_NAME = "manifest.json"
-VOLUME_PATH = r"^([^/\x00]*[^/.\x00][^/\x00]*/)*[^/\x00]*[^/.\x00][^/\x00]*$"  # names between slashes, each more than dots
 UNPICKLED_BY_THEIR_LIKE = ("pandas", "scikit-learn")
 """Libraries whose pickles only the same version is sure to understand: they hold private classes and attributes."""
 

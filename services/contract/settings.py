@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.contract.manifest import VOLUME_PATH
-from services.contract.spelling import split, split_pairs
+from services.contract.spelling import VOLUME_PATH, split, split_pairs
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 

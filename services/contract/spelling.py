@@ -6,6 +6,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
+VOLUME_PATH = r"^([^/\x00]*[^/.\x00][^/\x00]*/)*[^/\x00]*[^/.\x00][^/\x00]*$"  # names between slashes, each more than dots
+
 
 def split(value: Any) -> Any:
     """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""

@@ -17,7 +17,6 @@ import threading
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from services.contract.artifacts import Workspace
 from services.contract.command_line import parse, sources
 from services.contract.errors import (
     ExitCode,
@@ -26,7 +25,6 @@ from services.contract.errors import (
     StageError,
     from_operating_system,
 )
-from services.contract.manifest import Manifest, installed_versions
 from services.contract.settings import StageSettings, settings_of
 
 MANIFEST_LINE = "manifest sha256:"
@@ -57,9 +55,12 @@ def _run(stage: str, model: type[StageSettings], module: str, arguments: list[st
 
 
 def _work(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
+    # Imported only now, as pandas and scikit-learn are below, so that --help and a wrong setting do not wait for them.
+    from services.contract.artifacts import Workspace
+    from services.contract.manifest import Manifest, installed_versions
+
     started = datetime.now(UTC)
     with Workspace(settings.volume, settings.run, stage, settings.upstream) as work:
-        # Only now, so that --help and a wrong setting do not wait for pandas and scikit-learn.
         main = importlib.import_module(module).main
         result = main(settings, work)
         digest = work.commit(

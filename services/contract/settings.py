@@ -100,7 +100,7 @@ class PartsSettings(StageSettings):
         default="",
         title="Dask scheduler",
         description="Address of a Dask scheduler like tcp://dask-scheduler:8786 whose workers do the work on parts; they need "
-        "the same image and the same volume. Empty for the threads of the stage itself.",
+        "the same image and the same volume. Empty for the stage itself.",
     )
 
 

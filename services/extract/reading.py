@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.parts import Draft, save_draft
+from services.contract.pickles import load_pickle
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Workers
 from services.extract.customers import Table, count_missing, read_fast, read_strictly
@@ -103,7 +104,8 @@ def keep_last(read: Sequence[Rows], target: Target, workers: Workers) -> list[Ke
 
 def _keep(rows: Rows, repeats: Repeats, target: Target) -> tuple[NDArray[np.object_], Kept]:
     """Write a part without who is not the last one of an id; returns the ids of all `repeats` too."""
-    customers: pd.DataFrame = pd.read_pickle(rows.path)
+    with rows.path.open("rb") as file:
+        customers: pd.DataFrame = load_pickle(file, rows.path.name)
     ids = customers[CUSTOMER_ID].iloc[repeats.rows].to_numpy(dtype=object) if repeats.rows.size else np.empty(0, object)
     if not repeats.is_last.all():
         keep = np.ones(len(customers), dtype=np.bool_)

@@ -1,6 +1,8 @@
 """The customer table in parts: cut anywhere, from several files, and always the one that a reader of all of it would see."""
 
 import gzip
+import os
+import pickle
 import random
 from itertools import pairwise
 
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.contract.errors import DataError, MissingInputError
+from services.contract.workers import workers
 from services.extract import duplicates, reading
 from services.extract.pieces import cut
 from tests.services.extract.runs import extract, extract_file
@@ -153,3 +156,19 @@ def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cel
             return str(error)
 
     assert str(read(part_rows)) == str(read(1000))
+
+
+class Planted:
+    def __init__(self, folder) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_what_was_put_by_until_all_is_read_may_name_no_more_than_any_artifact(tmp_path):
+    path = tmp_path / "put_by.pkl"
+    path.write_bytes(pickle.dumps(Planted(tmp_path / "executed")))
+    with pytest.raises(DataError, match="this pipeline never writes"), workers() as several:
+        reading.keep_last([reading.Rows(path, 1, None)], (tmp_path, "customers.pkl"), several)
+    assert not (tmp_path / "executed").exists()

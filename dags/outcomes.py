@@ -18,6 +18,9 @@ from services.contract.errors import ExitCode, OutOfMemoryError, PassingError, S
 from services.contract.settings import ENVIRONMENT_PREFIX
 from services.contract.stage import MANIFEST_LINE
 
+MOUNT_MISSES = "bind source path does not exist"
+"""What the engine says, and then which, where it cannot mount a folder of the host."""
+
 
 class Outcome(NamedTuple):
     result: Any  # what the stage wrote to stdout
@@ -76,7 +79,7 @@ def _errors_of_the_engine() -> Iterator[None]:
         yield
     except APIError as error:
         said = " ".join(str(error.explanation or error).split())
-        if "bind source path does not exist" in said:
+        if MOUNT_MISSES in said:
             wanted = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
             raise SetupError(f"{said}: {wanted}") from None
         raise PassingError(f"the Docker engine answered: {said}") from error

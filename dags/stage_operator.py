@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+from pathlib import PurePosixPath
 from typing import Any
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
@@ -29,7 +30,7 @@ from docker.types import Mount
 from requests import RequestException
 
 from dags.containers import VOLUME, StageContainer, host_settings
-from dags.outcomes import errors_as_airflow_takes_them, read_outcome
+from dags.outcomes import MOUNT_MISSES, errors_as_airflow_takes_them, read_outcome
 from dags.trigger_form import given
 from services.contract.errors import PassingError, SetupError, UsageError
 from services.contract.runs import run_folder
@@ -81,12 +82,11 @@ class StageOperator(DockerOperator):
             with errors_as_airflow_takes_them():
                 self._define(context)
                 self._make_way()
-                self._make_folders()
                 log.info("::group::What %s says", self.stage)
                 try:
                     # The exit code is read below, where it means more than that the container failed.
                     with contextlib.suppress(DockerContainerFailedException):
-                        super().execute(context)
+                        self._run_container(context)
                 finally:
                     log.info("::endgroup::")
                 outcome = read_outcome(self.cli, self.container["Id"], self.stage, str(self.mem_limit))
@@ -206,15 +206,28 @@ class StageOperator(DockerOperator):
                     log.warning("%s reported no manifest (marked as done by hand?): not verifying it", task.task_id)
         return digests
 
+    def _run_container(self, context: Context) -> None:
+        try:
+            super().execute(context)
+        except APIError as error:
+            if MOUNT_MISSES not in str(error):
+                raise
+            self._make_folders()
+            super().execute(context)
+
     def _make_folders(self) -> None:
-        """Make the folders that the stage writes to, as its user: Docker mounts only what is there."""
+        """Make the folders that stages write to, as their user: Docker mounts only what is there.
+
+        This takes a container of its own, so the first stage of a run makes those of all.
+        """
         assert self.definition is not None
         host = self.definition.host
-        folders = [f"{VOLUME}/{path}" for path in self.definition.writable]
+        own, *others = map(PurePosixPath, self.definition.writable)
+        stages = [own.with_name(task.stage) for task in self.dag.tasks if isinstance(task, StageOperator)]
         container = self.cli.create_container(
             self.image,
             entrypoint=["sh", "-c", 'umask 002 && exec mkdir -p "$@"', "mkdir"],
-            command=folders,
+            command=[f"{VOLUME}/{path}" for path in (*stages, *others)],
             user=self.user,
             labels=self.labels,
             host_config=self.cli.create_host_config(

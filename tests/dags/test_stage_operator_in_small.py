@@ -127,6 +127,20 @@ def test_one_that_publishes_writes_to_the_model_folder_too(toy):
     assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
 
 
+def test_the_first_stage_of_a_run_makes_the_folders_of_all_and_the_others_need_none(toy):
+    first = Try("extract")
+    with first.operator.dag:
+        second = StageOperator(task_id="train_it", stage="train")
+    toy.images.add("customer-segmentation/extract:latest")
+    first.run()
+    assert [path.rpartition("/")[2] for path in toy.created[0]["Cmd"]] == ["extract", "train"]
+    second.execute(first.context)
+    assert [container["Image"] for container in toy.created[1:]] == [
+        "customer-segmentation/extract:latest",
+        "customer-segmentation/train:latest",
+    ]
+
+
 def test_the_limits_are_those_of_the_installation_and_no_more_cpus_than_the_engine_has(toy):
     Try().run()
     host = toy.created[1]["HostConfig"]

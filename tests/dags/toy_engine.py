@@ -35,6 +35,8 @@ class Toy:
     def __init__(self) -> None:
         self.stage, self.folders = End(), End(stdout="")
         """How the containers of the stage end, and those that make its folders."""
+        self.host_folders = {"/data/bank"}
+        """What a container can mount."""
         self.images = {"customer-segmentation/train:latest", "customer-segmentation/changes:latest"}
         self.containers: dict[str, dict[str, Any]] = {}
         self.created: list[dict[str, Any]] = []
@@ -74,7 +76,10 @@ class Toy:
             return self._create(body)
         return self._answer_for(rest, query)
 
-    def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _create(self, body: dict[str, Any]) -> Any:
+        mounts = body.get("HostConfig", {}).get("Mounts", [])
+        if missing := [mount["Source"] for mount in mounts if mount["Source"] not in self.host_folders]:
+            return Refusal(400, f"invalid mount config for type \"bind\": bind source path does not exist: {missing[0]}")
         one = f"{len(self.created):064x}"
         self.created.append(body)
         self.containers[one] = body
@@ -88,6 +93,9 @@ class Toy:
         if one not in self.containers:
             return Refusal(404, f"No such container: {one}")
         end = self.folders if self.containers[one].get("Entrypoint") else self.stage
+        if action == "start" and end is self.folders and end.code == 0:
+            (mount,) = self.containers[one]["HostConfig"]["Mounts"]
+            self.host_folders |= {path.replace(mount["Target"], mount["Source"], 1) for path in self.containers[one]["Cmd"]}
         if action == "remove":
             del self.containers[one]
         if action == "wait":

@@ -79,7 +79,7 @@ class Toy:
     def _create(self, body: dict[str, Any]) -> Any:
         mounts = body.get("HostConfig", {}).get("Mounts", [])
         if missing := [mount["Source"] for mount in mounts if mount["Source"] not in self.host_folders]:
-            return Refusal(400, f"invalid mount config for type \"bind\": bind source path does not exist: {missing[0]}")
+            return Refusal(400, f'invalid mount config for type "bind": bind source path does not exist: {missing[0]}')
         one = f"{len(self.created):064x}"
         self.created.append(body)
         self.containers[one] = body

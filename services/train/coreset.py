@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from services.train.threads import Apply, Rows
 
 
-class _Moments(NamedTuple):
+class Moments(NamedTuple):
     customers: int
     sums: NDArray[np.float64]
     squares: float
@@ -39,23 +39,27 @@ class Sample(NamedTuple):
         return self.points[drawn], 1 / chance[drawn]
 
 
-def draw_sample(apply: Apply, size: int, *, seed: int) -> tuple[Sample, float]:
-    """Draw `size` customers on average, in two passes; returns also the sum of squares of all customers."""
-    customers, sums, squares = (sum(column) for column in zip(*apply(_moments), strict=True))
-    total = _Moments(customers, sums, squares)
-    drawn = apply(partial(_draw, total=total, size=size, seed=seed))
-    return Sample(*map(np.concatenate, zip(*drawn, strict=True))), squares
+def measure(apply: Apply) -> Moments:
+    """Count all customers, and add up their features and the squares of these."""
+    customers, sums, squares = (sum(column) for column in zip(*apply(_measure), strict=True))
+    return Moments(customers, sums, squares)
 
 
-def _moments(rows: Rows, _: int) -> _Moments:
-    return _Moments(len(rows), rows.sum(axis=0), float(np.square(rows).sum()))
+def draw_sample(apply: Apply, everybody: Moments, size: int, *, seed: int) -> Sample:
+    """Draw `size` customers on average."""
+    drawn = apply(partial(_draw, everybody=everybody, size=size, seed=seed))
+    return Sample(*map(np.concatenate, zip(*drawn, strict=True)))
 
 
-def _draw(rows: Rows, first_row: int, *, total: _Moments, size: int, seed: int) -> Sample:
+def _measure(rows: Rows, _: int) -> Moments:
+    return Moments(len(rows), rows.sum(axis=0), float(np.square(rows).sum()))
+
+
+def _draw(rows: Rows, first_row: int, *, everybody: Moments, size: int, seed: int) -> Sample:
     """Draw each row by a lot of its own, so that it does not matter which part it lies in."""
-    mean = total.sums / total.customers
-    spread = total.squares - total.customers * (mean @ mean)
-    chance = (1 / total.customers + np.square(rows - mean).sum(axis=1) / spread) / 2
+    mean = everybody.sums / everybody.customers
+    spread = everybody.squares - everybody.customers * (mean @ mean)
+    chance = (1 / everybody.customers + np.square(rows - mean).sum(axis=1) / spread) / 2
     lot = np.random.Generator(np.random.PCG64(seed).advance(first_row)).random(len(rows))
     drawn = lot < size * chance
     return Sample(rows[drawn], chance[drawn], lot[drawn])

@@ -5,10 +5,12 @@ starts that lose. Here they lose early:
 
 1. A sample is drawn in which far-off customers have their share of the sum of squares, each with a weight that makes up for it
    (the lightweight coreset of Bachem, Lucic and Krause 2018). A uniform sample misses the tails, and prefers other optima.
-2. K-Means is started many times on slices of the sample, and the best few different ends of each slice take a few iterations on
-   the whole of it (refining initial points, Bradley and Fayyad 1998). Every slice has optima of its own, which is wanted:
-   where many customers are equal there are many optima close to each other, and the best one is on few samples an optimum.
-3. Which is the best one on all customers, no sample tells: their SSE differ by less than its error. So they race on all
+2. K-Means is started many times on slices of the sample, and the best few different ends of each slice go on on the whole of it
+   (refining initial points, Bradley and Fayyad 1998). Every slice has optima of its own, which is wanted: where many
+   customers are equal there are many optima close to each other, and the best one is on few samples an optimum.
+3. The best for one k leads to others for its neighbours: with one more centroid (as in global k-means, Likas, Vlassis and
+   Verbeek 2003), and with one less (iterative shrinking, Fränti and Virmajoki 2006).
+4. Which is the best one on all customers, no sample tells: their SSE differ by less than its error. So they race on all
    customers. Who falls behind is out; the winner goes on alone, until an iteration gains next to nothing.
 
 All customers are seen only through `apply`, part by part, and one pass over them is an iteration for every k. The models do not
@@ -18,7 +20,7 @@ depend on the number of threads, and on how the table is cut into parts only in 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -29,16 +31,17 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from services.train.coreset import draw_sample
+from services.train.coreset import draw_sample, measure
 from services.train.threads import Apply, Rows
 
-SLICES, SLICE = 5, 12_000  # a slice has so many customers, on average
+SLICE, LEAST_SLICES = 12_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
 STARTS = 3  # for each initialisation that is asked for, because they cost so little
-START_ITERATIONS, REFINEMENTS = 15, 3  # at most, on a slice and on the whole sample
-LEAST_ENDS, LEAST_RACERS = 3, 5  # of a slice; of all. For small k, which cost less, there are more
-BEHIND = (0.004, 0.001, 0.0)  # who has a larger SSE than the first one by this share after each pass is out
+START_ITERATIONS, REFINEMENTS = 30, 10  # at most, on a slice and on the whole sample
+ENDS, NEIGHBOURS, RACERS = 16, 5, 10  # of all slices together; of the best for another k, with more or with less; of all
+IN_REACH = 0.006  # who has a larger SSE on the sample than the best one by this share does not race
+BEHIND = (0.0015, 0.0)  # and who has one on all customers by this share, after each pass of the race, is out
 DIFFERENT = 0.05  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
-LEAST_GAIN = 1e-6  # of the SSE: an iteration that gains less is the last one
+LEAST_GAIN = 3e-6  # of the SSE: an iteration that gains less is the last one
 
 
 def fit_from_sample(
@@ -48,47 +51,64 @@ def fit_from_sample(
 
     They are fitted like any other but have no `labels_`. `n_iter_` counts the iterations on all customers.
     """
-    sample, squares = draw_sample(apply, SLICES * SLICE, seed=random_state)
-    slices, (points, weights) = [sample.slice(number, SLICE) for number in range(SLICES)], sample.whole(SLICES * SLICE)
-    seeds = np.random.default_rng(random_state).integers(2**32, size=STARTS * n_init).tolist()
+    everybody = measure(apply)
+    n_slices = max(LEAST_SLICES, len(everybody.sums))
+    sample = draw_sample(apply, everybody, n_slices * SLICE, seed=random_state)
+    slices, (points, weights) = [sample.slice(number, SLICE) for number in range(n_slices)], sample.whole(n_slices * SLICE)
+    generator = np.random.default_rng(random_state)
+    seeds = generator.integers(2**32, size=STARTS * n_init).tolist()
 
     def start(k: int, number: int) -> KMeans:
         model = KMeans(k, n_init=1, max_iter=START_ITERATIONS, random_state=seeds[number])
-        return model.fit(slices[number % SLICES][0], sample_weight=slices[number % SLICES][1])
+        return model.fit(slices[number % n_slices][0], sample_weight=slices[number % n_slices][1])
 
-    def refine(model: KMeans) -> KMeans:
-        again = KMeans(model.n_clusters, init=model.cluster_centers_, n_init=1, max_iter=REFINEMENTS)
-        return again.fit(points, sample_weight=weights)
+    def refine(centroids: Rows) -> KMeans:
+        model = KMeans(len(centroids), init=centroids, n_init=1, max_iter=REFINEMENTS)
+        return model.fit(points, sample_weight=weights)
+
+    def neighbours(model: KMeans) -> Iterator[Rows]:
+        """Some with one centroid more, a customer whom the others leave far off, and some with one less."""
+        centroids = model.cluster_centers_
+        misses = np.cumsum(weights * np.square(points - centroids[model.labels_]).sum(axis=1))
+        for place in np.searchsorted(misses, misses[-1] * generator.random(NEIGHBOURS)):
+            yield np.vstack([centroids, points[place]])
+        for number in generator.permutation(len(centroids))[:NEIGHBOURS]:
+            yield np.delete(centroids, number, axis=0)
 
     started = {k: pool.map(partial(start, k), range(len(seeds))) for k in k_values}
-    refined = {}
-    for k, models in started.items():
+    refined = []
+    for models in started.values():
         ends = list(models)
-        best_ends = [_best_different(ends[number::SLICES], max(LEAST_ENDS, 12 // k)) for number in range(SLICES)]
-        refined[k] = pool.map(refine, chain.from_iterable(best_ends))
-    racers = [model for k, models in refined.items() for model in _best_different(models, max(LEAST_RACERS, 30 // k))]
+        best_ends = [_best_different(ends[number::n_slices], max(1, ENDS // n_slices)) for number in range(n_slices)]
+        refined.append(pool.map(refine, [model.cluster_centers_ for model in chain.from_iterable(best_ends)]))
+    found = {k: list(models) for k, models in zip(k_values, refined, strict=True)}
+    next_to_best = chain.from_iterable(neighbours(min(models, key=_inertia)) for models in found.values())
+    for model in pool.map(refine, [centroids for centroids in next_to_best if len(centroids) in found]):
+        found[model.n_clusters].append(model)
+    racers = [model for models in found.values() for model in _best_different(models, RACERS, IN_REACH)]
     for model in racers:
         del model.labels_  # those of the sample
         model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
         model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
 
     for behind in BEHIND:
-        _iterate(apply, racers, squares, LEAST_GAIN)
+        _iterate(apply, racers, everybody.squares, LEAST_GAIN)
         best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
         racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
     running, waiting = list(best.values()), deque(best.values())
     while waiting:
         last = running and running[0].n_iter_ >= max_iter - 1
-        moved = _iterate(apply, running, squares, np.inf if last else LEAST_GAIN)
+        moved = _iterate(apply, running, everybody.squares, np.inf if last else LEAST_GAIN)
         running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
         while waiting and waiting[0] not in running:
             yield waiting.popleft()
 
 
-def _best_different(models: Iterable[KMeans], most: int) -> list[KMeans]:
+def _best_different(models: Sequence[KMeans], most: int, in_reach: float = np.inf) -> list[KMeans]:
     best: list[KMeans] = []
     for model in sorted(models, key=_inertia):
-        if len(best) < most and all(_distance(model, other) > DIFFERENT for other in best):
+        is_near = not best or model.inertia_ <= (1 + in_reach) * best[0].inertia_
+        if len(best) < most and is_near and all(_distance(model, other) > DIFFERENT for other in best):
             best.append(model)
     return best
 

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from bench.populations import FAMILIES, draw
 from services.contract.errors import DataError
 from services.train import threads
-from services.train.coreset import draw_sample
+from services.train.coreset import draw_sample, measure
 from services.train.sweep import EXACT_CUSTOMERS, choose_strategy, sweep
 from services.train.threads import in_threads, one_thread_each
 
@@ -121,21 +121,25 @@ def test_the_exact_fits_are_the_same_from_parts_and_from_any_number_of_threads(f
 def test_a_sample_is_drawn_row_by_row_and_stands_for_all_customers():
     features = standardised("heavy tails", 200_000)
     with one_thread_each() as pool:
-        sample, squares = draw_sample(in_threads([features], pool), 50_000, seed=7)
-        again, _ = draw_sample(in_threads([features[:777], features[777:]], pool), 50_000, seed=7)
+        apply = in_threads([features], pool)
+        everybody = measure(apply)
+        sample = draw_sample(apply, everybody, 50_000, seed=7)
+        in_two_parts = in_threads([features[:777], features[777:]], pool)
+        again = draw_sample(in_two_parts, measure(in_two_parts), 50_000, seed=7)
     np.testing.assert_array_equal(again.points, sample.points)
-    assert squares == pytest.approx(600_000)
+    assert everybody.squares == pytest.approx(600_000)
     for size, (points, weights) in [(50_000, sample.whole(50_000)), *((10_000, sample.slice(one, 10_000)) for one in range(5))]:
         assert 0.8 * size < len(points) < 1.03 * size
         assert weights.min() == 1  # the farthest are all there
         assert weights.sum() == pytest.approx(200_000, rel=0.05)
-        assert weights @ np.square(points).sum(axis=1) == pytest.approx(squares, rel=0.05)
+        assert weights @ np.square(points).sum(axis=1) == pytest.approx(everybody.squares, rel=0.05)
 
 
 def test_slices_have_only_those_in_common_who_stand_for_few():
     features = standardised("heavy tails", 200_000)
     with one_thread_each() as pool:
-        sample, _ = draw_sample(in_threads([features], pool), 50_000, seed=7)
+        apply = in_threads([features], pool)
+        sample = draw_sample(apply, measure(apply), 50_000, seed=7)
     slices = [{tuple(point): weight for point, weight in zip(*sample.slice(one, 10_000), strict=True)} for one in range(5)]
     assert set().union(*slices) == set(map(tuple, sample.points))
     twice = set(slices[0]) & set(slices[1])

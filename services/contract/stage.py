@@ -6,6 +6,7 @@ thing on stdout. Everything else is said on stderr, in lines. Every failure ends
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -41,9 +42,8 @@ def start(stage: str, settings: type[StageSettings] | None = None, module: str |
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()
-    code = _run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:])
-    gc.freeze()  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
-    sys.exit(code)
+    atexit.register(gc.freeze)  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
+    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:]))
 
 
 def _run(stage: str, model: type[StageSettings], module: str, arguments: list[str]) -> int:

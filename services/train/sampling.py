@@ -31,16 +31,16 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from services.train.coreset import draw_sample, measure
+from services.train.coreset import Sample, draw_sample, measure
 from services.train.threads import Apply, Rows
 
-SLICE, LEAST_SLICES = 12_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
+SLICE, LEAST_SLICES = 10_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
 STARTS = 3  # for each initialisation that is asked for, because they cost so little
 START_ITERATIONS, REFINEMENTS = 30, 10  # at most, on a slice and on the whole sample
 ENDS, NEIGHBOURS, RACERS = 16, 5, 10  # of all slices together; of the best for another k, with more or with less; of all
 IN_REACH = 0.006  # who has a larger SSE on the sample than the best one by this share does not race
-BEHIND = (0.0015, 0.0)  # and who has one on all customers by this share, after each pass of the race, is out
-DIFFERENT = 0.05  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
+BEHIND = (0.0005, 0.0)  # and who has one on all customers by this share, after each pass of the race, is out
+DIFFERENT = 0.2  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
 LEAST_GAIN = 3e-6  # of the SSE: an iteration that gains less is the last one
 
 
@@ -54,9 +54,33 @@ def fit_from_sample(
     everybody = measure(apply)
     n_slices = max(LEAST_SLICES, len(everybody.sums))
     sample = draw_sample(apply, everybody, n_slices * SLICE, seed=random_state)
+    found = _search(sample, n_slices, pool, k_values, STARTS * n_init, random_state)
+    racers = [model for models in found.values() for model in _best_different(models, RACERS, IN_REACH)]
+    for model in racers:
+        del model.labels_  # those of the sample
+        model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
+        model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
+
+    for behind in BEHIND:
+        _iterate(apply, racers, everybody.squares, LEAST_GAIN)
+        best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
+        racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
+    running, waiting = list(best.values()), deque(best.values())
+    while waiting:
+        last = running and running[0].n_iter_ >= max_iter - 1
+        moved = _iterate(apply, running, everybody.squares, np.inf if last else LEAST_GAIN)
+        running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
+        while waiting and waiting[0] not in running:
+            yield waiting.popleft()
+
+
+def _search(
+    sample: Sample, n_slices: int, pool: ThreadPoolExecutor, k_values: Sequence[int], n_starts: int, random_state: int
+) -> dict[int, list[KMeans]]:
+    """Find optima on a sample for each of `k_values`."""
     slices, (points, weights) = [sample.slice(number, SLICE) for number in range(n_slices)], sample.whole(n_slices * SLICE)
     generator = np.random.default_rng(random_state)
-    seeds = generator.integers(2**32, size=STARTS * n_init).tolist()
+    seeds = generator.integers(2**32, size=n_starts).tolist()
 
     def start(k: int, number: int) -> KMeans:
         model = KMeans(k, n_init=1, max_iter=START_ITERATIONS, random_state=seeds[number])
@@ -75,33 +99,17 @@ def fit_from_sample(
         for number in generator.permutation(len(centroids))[:NEIGHBOURS]:
             yield np.delete(centroids, number, axis=0)
 
-    started = {k: pool.map(partial(start, k), range(len(seeds))) for k in k_values}
-    refined = []
-    for models in started.values():
+    started = {k: pool.map(partial(start, k), range(n_starts)) for k in k_values}
+    refined = {}
+    for k, models in started.items():
         ends = list(models)
         best_ends = [_best_different(ends[number::n_slices], max(1, ENDS // n_slices)) for number in range(n_slices)]
-        refined.append(pool.map(refine, [model.cluster_centers_ for model in chain.from_iterable(best_ends)]))
-    found = {k: list(models) for k, models in zip(k_values, refined, strict=True)}
+        refined[k] = pool.map(refine, [model.cluster_centers_ for model in chain.from_iterable(best_ends)])
+    found = {k: list(models) for k, models in refined.items()}
     next_to_best = chain.from_iterable(neighbours(min(models, key=_inertia)) for models in found.values())
     for model in pool.map(refine, [centroids for centroids in next_to_best if len(centroids) in found]):
         found[model.n_clusters].append(model)
-    racers = [model for models in found.values() for model in _best_different(models, RACERS, IN_REACH)]
-    for model in racers:
-        del model.labels_  # those of the sample
-        model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
-        model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
-
-    for behind in BEHIND:
-        _iterate(apply, racers, everybody.squares, LEAST_GAIN)
-        best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
-        racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
-    running, waiting = list(best.values()), deque(best.values())
-    while waiting:
-        last = running and running[0].n_iter_ >= max_iter - 1
-        moved = _iterate(apply, running, everybody.squares, np.inf if last else LEAST_GAIN)
-        running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
-        while waiting and waiting[0] not in running:
-            yield waiting.popleft()
+    return found
 
 
 def _best_different(models: Sequence[KMeans], most: int, in_reach: float = np.inf) -> list[KMeans]:

@@ -212,6 +212,7 @@ class StageOperator(DockerOperator):
         except APIError as error:
             if MOUNT_MISSES not in str(error):
                 raise
+            log.info("the run has no folders yet: making them")
             self._make_folders()
             super().execute(context)
 

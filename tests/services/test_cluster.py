@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def test_work_that_kills_one_worker_after_the_other_ends_in_one_clear_line(tmp_p
             pytest.raises(OutOfMemoryError, match=r"4 Dask workers at .* died over the same part, one after the other"),
             cluster_workers(cluster.address, tmp_path) as workers,
         ):
-            list(workers.map(os._exit, [1]))
+            list(workers.map(signal.raise_signal, [signal.SIGKILL]))
         assert all(worker.has_died() for worker in doomed)
 
 

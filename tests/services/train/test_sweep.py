@@ -75,6 +75,7 @@ def test_left_to_itself_the_strategy_is_exact_up_to_a_number_of_customers():
 def test_from_a_sample_the_error_is_that_of_the_recipe(family):
     features = standardised(family, 120_000)
     for fit in sweep([features], [2, 6], strategy="sample", **RECIPE):
+        assert fit.seconds_left == 0  # all k are finished together
         lab = KMeans(fit.k, **RECIPE).fit(features)
         assert fit.sse <= 1.001 * lab.inertia_
         assert fit.sse == pytest.approx(-fit.model.score(features), rel=1e-9)

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bench.populations import FAMILIES, draw
 from services.contract.errors import DataError
-from services.train import threads
+from services.train import sampling, threads
 from services.train.coreset import draw_sample, measure
 from services.train.sweep import EXACT_CUSTOMERS, choose_strategy, sweep
 from services.train.threads import in_threads, one_thread_each
@@ -79,6 +79,21 @@ def test_from_a_sample_the_error_is_that_of_the_recipe(family):
         lab = KMeans(fit.k, **RECIPE).fit(features)
         assert fit.sse <= 1.001 * lab.inertia_
         assert fit.sse == pytest.approx(-fit.model.score(features), rel=1e-9)
+
+
+def test_from_a_sample_the_best_for_one_k_leads_to_better_ones_for_its_neighbours(monkeypatch):
+    features = standardised("mixed", 120_000)
+
+    def errors():
+        fits = sweep([features], range(5, 11), strategy="sample", n_init=1, max_iter=300, random_state=7)
+        return np.array([fit.sse for fit in fits])
+
+    monkeypatch.setattr(sampling, "STARTS", 1)
+    together = errors()
+    monkeypatch.setattr(sampling, "NEIGHBOURS", 0)
+    alone = errors()
+    assert (together <= 1.0001 * alone).all()
+    assert (together < 0.999 * alone).any()
 
 
 def test_from_a_sample_the_model_is_one_of_the_recipe_without_labels(features):

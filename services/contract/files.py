@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -86,6 +86,22 @@ def copy(source: Path, target: Path) -> FileRecord:
         os.fsync(file.fileno())
         file.seek(0)
         return record(file, source.name)
+
+
+@contextmanager
+def unchanged(paths: Collection[Path]) -> Iterator[None]:
+    """Watch over files that are read several times.
+
+    Raises PassingError where one was changed meanwhile, whatever else may have come of it.
+    """
+    before = {path: path.stat() for path in paths}
+    try:
+        yield
+    finally:
+        for path, then in before.items():
+            now = path.stat()
+            if (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns):
+                raise PassingError(f"{path.name} was changed while it was read: run again")
 
 
 def sync(folder: Path) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+_PREFIX = 24  # bits of a hash: a table of them takes 16 MB
+
 
 class Repeats(NamedTuple):
     """The rows of a part whose id stands in other rows too."""
@@ -21,11 +23,14 @@ class Repeats(NamedTuple):
     """Positions in the part, ascending."""
     is_last: NDArray[np.bool_]
     """Of the same shape: whether it is the last row with its id, in this part and all later ones."""
+    n_rows: int
+    """How many rows the part has."""
+
+    def equals(self, other: Repeats) -> bool:
+        return np.array_equal(self.rows, other.rows) and np.array_equal(self.is_last, other.is_last)
 
 
-def hash_ids(ids: pd.Series[str]) -> NDArray[np.uint64]:
-    """Hash ids: the same id has the same hash in every process."""
-    return pd.util.hash_array(ids.to_numpy(dtype=object), categorize=False)
+NO_REPEATS = Repeats(np.empty(0, np.intp), np.empty(0, np.bool_), 0)
 
 
 def find_repeats(hashes: Sequence[NDArray[np.uint64]]) -> list[Repeats]:
@@ -35,25 +40,36 @@ def find_repeats(hashes: Sequence[NDArray[np.uint64]]) -> list[Repeats]:
     ----------
     hashes : one array for each part, in their order
     """
-    ordered = np.sort(np.concatenate(hashes))
+    if not hashes:
+        return []
+    ordered = np.concatenate(hashes)
+    ordered.sort()
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    rows = [np.flatnonzero(_is_among(part, repeated)) for part in hashes]
-    return repeats_among(rows, [part[found] for part, found in zip(hashes, rows, strict=True)])
+    begins = np.zeros(1 << _PREFIX, np.bool_)  # most rows need not be looked up: none that is repeated begins like them
+    begins[_prefix(repeated)] = True
+    found = [np.flatnonzero(begins[_prefix(part)]) for part in hashes]
+    found = [rows[_is_among(part[rows], repeated)] for part, rows in zip(hashes, found, strict=True)]
+    repeats = [Repeats(rows, np.ones(len(rows), np.bool_), len(part)) for part, rows in zip(hashes, found, strict=True)]
+    return repeats_among(repeats, [part[rows] for part, rows in zip(hashes, found, strict=True)])
 
 
-def repeats_among(rows: Sequence[NDArray[np.intp]], keys: Sequence[NDArray[Any]]) -> list[Repeats]:
-    """Tell which of some rows are the last ones of their key.
+def repeats_among(repeats: Sequence[Repeats], keys: Sequence[NDArray[Any]]) -> list[Repeats]:
+    """Tell anew which of some rows are the last ones of their key.
 
     Parameters
     ----------
-    rows : positions in each part, in the order of the parts
-    keys : ids or hashes of these rows
+    repeats : of each part, in the order of the parts
+    keys : ids or hashes of their rows
     """
-    if not rows:
+    if not repeats:
         return []
     is_last = ~pd.Series(np.concatenate(keys)).duplicated(keep="last").to_numpy(dtype=np.bool_)
-    ends = np.cumsum([len(part) for part in rows])[:-1]
-    return [Repeats(*pair) for pair in zip(rows, np.split(is_last, ends), strict=True)]
+    ends = np.cumsum([len(part.rows) for part in repeats])[:-1]
+    return [part._replace(is_last=last) for part, last in zip(repeats, np.split(is_last, ends), strict=True)]
+
+
+def _prefix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return hashes >> np.uint64(64 - _PREFIX)
 
 
 def _is_among(hashes: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:

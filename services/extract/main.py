@@ -11,7 +11,7 @@ from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import workers
 from services.extract.customers import read_table
 from services.extract.pieces import cut, unpack
-from services.extract.reading import keep_last, read_pieces
+from services.extract.reading import keep_last, look_ahead
 
 log = logging.getLogger(__name__)
 
@@ -20,21 +20,23 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     sources = work.data_files(settings.data_file)
     target = work.target(artifacts.CUSTOMERS)
     n_bytes = sum(path.stat().st_size for path in sources.values())
-    with workers(settings.dask_scheduler, target[0], n_bytes) as several:
-        digests = several.map(files.record_of, sources.values(), sources)
+    with workers(settings.dask_scheduler, target[0], n_bytes) as several, files.unchanged(sources.values()):
         packed = [path for path in sources.values() if path.suffix.lower() == ".gz"]
         folders = [work.scratch() / str(number) for number in range(len(packed))]
         unpacked = dict(zip(packed, several.map(unpack, packed, folders), strict=True))
         paths = [unpacked.get(path, path) for path in sources.values()]
 
         table = read_table(paths, settings.feature_columns, _used_columns(settings))
-        read = list(read_pieces(cut(paths, settings.part_rows), table, work.scratch(), several))
+        pieces = cut(paths, settings.part_rows)
+        ahead = look_ahead(pieces, table, several)
+        digests = several.map(files.record_of, sources.values(), sources)
+        read = keep_last(pieces, ahead, table, target, several)
         if not read:
             raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
-        kept = keep_last(read, target, several)
         work.read(digests)
 
-    rows, customers = (sum(part.n_customers for part in parts) for parts in (read, kept))
+    kept = [part for part in read if part.n_customers]
+    rows, customers = sum(part.n_rows for part in read), sum(part.n_customers for part in kept)
     log.info("read %s: %d rows, %d columns of %d", settings.data_file, rows, len(table.columns), len(table.header))
     log.info("dropped %d duplicates of CUST_ID, the last row of each is kept", rows - customers)
     counts = {name: sum(part.missing[name] for part in kept) for name in table.columns}

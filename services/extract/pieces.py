@@ -23,6 +23,11 @@ class Span(NamedTuple):
     start: int
     end: int
 
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(max(0, self.end - self.start))
+
 
 Piece = tuple[Span, ...]
 """What makes one part: a span of a large file, or several small files."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,24 +12,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.parts import Draft, save_draft
-from services.contract.pickles import load_pickle
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Workers
 from services.extract.customers import Table, count_missing, read_fast, read_strictly
-from services.extract.duplicates import Repeats, find_repeats, hash_ids, repeats_among
+from services.extract.duplicates import NO_REPEATS, Repeats, find_repeats, repeats_among
+from services.extract.ids import encode_ids, hash_ahead, hash_ids
 from services.extract.pieces import Piece
 
 Target = tuple[Path, str]
 """Where drafts go; see `Workspace.target`."""
 
 
-class Rows(NamedTuple):
-    """Customers that were read, in a file of their own for as long as it is not known who of them stays."""
+class Source(NamedTuple):
+    """What a part is made of."""
 
-    path: Path
-    n_customers: int
-    hashes: NDArray[np.uint64] | None
-    """Of the ids, shape (n_customers,); None where the table has none."""
+    piece: Piece
+    strictly: bool = False
 
 
 class Kept(NamedTuple):
@@ -40,75 +37,104 @@ class Kept(NamedTuple):
     n_customers: int
     missing: dict[str, int]
     """How many cells of each column."""
+    source: Source
+    n_rows: int
+    """How many were read, those who do not stay among them."""
+    repeats: Repeats
+    """By which it was told who stays."""
+    ids: NDArray[np.object_]
+    """Of the rows of `repeats`."""
+    hashes: NDArray[np.uint64]
+    """Of the ids of all rows; shape (n_rows,), or (0,) where the table has none."""
+    ends: dict[Path, int]
+    """How far the files were read."""
 
 
-def read_pieces(pieces: Sequence[Piece], table: Table, folder: Path, workers: Workers) -> Iterator[Rows]:
-    """Read all pieces, and keep the customers of each in a file in `folder`, in the order of the pieces.
+Keep = Callable[[Source, Repeats], Kept | None]
 
-    Where pandas may be wrong about a piece, the strict reader has the last word; it may go on into the next piece.
+
+def look_ahead(pieces: Sequence[Piece], table: Table, workers: Workers) -> Iterator[NDArray[np.uint64]]:
+    """Hash the ids in the lines of each piece, as far as lines alone tell them."""
+    column = table.header.index(CUSTOMER_ID) if CUSTOMER_ID in table.header else None
+    return workers.map(partial(hash_ahead, column=column), pieces)
+
+
+def keep_last(
+    pieces: Sequence[Piece], ahead: Iterable[NDArray[np.uint64]], table: Table, target: Target, workers: Workers
+) -> list[Kept]:
+    """Read all pieces, and write of each a part without the customers who come again further down, in it or in a later one.
+
+    Who that is, is guessed from what `look_ahead` found. A part for which the guess was wrong is written once more, and so is
+    one in which two ids have one hash. A table without ids stays as it is.
 
     Raises DataError, the first one in the order of the rows.
     """
+    keep = partial(_keep, table=table, target=target)
+    kept = list(_keep_by_guess(pieces, list(ahead), keep, workers))
+    if any(part.n_rows != part.repeats.n_rows for part in kept):
+        kept = _correct(kept, find_repeats([part.hashes for part in kept]), keep, workers)
+    repeats = [part.repeats for part in kept]
+    return _correct(kept, repeats_among(repeats, [part.ids for part in kept]), keep, workers)
+
+
+def _keep_by_guess(
+    pieces: Sequence[Piece], hashes: Sequence[NDArray[np.uint64]], keep: Keep, workers: Workers
+) -> Iterator[Kept]:
     reached: dict[Path, int] = {}
-    for piece, rows in zip(pieces, workers.map(partial(_read, table=table, folder=folder), pieces), strict=True):
+    kept = workers.map(keep, map(Source, pieces), find_repeats(hashes))
+    for piece, part_hashes, part in zip(pieces, hashes, kept, strict=True):
+        # Where pandas may be wrong, the strict reader has the last word; it may go on into the next piece.
         left = tuple(span._replace(start=max(span.start, reached.get(span.path, 0))) for span in piece)
         if left != piece:
-            rows = _read(left, table, folder)
-        if rows is None:
-            ((rows, ends),) = workers.map(partial(_read_strictly, table=table, folder=folder), [left])
-            reached.update(ends)
-        if rows.n_customers:
-            yield rows
+            part = keep(Source(left), NO_REPEATS)
+        if part is None:
+            (part,) = workers.map(keep, [Source(left, strictly=True)], [NO_REPEATS])
+            assert part is not None
+            reached.update(part.ends)
+        if part.n_rows:
+            yield part if part.hashes.size else part._replace(hashes=part_hashes)
 
 
-def _read(piece: Piece, table: Table, folder: Path) -> Rows | None:
-    frames = []
-    for span in piece:
-        frame = read_fast(span, table) if span.start < span.end else None
-        if frame is None and span.start < span.end:
-            return None
-        if frame is not None:
-            frames.append(frame)
-    return _put_by(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0], folder) if frames else None
+def _correct(kept: list[Kept], repeats: Sequence[Repeats], keep: Keep, workers: Workers) -> list[Kept]:
+    """Write those parts once more for which it is told differently who stays."""
+    todo = [number for number, part in enumerate(kept) if not part.repeats.equals(repeats[number])]
+    again = workers.map(keep, [kept[number].source for number in todo], [repeats[number] for number in todo])
+    corrected = dict(zip(todo, again, strict=True))
+    for number in todo:
+        kept[number].draft.path.unlink()
+    return [corrected.get(number) or part for number, part in enumerate(kept)]
 
 
-def _read_strictly(piece: Piece, table: Table, folder: Path) -> tuple[Rows, dict[Path, int]]:
-    read = [read_strictly(span, table) for span in piece]
-    ends = {span.path: end for span, (_, end) in zip(piece, read, strict=True)}
-    return _put_by(pd.concat([frame for frame, _ in read], ignore_index=True), folder), ends
+def _keep(source: Source, repeats: Repeats, table: Table, target: Target) -> Kept | None:
+    """Write a part without who is not the last one of an id; with everybody where `repeats` speaks of another number of rows.
 
-
-def _put_by(customers: pd.DataFrame, folder: Path) -> Rows:
-    # A name of its own: a worker that was given up may still be writing what another one has begun anew.
-    path = folder / f"{secrets.token_hex(8)}.pkl"
-    customers.to_pickle(path)
-    return Rows(path, len(customers), hash_ids(customers[CUSTOMER_ID]) if CUSTOMER_ID in customers else None)
-
-
-def keep_last(read: Sequence[Rows], target: Target, workers: Workers) -> list[Kept]:
-    """Drop the customers who come again further down, in their part or in a later one; a table without ids stays as it is.
-
-    Which ids come again is told by their hashes; the ids themselves are compared before it counts.
+    Returns None where pandas may be wrong.
     """
-    repeats = find_repeats([rows.hashes if rows.hashes is not None else np.empty(0, np.uint64) for rows in read])
-    numbers = todo = list(range(len(read)))
-    kept: dict[int, tuple[NDArray[np.object_], Kept]] = {}
-    while todo:
-        concerned = [read[number] for number in todo], [repeats[number] for number in todo]
-        kept.update(zip(todo, workers.map(partial(_keep, target=target), *concerned), strict=True))
-        by_hash, repeats = repeats, repeats_among([one.rows for one in repeats], [kept[number][0] for number in numbers])
-        # Two ids may have one hash: once more, as the ids have it.
-        todo = [number for number in numbers if not np.array_equal(by_hash[number].is_last, repeats[number].is_last)]
-    return [one for _, one in (kept[number] for number in numbers) if one.n_customers]
-
-
-def _keep(rows: Rows, repeats: Repeats, target: Target) -> tuple[NDArray[np.object_], Kept]:
-    """Write a part without who is not the last one of an id; returns the ids of all `repeats` too."""
-    with rows.path.open("rb") as file:
-        customers: pd.DataFrame = load_pickle(file, rows.path.name)
-    ids = customers[CUSTOMER_ID].iloc[repeats.rows].to_numpy(dtype=object) if repeats.rows.size else np.empty(0, object)
-    if not repeats.is_last.all():
-        keep = np.ones(len(customers), dtype=np.bool_)
+    read = _read(source, table)
+    if read is None:
+        return None
+    customers, ends = read
+    n_rows = len(customers)
+    ids, hashes = np.empty(0, object), np.empty(0, np.uint64)
+    if CUSTOMER_ID in customers and repeats.n_rows != n_rows:
+        repeats, hashes = NO_REPEATS, hash_ids(encode_ids(customers[CUSTOMER_ID]))
+    if repeats.rows.size:
+        ids = customers[CUSTOMER_ID].iloc[repeats.rows].to_numpy(dtype=object)
+        keep = np.ones(n_rows, dtype=np.bool_)
         keep[repeats.rows] = repeats.is_last
         customers = customers[keep].reset_index(drop=True)
-    return ids, Kept(save_draft(*target, customers), len(customers), count_missing(customers))
+    draft = save_draft(*target, customers)
+    return Kept(draft, len(customers), count_missing(customers), source, n_rows, repeats, ids, hashes, ends)
+
+
+def _read(source: Source, table: Table) -> tuple[pd.DataFrame, dict[Path, int]] | None:
+    frames, ends = [], {}
+    for span in source.piece:
+        if source.strictly:
+            frame, ends[span.path] = read_strictly(span, table)
+        elif (found := read_fast(span, table)) is not None:
+            frame = found
+        else:
+            return None
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0], ends

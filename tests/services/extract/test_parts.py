@@ -1,19 +1,18 @@
 """The customer table in parts: cut anywhere, from several files, and always the one that a reader of all of it would see."""
 
 import gzip
-import os
-import pickle
 import random
 from itertools import pairwise
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.contract.errors import DataError, MissingInputError
-from services.contract.workers import workers
-from services.extract import duplicates, reading
+from services.contract.errors import DataError, MissingInputError, PassingError
+from services.contract.parts import save_draft
+from services.extract import ids as hashing
+from services.extract import main, reading
 from services.extract.pieces import cut
 from tests.services.extract.runs import extract, extract_file
 
@@ -73,12 +72,70 @@ def test_of_all_rows_of_a_customer_the_last_one_in_file_order_is_kept_wherever_t
     assert all(len(part) for part in parts)
 
 
-def test_different_customers_with_the_same_hash_are_both_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "hash_ids", lambda ids: duplicates.hash_ids(ids) % 5)
+@pytest.mark.parametrize("note", ["x", '"x\ny"'])
+def test_different_customers_with_the_same_hash_are_both_kept(tmp_path, monkeypatch, note):
+    hash_ids = hashing.hash_ids
+    for module in (hashing, reading):
+        monkeypatch.setattr(module, "hash_ids", lambda ids: hash_ids(ids) % 5)
     customers = [f"C{number % 70}" for number in range(100)]
-    put(tmp_path, file__csv=HEADER + "".join(f"{customer},{row},0,x\n" for row, customer in enumerate(customers)))
+    rows = [f"{customer},{row},0,{note}\n" for row, customer in enumerate(customers)]
+    put(tmp_path, file__csv=HEADER + "".join(rows))
     _, parts = extract(tmp_path, part_rows=20)
     assert pd.concat(parts)["CUST_ID"].tolist() == customers[30:]
+
+
+IDS = ["A", "B", "Ab", '"A"', " B ", '"A,1"', '"A""1"', '""""', '"A\nB"', "é", "C" * 20, "C" * 21, "D" * 70, "D" * 70 + "E"]
+
+
+NOTES = ["x", "x", '"x,y"', '"x\ny"']
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@example([('"A,1"', "x"), ('"A,1"', '"x\ny"')], "\n", 0, 1)
+@example([("A", '"x,y"'), ("A", "x")], "\n", 1, 1)
+@given(
+    st.lists(st.tuples(st.sampled_from(IDS[:3]) | st.sampled_from(IDS), st.sampled_from(NOTES)), min_size=1, max_size=12),
+    st.sampled_from(["\n", "\r\n", "\n\n"]),
+    st.integers(0, 3),
+    st.integers(1, 4),
+)
+def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_kept(
+    tmp_path, customers, line_end, column, part_rows
+):
+    lines = [["NOTE", "BALANCE", "PURCHASES"], *([note, str(number), "1"] for number, (_, note) in enumerate(customers))]
+    for line, customer in zip(lines, ["CUST_ID", *(customer for customer, _ in customers)], strict=True):
+        line.insert(column, customer)
+    frame = extract_file(line_end.join(",".join(line) for line in lines), tmp_path, part_rows=part_rows)
+    read = [one.strip() if one[0] != '"' else one[1:-1].replace('""', '"') for one, _ in customers]
+    last = {customer: number for number, customer in enumerate(read)}
+    assert list(zip(frame["CUST_ID"], frame["BALANCE"], strict=True)) == sorted(last.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize(
+    ("note", "n_written"),
+    [("x", 5), ('"x, quoted"', 5), ('"x\ny"', 5 + 3)],  # three parts: two with the earlier rows, and one with the later ones
+)
+def test_a_part_is_written_twice_only_where_lines_did_not_tell_who_comes_again(tmp_path, monkeypatch, note, n_written):
+    written = []
+    monkeypatch.setattr(reading, "save_draft", lambda *draft: written.append(draft) or save_draft(*draft))
+    customers = [*range(1000, 1100), 1000, 1030]
+    put(tmp_path, file__csv=HEADER + "".join(f'"C{customer}",1,0,{note}\n' for customer in customers))
+    _, parts = extract(tmp_path, part_rows=25 * (1 + note.count("\n")))
+    assert (len(parts), len(written)) == (5, n_written)
+    assert sorted(path.name for path in (tmp_path / "runs/demo/extract").iterdir()) == [".lock", "customers", "manifest.json"]
+
+
+@pytest.mark.parametrize("changed", [HEADER + "B,1,0,x\nA,1,0,x\n", HEADER + "A,abc,0,x\n"])
+def test_a_table_that_changes_while_it_is_read_is_to_be_read_again(tmp_path, monkeypatch, changed):
+    def look_ahead(*arguments):
+        found = list(reading.look_ahead(*arguments))
+        put(tmp_path, file__csv=changed)
+        return found
+
+    put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
+    monkeypatch.setattr(main, "look_ahead", look_ahead)
+    with pytest.raises(PassingError, match=r"^file\.csv was changed while it was read: run again"):
+        extract(tmp_path)
 
 
 def test_files_are_one_table_in_the_order_of_their_names_packed_or_not(tmp_path):
@@ -156,19 +213,3 @@ def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cel
             return str(error)
 
     assert str(read(part_rows)) == str(read(1000))
-
-
-class Planted:
-    def __init__(self, folder) -> None:
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-def test_what_was_put_by_until_all_is_read_may_name_no_more_than_any_artifact(tmp_path):
-    path = tmp_path / "put_by.pkl"
-    path.write_bytes(pickle.dumps(Planted(tmp_path / "executed")))
-    with pytest.raises(DataError, match="this pipeline never writes"), workers() as several:
-        reading.keep_last([reading.Rows(path, 1, None)], (tmp_path, "customers.pkl"), several)
-    assert not (tmp_path / "executed").exists()

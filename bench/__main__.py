@@ -18,7 +18,7 @@ from bench.populations import FAMILIES
 
 SIZES = {"sample": None, "10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 RUNS = {"sample": 7, "10k": 7, "100k": 5, "1m": 3, "10m": 1}
-SECTIONS = ("stages", "sweeps", "neighbour", "starts", "airflow", "images")
+SECTIONS = ("stages", "reading", "alone", "sweeps", "neighbour", "starts", "airflow", "images")
 
 
 def main(arguments: list[str]) -> None:
@@ -44,15 +44,17 @@ def main(arguments: list[str]) -> None:
 def _measure(section: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> Iterator[None]:
     """Measure a section and put it into `results`, pausing whenever there is more to keep."""
     match section:
-        case "stages":
-            results["stages"] = {}
-            extract = results["extract"] = {}
+        case "stages" | "reading" | "alone":
+            measure = {
+                "stages": sections.measure_stages,
+                "reading": sections.measure_reading,
+                "alone": sections.measure_alone,
+            }[section]
+            results[section] = {}
             for size in options.sizes:
-                _say(f"the four stages, {_title(size)}")
+                _say(f"{section}: {_title(size)}")
                 volume = sections.prepare(folder / size, SIZES[size])
-                results["stages"][_title(size)] = sections.measure_stages(volume, options.runs or RUNS[size])
-                if SIZES[size]:
-                    extract[_title(size)] = sections.measure_extract(volume, options.runs or RUNS[size])
+                results[section][_title(size)] = measure(volume, options.runs or RUNS[size])
                 yield
         case "sweeps":
             results["sweep_customers"], results["sweeps"] = options.customers, []
@@ -87,7 +89,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--sections", type=lambda text: text.split(","), default=SECTIONS, help=f"some of {','.join(SECTIONS)}")
     parser.add_argument(
-        "--sizes", type=lambda text: text.split(","), default=["sample", "10k", "100k", "1m"], help="10m too takes an hour"
+        "--sizes",
+        type=lambda text: text.split(","),
+        default=["sample", "10k", "100k", "1m"],
+        help="10m too: stages take an hour, the others minutes",
     )
     parser.add_argument(
         "--runs", type=int, help="how often each contestant runs; by default 1 to 9, fewer where one takes long"

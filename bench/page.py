@@ -25,8 +25,10 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         parts += [f"## The lab's four stages, {size}\n", _stages(runs)]
     if "stages" in results:
         parts.append("![Time of the four stages by the number of customers](pictures/performance.png)\n")
-    for size, runs in results.get("extract", {}).items():
-        parts += [f"## Reading {size}\n", _extract(runs)]
+    for size, runs in results.get("reading", {}).items():
+        parts += [f"## Reading {size}\n", _reading(runs)]
+    if "alone" in results:
+        parts += ["## The pipeline alone\n", _alone(results["alone"])]
     if "sweeps" in results:
         parts += ["## The sweep from a sample\n", _sweeps(results["sweeps"], results["sweep_customers"])]
     if "neighbour" in results:
@@ -70,7 +72,7 @@ def _compare(lab: Sequence[Run], ours: Sequence[Run]) -> tuple[str, ...]:
     )
 
 
-def _extract(runs: Runs) -> str:
+def _reading(runs: Runs) -> str:
     pandas, *_ = found = {name: median(those["extract"]) for name, those in runs.items()}
     rows = [("what reads", "s", "MiB", "time", "memory")]
     rows += [
@@ -83,6 +85,14 @@ def _extract(runs: Runs) -> str:
         )
         for name, one in found.items()
     ]
+    return _table(rows)
+
+
+def _alone(sizes: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
+    rows = [("stage", *(column for size in sizes for column in (f"{size}: s", "MiB")))]
+    for stage in next(iter(sizes.values())):
+        found = [runs[stage] for runs in sizes.values()]
+        rows.append((stage, *(cell for runs in found for cell in (_spread(runs), f"{median(runs).peak_mib:,.0f}"))))
     return _table(rows)
 
 

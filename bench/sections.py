@@ -36,7 +36,9 @@ class Sweeps(NamedTuple):
 
 
 def prepare(folder: Path, n_rows: int | None) -> Path:
-    """Make a volume with a table of `n_rows`; None takes the sample data of the project."""
+    """Make a volume with a table of `n_rows`, if it is not there; None takes the sample data of the project."""
+    if folder.exists():
+        return folder
     (folder / "data").mkdir(parents=True)
     shutil.copy(LAB_DATA / "test.csv", folder / "data/test.csv")
     if n_rows is None:
@@ -65,19 +67,27 @@ def _literal(volume: Path) -> Mapping[str, Run]:
 
 
 def _pipeline(volume: Path) -> Mapping[str, Run]:
-    arguments = ["--volume", str(volume), "--run", "bench"]
-    return {stage: run(["-m", f"services.{stage}", *arguments]) for stage in LAB_STAGES}
+    return {stage: _stage(volume, stage) for stage in LAB_STAGES}
 
 
-def measure_extract(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
+def _stage(volume: Path, stage: str, *arguments: str) -> Run:
+    return run(["-m", f"services.{stage}", "--volume", str(volume), "--run", "bench", *arguments])
+
+
+def measure_reading(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
     """Read a table and keep each customer once: pandas does that alone, the stage checks and writes too."""
-    arguments = ["-m", "services.extract", "--volume", str(volume), "--run", "bench"]
     contestants: dict[str, Contest] = {
         "pandas.read_csv and drop_duplicates, nothing written": lambda: {"extract": run(["-c", PANDAS, str(volume)])},
-        "extract": lambda: {"extract": run(arguments)},
-        "extract, with `keep_columns=used`": lambda: {"extract": run([*arguments, "--keep-columns", "used"])},
+        "extract": lambda: {"extract": _stage(volume, "extract")},
+        "extract, with `keep_columns=used`": lambda: {"extract": _stage(volume, "extract", "--keep-columns", "used")},
     }
     return alternate(contestants, runs)
+
+
+def measure_alone(volume: Path, runs: int) -> dict[str, list[Run]]:
+    """Run the stages that see customers, without anybody to compare them with."""
+    stages = (*LAB_STAGES, "segment")
+    return alternate({"pipeline": lambda: {stage: _stage(volume, stage) for stage in stages}}, runs)["pipeline"]
 
 
 def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:

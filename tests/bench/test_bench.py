@@ -60,7 +60,7 @@ def test_a_process_that_fails_is_no_measurement():
 
 def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
     arguments = [
-        "--sections=stages,sweeps,neighbour,starts",
+        "--sections=stages,reading,alone,sweeps,neighbour,starts",
         "--sizes=sample",
         "--runs=1",
         "--families=mixed",
@@ -74,6 +74,8 @@ def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Performance",
         "## The lab's four stages, the sample data",
+        "## Reading the sample data",
+        "## The pipeline alone",
         "## The sweep from a sample",
         "## The exact sweep beside a busy neighbour",
         "## Starting",

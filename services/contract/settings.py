@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.contract.spelling import VOLUME_PATH, split, split_pairs
+from services.contract.tables import CUSTOMER_ID
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 
@@ -119,6 +120,13 @@ class FeatureSettings(PartsSettings):
         title="Scale within",
         description="Column whose groups are standardised each by itself, for example a region or a tenure; empty for none.",
     )
+
+    @field_validator("feature_columns")
+    @classmethod
+    def _leave_out_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if CUSTOMER_ID in value:
+            raise ValueError(f"names {CUSTOMER_ID}, which tells customers apart and is no feature: leave it out")
+        return value
 
 
 class ExtractSettings(FeatureSettings):

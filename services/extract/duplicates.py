@@ -1,7 +1,7 @@
 """Find customers who come again further down, in a table of which no process sees more than a part.
 
-What stays in memory of each row is 8 bytes, the hash of its id. Ids that share a hash may still be different ones, so this
-finds candidates; whoever has the rows compares the ids of these, with `repeats_among`.
+All that is needed of a row is the hash of its id, 8 bytes (and as much again while they are sorted). Ids that share a hash may
+still be different ones, so this finds candidates; whoever has the rows compares the ids of these, with `repeats_among`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,14 @@ _PREFIX = 24  # bits of a hash: a table of them takes 16 MB
 
 
 class Repeats(NamedTuple):
-    """The rows of a part whose id stands in other rows too."""
+    """The rows of a part whose id stands in other rows too, or seems to."""
 
     rows: NDArray[np.intp]
     """Positions in the part, ascending."""
     is_last: NDArray[np.bool_]
     """Of the same shape: whether it is the last row with its id, in this part and all later ones."""
     n_rows: int
-    """How many rows the part has."""
-
-    def equals(self, other: Repeats) -> bool:
-        return np.array_equal(self.rows, other.rows) and np.array_equal(self.is_last, other.is_last)
-
-
-NO_REPEATS = Repeats(np.empty(0, np.intp), np.empty(0, np.bool_), 0)
+    """How many rows of the part were looked at."""
 
 
 def find_repeats(hashes: Sequence[NDArray[np.uint64]]) -> list[Repeats]:

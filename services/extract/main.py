@@ -29,22 +29,22 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         table = read_table(paths, settings.feature_columns, _used_columns(settings))
         pieces = cut(paths, settings.part_rows)
         ahead = look_ahead(pieces, table, several)
-        digests = several.map(files.record_of, sources.values(), sources)
-        read = keep_last(pieces, ahead, table, target, several)
-        if not read:
+        digests = several.map(files.record_of, sources.values(), sources)  # while it is told who comes again
+        parts = keep_last(pieces, ahead, table, target, several)
+        if not parts:
             raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
         work.read(digests)
 
-    kept = [part for part in read if part.n_customers]
-    rows, customers = sum(part.n_rows for part in read), sum(part.n_customers for part in kept)
+    rows, customers = sum(part.n_rows for part in parts), sum(part.n_customers for part in parts)
     log.info("read %s: %d rows, %d columns of %d", settings.data_file, rows, len(table.columns), len(table.header))
     log.info("dropped %d duplicates of CUST_ID, the last row of each is kept", rows - customers)
-    counts = {name: sum(part.missing[name] for part in kept) for name in table.columns}
+    counts = {name: sum(part.missing[name] for part in parts) for name in table.columns}
     missing = {name: count for name, count in counts.items() if count}
     log.info("missing values: %s", ", ".join(f"{name} {count}" for name, count in missing.items()) or "none")
 
-    for part in kept:
-        work.add(artifacts.CUSTOMERS, part.draft)
+    for part in parts:
+        if part.n_customers:
+            work.add(artifacts.CUSTOMERS, part.draft)
     return {"rows_read": rows, "duplicates_dropped": rows - customers, "customers": customers, "missing": missing}
 
 

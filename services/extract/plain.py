@@ -1,11 +1,12 @@
 """Tell from the bytes of CSV rows whether pandas reads of it what the strict reader reads.
 
-pandas ends a cell at a zero byte, takes `"Ann"e` for `Anne`, loses a last row after a lone carriage return, and knows no limit
-to the length of a cell; all of it silently.
+pandas ends a cell at a zero byte, takes `"Ann"e` for `Anne`, loses a last row after a lone carriage return, drops a byte order
+mark from whatever begins with one, and knows no limit to the length of a cell; all of it silently.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from itertools import chain
 
@@ -18,7 +19,12 @@ _BESIDE_QUOTES = np.frombuffer(b',\r\n"', np.uint8)
 
 
 def is_plain(rows: bytes) -> bool:
-    """Tell whether rows have no zero byte, no very long line, and no quote or carriage return where there should be none."""
+    """Tell whether rows have no zero byte, no very long line, and no quote or carriage return where there should be none.
+
+    And they do not begin with a byte order mark.
+    """
+    if rows.startswith(codecs.BOM_UTF8):
+        return False
     if not any(sign in rows for sign in (b"\0", b"\r", b'"')):  # as in most tables
         return _has_short_lines(rows)
     n_quotes = 0

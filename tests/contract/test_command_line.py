@@ -57,7 +57,7 @@ def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, co
         (TrainSettings, "--k-values=2,2", "--k-values is '2,2': names a number twice"),
         (TransformSettings, "--feature-columns=A,A", "--feature-columns is 'A,A': names a column twice"),
         (TransformSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
-        (ExtractSettings, "--feature-columns=CUST_ID,BALANCE", "names CUST_ID, which tells customers apart and is no feature"),
+        (ExtractSettings, "--feature-columns=CUST_ID,BALANCE", "--feature-columns is 'CUST_ID,BALANCE': names CUST_ID, which"),
         (TransformSettings, "--scale-by=BALANCE", "--scale-by is 'BALANCE': is a feature column too"),
         (TransformSettings, "--outliers=burn", "--outliers is 'burn': input should be 'keep', 'clip' or 'drop'"),
     ],

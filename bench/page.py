@@ -172,7 +172,8 @@ def _images(found: Mapping[str, Any]) -> str:
 
 
 def _range(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+    spread = f" ({min(seconds):.2f} to {max(seconds):.2f})" if len(seconds) > 1 else ""
+    return f"{statistics.median(seconds):.2f}{spread}"
 
 
 def _spread(runs: Sequence[Run]) -> str:

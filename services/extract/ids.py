@@ -1,7 +1,7 @@
 """Ids of customers, found in the lines of a table ahead of reading it, and hashed.
 
 Who comes again further down is to be known before the first part is written, or what was read would have to lie somewhere until
-all is read. So the table is looked through for its ids first, by line ends and commas, a quarter of the work of reading it.
+all is read. So the table is looked through for its ids first, by line ends and commas, a fifth of the work of reading it.
 
 What is found counts where pandas then reads as many rows as there were lines. A row is one line at least, and a blank line is
 none; so with as many rows, each line is the row of its number. Where a cell has a line end in it, or pandas is not to be

@@ -65,8 +65,9 @@ class Preparation:
 
         A customer whose group is missing, unknown or was too small is standardised like all customers together.
         """
-        # K-Means wants each customer's features side by side in memory, a table holds each column in one piece.
-        values = customers[list(self.feature_columns)].to_numpy().copy(order="C")
+        # K-Means wants each customer's features side by side in memory, a table holds each column in one piece. And by `astype`
+        # they get NumPy's own dtype: one that came out of a pickle makes a pickle with other bytes than an equal one.
+        values = customers[list(self.feature_columns)].to_numpy().astype("float64", order="C")
         standardised: NDArray[np.float64] = self.pipeline.transform(values)
         if self.group_column is not None:
             for group, rows in customers.groupby(self.group_column, sort=False).indices.items():

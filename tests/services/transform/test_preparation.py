@@ -72,6 +72,13 @@ def test_values_beyond_anything_seen_in_training_are_flagged_feature_by_feature(
     assert not preparation.outside_training_range(table).any(axis=None)
 
 
+def test_features_make_the_same_pickle_whether_or_not_the_table_came_out_of_one(table):
+    preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
+    tables = [table, pickle.loads(pickle.dumps(table))]
+    one, other = [pickle.dumps([preparation.transform(customers), preparation.transform(table)]) for customers in tables]
+    assert one == other
+
+
 def test_every_row_has_its_features_side_by_side_as_k_means_wants_them(table):
     assert fit_preparation(table, ("BALANCE", "PURCHASES")).transform(table).flags.c_contiguous
 

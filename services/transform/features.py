@@ -35,14 +35,23 @@ class Apply(Protocol):
     def __call__(self, function: Callable[[pd.DataFrame], T], /) -> list[T]: ...
 
 
+class Negatives(NamedTuple):
+    """The values of one part that have no logarithm."""
+
+    n_customers: int
+    columns: tuple[pd.Series[float], ...]
+    """One per log column: its negative values, indexed by CUST_ID, or by position in the part if there is no CUST_ID."""
+
+
 class _Look(NamedTuple):
     """What fitting to one part has found."""
 
     complete: int
     """How many customers have every feature."""
     everybody: Fitted | None
-    """None where nobody of the part is fitted to."""
+    """None if the part has no customer to fit to, or a negative value without a logarithm."""
     groups: dict[Any, Fitted]
+    negatives: Negatives
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
@@ -68,7 +77,8 @@ def fit_to_parts(
 
     Parameters
     ----------
-    apply : gives access to the customers
+    apply : gives access to the customers. It is called once if `outliers` is "keep", otherwise once more for each feature and
+        once more for the log columns: the caller should then hold the parts in memory.
     log_columns : the features to replace by log(1 + value)
     outlier_fence : see `find_fence`
     scale_by : column whose groups are standardised each by itself
@@ -79,8 +89,8 @@ def fit_to_parts(
     left, or where a feature is the same for everybody.
     """
     complete = partial(_complete, feature_columns=feature_columns, scale_by=scale_by)
-    if log_columns:
-        _refuse_negative(apply(partial(_find_negative, log_columns=log_columns, complete=complete)), log_columns)
+    if log_columns and outliers != "keep":  # fences are found in the logarithms
+        _refuse_negative(apply(partial(find_negatives, log_columns=log_columns)), log_columns)
     fences = {}
     for name in feature_columns if outliers != "keep" else ():
         column = np.concatenate(apply(partial(_take_column, name=name, complete=complete)))
@@ -89,7 +99,10 @@ def fit_to_parts(
             fences[name] = fence
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     inside = fences if outliers == "drop" else {}
-    looks = apply(partial(_fit, pipeline=pipeline, inside=inside, scale_by=scale_by, complete=complete))
+    looks = apply(
+        partial(_fit, pipeline=pipeline, inside=inside, scale_by=scale_by, complete=complete, log_columns=log_columns)
+    )
+    _refuse_negative([look.negatives for look in looks], log_columns)
     if not any(look.complete for look in looks):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
     fits = [look.everybody for look in looks if look.everybody]
@@ -115,14 +128,16 @@ def _fit(
     inside: Mapping[str, Interval],
     scale_by: str | None,
     complete: Complete,
+    log_columns: Sequence[str],
 ) -> _Look:
     values = complete(customers)
+    negatives = find_negatives(customers, log_columns=log_columns)
     kept = values[_is_inside(values, inside)]
-    if kept.empty:
-        return _Look(len(values), None, {})
+    if kept.empty or any(len(column) for column in negatives.columns):
+        return _Look(len(values), None, {}, negatives)
     features = kept.to_numpy()
     groups = {} if scale_by is None else fit_groups(pipeline, features, customers.loc[kept.index, scale_by])
-    return _Look(len(values), fit(pipeline, features), groups)
+    return _Look(len(values), fit(pipeline, features), groups, negatives)
 
 
 def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = False) -> Interval | None:
@@ -175,7 +190,7 @@ def most_frequent(reasons: Counter[str], most: int = 10) -> dict[str, int]:
 
 def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], scale_by: str | None) -> pd.DataFrame:
     """Take the features of those who have all of them."""
-    _check_columns(customers, feature_columns, scale_by)
+    check_columns(customers, feature_columns, scale_by)
     return customers[list(feature_columns)].dropna()
 
 
@@ -183,34 +198,50 @@ def _take_column(customers: pd.DataFrame, *, name: str, complete: Complete) -> N
     return complete(customers)[name].to_numpy()
 
 
-def _find_negative(
-    customers: pd.DataFrame, *, log_columns: Sequence[str], complete: Complete
-) -> tuple[int, list[pd.Series[float]]]:
-    """Count the customers, and find for each column the negative values, by CUST_ID or by position."""
-    complete(customers)  # for its complaints
-    names = customers[CUSTOMER_ID].to_numpy() if CUSTOMER_ID in customers else np.arange(len(customers))
-    columns = [pd.Series(customers[name].to_numpy(), index=names) for name in log_columns]
-    return len(customers), [column[column < 0] for column in columns]
+def find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
+    """Find the negative values of the log columns.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns) with the log columns as numbers
+
+    Returns
+    -------
+    Negatives
+    """
+    columns = []
+    for name in log_columns:
+        negative = (customers[name] < 0).to_numpy()
+        ids = customers[CUSTOMER_ID].to_numpy()[negative] if CUSTOMER_ID in customers else np.flatnonzero(negative)
+        columns.append(pd.Series(customers[name].to_numpy()[negative], index=ids))
+    return Negatives(len(customers), tuple(columns))
 
 
-def _refuse_negative(found: Sequence[tuple[int, list[pd.Series[float]]]], log_columns: Sequence[str]) -> None:
-    total = sum(rows for rows, _ in found)
+def _refuse_negative(parts: Sequence[Negatives], log_columns: Sequence[str]) -> None:
+    total = sum(part.n_customers for part in parts)
     for position, name in enumerate(log_columns):
         first_row = 1
-        for rows, columns in found:
-            negative = columns[position]
+        for part in parts:
+            negative = part.columns[position]
             if not negative.empty:
                 who = negative.index[0]
-                count = sum(len(others[position]) for _, others in found)
+                count = sum(len(other.columns[position]) for other in parts)
                 customer = who if isinstance(who, str) else first_row + who
                 raise DataError(
                     f"customer {customer}: {name} is {negative.iloc[0]:.12g}, and a negative number has no logarithm "
                     f"({count} of {total} customers have one): leave {name} out of log_columns"
                 )
-            first_row += rows
+            first_row += part.n_customers
 
 
-def _check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scale_by: str | None) -> None:
+def check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scale_by: str | None) -> None:
+    """Check that the table has the feature columns, as numbers, and the group column.
+
+    Raises
+    ------
+    UsageError
+        A column is missing or not numeric; the message names a similar column or lists those of the table.
+    """
     for name in [*feature_columns, *([] if scale_by is None else [scale_by])]:
         if name not in customers:
             close = difflib.get_close_matches(name, customers.columns, n=1)

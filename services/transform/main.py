@@ -11,8 +11,8 @@ from services.contract.preparation import Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
 from services.contract.workers import workers
-from services.transform.features import fit_to_parts, most_frequent, number_from
-from services.transform.parts import apply_to_part, prepare_part
+from services.transform.features import Apply, fit_to_parts, most_frequent, number_from
+from services.transform.parts import apply_to_part, load_columns, prepare_part
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,23 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
     parts = work.parts(artifacts.CUSTOMERS)
     target = work.target(artifacts.FEATURES)
     with workers(settings.dask_scheduler, target[0]) as several:
+        scale_by = settings.scale_by or None
+        if settings.outliers == "keep":
+            # One pass over the parts on the volume, which need not fit into memory together.
+            map_parts: Apply = lambda function: list(several.map(partial(apply_to_part, function), parts))  # noqa: E731
+        else:
+            # Outlier fences need several passes over the features, so these are read once and kept in memory.
+            load = partial(
+                load_columns, feature_columns=settings.feature_columns, scale_by=scale_by, log_columns=settings.log_columns
+            )
+            map_parts = several.hold(load, parts).each
         preparation = fit_to_parts(
-            lambda function: list(several.map(partial(apply_to_part, function), parts)),
+            map_parts,
             settings.feature_columns,
             log_columns=settings.log_columns,
             outliers=settings.outliers,
             outlier_fence=settings.outlier_fence,
-            scale_by=settings.scale_by or None,
+            scale_by=scale_by,
             smallest_group=settings.smallest_group,
         )
         _log(preparation, settings)

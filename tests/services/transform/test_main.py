@@ -1,6 +1,7 @@
 """The stage, on a volume of its own."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
 from services.contract.command_line import parse
-from services.contract.errors import UsageError
+from services.contract.errors import DataError, UsageError
 from services.contract.manifest import Manifest
+from services.contract.parts import Part
 from services.contract.settings import PipelineSettings, TransformSettings
 from services.transform.main import main
 
@@ -105,3 +107,25 @@ def test_of_a_table_in_parts_the_same_features_and_the_same_list_come(transform,
         assert result_of_parts == result
         assert dropped_of_parts == dropped
         np.testing.assert_allclose(features_of_parts["scaled"], features["scaled"], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("outliers", ["keep", "clip", "drop"])
+def test_each_part_is_read_at_most_twice_whatever_happens_to_outliers(transform, customers, outliers, monkeypatch):
+    reads = Counter[str]()
+    load = Part.load
+
+    def count(part: Part):
+        reads[part.expected.name] += 1
+        return load(part)
+
+    monkeypatch.setattr(Part, "load", count)
+    transform(customers[:20], customers[20:], outliers=outliers, log_columns="BALANCE,PURCHASES", outlier_fence=1.5)
+    by_part = {name: n_reads for name, n_reads in reads.items() if name.startswith("extract/customers/")}
+    assert by_part == {"extract/customers/00000.pkl": 2, "extract/customers/00001.pkl": 2}
+
+
+@pytest.mark.parametrize("outliers", ["keep", "clip"])
+def test_a_negative_amount_without_a_logarithm_is_named_by_its_customer_in_any_part(transform, customers, outliers):
+    customers.loc[33, "PURCHASES"] = -5.0
+    with pytest.raises(DataError, match=r"customer C33: PURCHASES is -5.*\(1 of 50 customers have one\)"):
+        transform(customers[:20], customers[20:], outliers=outliers, log_columns="BALANCE,PURCHASES")

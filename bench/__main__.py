@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bench.populations import FAMILIES
 
 SIZES = {"sample": None, "10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 RUNS = {"sample": 7, "10k": 7, "100k": 5, "1m": 3, "10m": 1}
-SECTIONS = ("stages", "reading", "alone", "sweeps", "neighbour", "starts", "airflow", "images")
+SECTIONS = ("stages", "reading", "whole", "alone", "sweeps", "neighbour", "starts", "airflow", "images")
 
 
 def main(arguments: list[str]) -> None:
@@ -44,10 +44,11 @@ def main(arguments: list[str]) -> None:
 def _measure(section: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> Iterator[None]:
     """Measure a section and put it into `results`, pausing whenever there is more to keep."""
     match section:
-        case "stages" | "reading" | "alone":
-            measure = {
+        case "stages" | "reading" | "whole" | "alone":
+            measure: Callable[[Path, int], Any] = {
                 "stages": sections.measure_stages,
                 "reading": sections.measure_reading,
+                "whole": sections.measure_whole,
                 "alone": sections.measure_alone,
             }[section]
             results[section] = {}

@@ -27,6 +27,8 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         parts.append("![Time of the four stages by the number of customers](pictures/performance.png)\n")
     for size, runs in results.get("reading", {}).items():
         parts += [f"## Reading {size}\n", _reading(runs)]
+    for size, whole in results.get("whole", {}).items():
+        parts += [f"## The whole pipeline beside an expert's script, {size}\n", _whole(whole)]
     if "alone" in results:
         parts += ["## The pipeline alone\n", _alone(results["alone"])]
     if "sweeps" in results:
@@ -86,6 +88,27 @@ def _reading(runs: Runs) -> str:
         for name, one in found.items()
     ]
     return _table(rows)
+
+
+def _whole(whole: Mapping[str, Any]) -> str:
+    script, stages = whole["runs"]["expert"]["script"], whole["runs"]["pipeline"]
+    together = [total([Run(*one) for one in runs]) for runs in zip(*stages.values(), strict=True)]
+    rows = [("what runs", "s", "MiB", "time", "memory"), ("the script (`bench/expert.py`)", *_of_first(script, script))]
+    rows += [(stage, *_of_first(runs, script)) for stage, runs in stages.items()]
+    rows.append(("all six stages", *_of_first(together, script)))
+    sse = whole["sse"]
+    worse = [100 * (ratio - 1) for ratio in sse.values()]
+    return (
+        f"{_table(rows)}\nThe script clusters a sample and validates nothing. Its SSE on all customers against the pipeline's, "
+        f"over k = {', '.join(sse)}:\n{min(worse):+.3f} % at best, {statistics.median(worse):+.3f} % in the median, "
+        f"{max(worse):+.3f} % at worst.\n"
+    )
+
+
+def _of_first(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
+    one, other = median([Run(*run) for run in runs]), median([Run(*run) for run in first])
+    seconds, memory = one.seconds / other.seconds, one.peak_mib / other.peak_mib
+    return _spread(runs), f"{one.peak_mib:,.0f}", f"{seconds:.2f}x", f"{memory:.2f}x"
 
 
 def _alone(sizes: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:

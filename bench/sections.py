@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.cluster import KMeans
 
 from bench.measuring import REPOSITORY, Run, alternate, run
+from services.contract import artifacts
+from services.contract.artifacts import Workspace
+from services.contract.settings import SETTINGS
 
 LAB_STAGES = ("extract", "transform", "train", "evaluate")
 Contest = Callable[[], Mapping[str, Run]]
@@ -82,6 +88,37 @@ def measure_reading(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
         "extract, with `keep_columns=used`": lambda: {"extract": _stage(volume, "extract", "--keep-columns", "used")},
     }
     return alternate(contestants, runs)
+
+
+def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
+    """Run all six stages and an expert's script on the same table, in turns.
+
+    Returns
+    -------
+    dict
+        `runs`: the runs of both by stage; `sse`: for each k the script's SSE on all customers, 1 = that of the pipeline.
+    """
+    target = volume / "expert.json"
+    contestants: dict[str, Contest] = {
+        "expert": lambda: {"script": run(["-m", "bench.expert", str(volume)], target=target)},
+        "pipeline": lambda: {stage: _stage(volume, stage) for stage in SETTINGS},
+    }
+    found = alternate(contestants, runs)
+    return {"runs": found, "sse": _compare_sse(volume, json.loads(target.read_text()))}
+
+
+def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
+    with Workspace(volume, "bench", "comparison", {}) as work:
+        parts = list(work.load_parts(artifacts.FEATURES))
+        metrics = work.load(artifacts.METRICS)
+    scaler = parts[0]["preparation"].pipeline[-1]
+    sse = dict.fromkeys(metrics["k_values"], 0.0)
+    for k in sse:
+        centroids = np.array(expert["centroids"][str(k)]) * expert["scale"] + expert["mean"]
+        model = KMeans(k, init=(centroids - scaler.mean_) / scaler.scale_, n_init=1, max_iter=1)
+        model.fit(model.init)  # one point per centroid: they stay where they are
+        sse[k] = -sum(model.score(part["scaled"]) for part in parts)
+    return {str(k): sse[k] / ours for k, ours in zip(sse, metrics["sse"], strict=True)}
 
 
 def measure_alone(volume: Path, runs: int) -> dict[str, list[Run]]:

@@ -83,6 +83,10 @@ cluster-demo: .venv/.has-dev ## Run the DAG on a Dask cluster and on one machine
 check: .venv/.has-dev ## Check style, types, who imports whom, Dockerfiles, scripts, secrets
 	.venv/bin/pre-commit run --all-files --show-diff-on-failure
 
+.PHONY: docs
+docs: .venv/.has-dev ## Write docs/settings.md from the settings models
+	.venv/bin/python -m docs.write_settings
+
 .PHONY: fix
 fix: .venv/.has-dev ## Mend what of the style can be mended by itself
 	.venv/bin/ruff check --fix

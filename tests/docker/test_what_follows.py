@@ -133,8 +133,10 @@ def test_an_older_list_is_made_again_for_the_run_that_is_named(stack: Stack, pub
     assert stack.get(result)["value"]["run"] == published
 
 
-def test_the_curl_lines_of_the_readme_start_a_run(stack: Stack) -> None:
-    block = next(block for block in (REPOSITORY / "README.md").read_text().split("```") if block.startswith("sh\ntoken="))
+def test_the_curl_lines_of_the_rest_page_start_a_run(stack: Stack) -> None:
+    block = next(
+        block for block in (REPOSITORY / "docs/rest-api.md").read_text().split("```") if block.startswith("sh\ntoken=")
+    )
     script = block.removeprefix("sh\n").replace("localhost:8080", stack.address.removeprefix("http://"))
     ended = subprocess.run(
         ["sh", "-euc", script.replace('"..."', json.dumps(stack.secrets["AIRFLOW_ADMIN_PASSWORD"]))],

@@ -8,6 +8,10 @@ are evaluated.
 An Airflow Variable `customer_segmentation` with a JSON object like `{"n_init": 20}` changes defaults for all runs. A
 field of the form wins over the Variable; but a field that shows its built-in default counts as not filled in.
 
+**Past dates**: every run reads the files that are on the volume when it starts. A backfill, a cleared run of an earlier week
+or a run triggered with an old logical date therefore publishes nothing, unless *Publish* is set to `always`. The run of the
+current week publishes, even if it starts late.
+
 **What comes out**: the note on the run's page says how many segments there are, how large, and whether they were published
 or held back; the tab *Report* shows the rest. The tasks' XComs hold the results (`k_values` and `sse` of the training, the
 label of the first new customer), `runs/<run>/` on the volume holds every artifact with a manifest of its making, and

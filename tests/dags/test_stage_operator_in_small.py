@@ -44,7 +44,7 @@ def test_the_result_comes_back_the_digest_goes_on_and_nothing_is_left(toy):
     toy.stage = End(stdout='{"k_values": [2, 3]}\n', stderr=said("fitting", f"manifest sha256:{DIGEST}"))
     task = Try()
     assert task.run() == {"k_values": [2, 3]}
-    assert task.xcom == {"manifest": DIGEST}
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
     assert toy.containers == {}
 
 
@@ -268,6 +268,19 @@ def test_a_wrong_variable_ends_the_task_before_there_is_a_container(toy, monkeyp
     assert toy.created == []
 
 
+def test_a_run_that_began_on_another_volume_is_not_continued_on_this_one(toy):
+    task = Try()
+    with task.operator.dag:
+        StageOperator(task_id="transform_it", stage="transform") >> task.operator
+    task.xcom = {("transform_it", "manifest"): DIGEST, ("transform_it", "volume"): "/data/sample"}
+    assert fails(task, again=False) == (
+        "failed (78, the volume or the image is set up wrong): transform of this run has written to the volume /data/sample, "
+        "and Airflow has been started with /data/bank since: start a new run, or go back with `make up VOLUME=/data/sample "
+        "CHANGE_VOLUME=yes` and clear this task"
+    )
+    assert toy.created == []
+
+
 # --- whose container is whose
 
 
@@ -288,6 +301,16 @@ def test_what_an_earlier_try_left_is_removed_and_what_is_of_another_run_is_not(t
     other = toy.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
     task.run()
     assert list(toy.containers) == [other]
+
+
+def test_the_containers_of_a_stack_carry_its_name_and_those_of_another_one_on_the_same_volume_are_left_alone(toy, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_PROJECT", "bank")
+    task = Try()
+    task.instance.try_number = 2
+    left, other = (toy.add(labels_of(task, 1) | {"customer-segmentation.project": name}) for name in ("bank", "another"))
+    task.run()
+    assert {container["Labels"]["customer-segmentation.project"] for container in toy.created[2:]} == {"bank"}
+    assert (left in toy.containers, other in toy.containers) == (False, True)
 
 
 def test_a_try_that_was_given_up_for_lost_makes_way_for_a_later_one(toy):

@@ -127,6 +127,25 @@ def test_one_that_publishes_writes_to_the_model_folder_too(toy):
     assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
 
 
+def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(toy):
+    attempt = Try(publishes=True)
+    attempt.params["publish"] = "never"
+    attempt.run()
+    folders, stage = toy.created
+    assert "/shared/model" not in folders["Cmd"]
+    assert [one["Target"] for one in stage["HostConfig"]["Mounts"] if not one["ReadOnly"]] == folders["Cmd"]
+
+
+def test_settings_that_contradict_each_other_fail_the_first_task_before_its_container_starts(toy):
+    toy.images.add("customer-segmentation/extract:latest")
+    first = Try("extract")
+    first.params |= {"n_clusters": 12, "k_values": [2, 3]}
+    assert fails(first, again=False).startswith(
+        "failed (64, unusable settings): these settings contradict each other: n_clusters is"
+    )
+    assert toy.created == []
+
+
 def test_the_first_stage_of_a_run_makes_the_folders_of_all_and_the_others_need_none(toy):
     first = Try("extract")
     with first.operator.dag:

@@ -16,6 +16,7 @@ RESULT = {
     "held_back": [],
     "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "[buyers](http://x)", "customers": 200}],
 }
+EXPERIMENT = {**RESULT, "published": False, "experimental": True}
 NOTE = "2 segments, 1,200 customers, published: 1,000 savers; 200 \\[buyers\\](http://x)"
 
 
@@ -54,6 +55,12 @@ def test_a_run_that_has_made_segments_says_what_came_of_it(ended):
     run = ended(RESULT)
     on_dag_run_success(run, "success")
     assert run.note == NOTE
+
+
+def test_an_experimental_run_is_marked_as_one(ended):
+    run = ended(EXPERIMENT)
+    on_dag_run_success(run, "success")
+    assert run.note.startswith("2 segments, 1,200 customers, experimental, not published: ")
 
 
 def test_so_does_one_that_failed_after_that(ended):

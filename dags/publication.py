@@ -15,7 +15,7 @@ SEGMENTS_IN_FORCE = Asset("segments_in_force")
 
 PUBLISHED = AssetAlias("published_segments")
 """The outlet of the task that publishes. An asset as outlet would be updated by every success of the task, also by that of a
-run that was held back; through an alias, only what the task names is updated."""
+run that was not published; through an alias, only what the task names is updated."""
 
 
 def announce(context: Context, result: dict[str, Any]) -> None:
@@ -26,9 +26,14 @@ def announce(context: Context, result: dict[str, Any]) -> None:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    """Say what came of a run: k, sizes, published or held back, and why."""
+    """Summarise a run: k, sizes, published, not published or experimental, and the checks that failed."""
     why = "; ".join(result["held_back"])
-    verdict = ("published all the same" if why else "published") if result["published"] else "held back"
+    if result["published"]:
+        verdict = "published although checks failed" if why else "published"
+    elif result.get("experimental"):
+        verdict = "experimental, not published"
+    else:
+        verdict = "not published"
     sizes = [f"{segment['customers']:,} {segment['name']}" for segment in result["segments"]]
     if len(sizes) < result["k"]:
         sizes.append(f"{result['k'] - len(sizes)} more")  # a result is kept short

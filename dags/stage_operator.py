@@ -179,7 +179,8 @@ class StageOperator(DockerOperator):
             | {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
             # Where the certificates for a scheduler at tls:// are.
             | ({name: value for name, value in os.environ.items() if name.startswith("DASK_") and value} if on_cluster else {}),
-            writable=(folder, "model") if self.publishes else (folder,),
+            # An experimental run can only read model/.
+            writable=(folder, "model") if self.publishes and values.get("publish") != "never" else (folder,),
             host=host.model_copy(update={"stage_cpus": cpus}),
             network=host.cluster_network if on_cluster else "none",
             entrypoint=("python3", "-m", f"services.{self.stage}") if on_cluster else (),

@@ -1,4 +1,4 @@
-"""The note on a run's page: k, sizes, published or held back, so that nobody has to open a log to see what came of a run.
+"""The note on a run's page: k, sizes, and whether the run was published, not published (and why) or experimental.
 
 A task cannot write it: it has no way to the database, and a login of its own for the REST API would be one more secret that can
 do far more than this. The scheduler has the run at hand when it ends, and tells listeners.

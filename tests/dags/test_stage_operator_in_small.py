@@ -1,6 +1,7 @@
 """StageOperator with a toy for an engine: what it asks for, and what it makes of the answers. Needs no Docker."""
 
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -127,6 +128,25 @@ def test_one_that_publishes_writes_to_the_model_folder_too(toy):
     assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
 
 
+def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(toy):
+    attempt = Try(publishes=True)
+    attempt.params["publish"] = "never"
+    attempt.run()
+    folders, stage = toy.created
+    assert "/shared/model" not in folders["Cmd"]
+    assert [one["Target"] for one in stage["HostConfig"]["Mounts"] if not one["ReadOnly"]] == folders["Cmd"]
+
+
+def test_settings_that_contradict_each_other_fail_the_first_task_before_its_container_starts(toy):
+    toy.images.add("customer-segmentation/extract:latest")
+    first = Try("extract")
+    first.params |= {"n_clusters": 12, "k_values": [2, 3]}
+    assert fails(first, again=False).startswith(
+        "failed (64, unusable settings): these settings contradict each other: n_clusters is"
+    )
+    assert toy.created == []
+
+
 def test_the_first_stage_of_a_run_makes_the_folders_of_all_and_the_others_need_none(toy):
     first = Try("extract")
     with first.operator.dag:
@@ -162,6 +182,38 @@ def test_the_stage_is_told_what_it_may_know_of_the_form_and_who_said_so(toy, mon
         "SEGMENTATION_N_INIT": "20",
         "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
     }
+
+
+LONG_AGO, THIS_WEEK = datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 3, 2, 9, tzinfo=UTC)
+THURSDAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
+
+
+def publishing(toy, logical_date, publish="if-passed"):
+    """Run a stage that publishes, on a Thursday; returns its setting, where that is from, and whether it may write model/."""
+    task = Try("train", schedule="0 9 * * 1", publishes=True)
+    task.dag_run = SimpleNamespace(logical_date=logical_date, start_date=THURSDAY)
+    task.params["publish"] = publish
+    task.run()
+    given = dict(line.split("=", 1) for line in toy.created[-1]["Env"])
+    folders = [mount["Target"] for mount in toy.created[-1]["HostConfig"]["Mounts"]]
+    return given.get("SEGMENTATION_PUBLISH"), given.get("SEGMENTATION_SOURCES"), "/shared/model" in folders
+
+
+def test_a_run_for_a_past_date_publishes_nothing_and_the_manifest_says_why(toy):
+    assert publishing(toy, LONG_AGO) == ("never", "publish=backfill", False)
+
+
+@pytest.mark.parametrize("logical_date", [None, THIS_WEEK, THURSDAY])
+def test_a_run_without_a_date_or_for_this_week_publishes(toy, logical_date):
+    assert publishing(toy, logical_date) == (None, None, True)
+
+
+def test_a_run_for_a_past_date_publishes_if_that_was_requested(toy):
+    assert publishing(toy, LONG_AGO, "always") == ("always", "publish=form", True)
+
+
+def test_a_run_for_a_past_date_that_is_an_experiment_anyway_says_so(toy):
+    assert publishing(toy, LONG_AGO, "never") == ("never", "publish=form", False)
 
 
 def test_who_works_on_what_a_run_published_is_told_of_that_run_and_not_of_the_form(toy):

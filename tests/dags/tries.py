@@ -11,8 +11,8 @@ from dags.trigger_form import trigger_form
 
 
 class Try:
-    def __init__(self, stage: str = "train", **arguments: Any) -> None:
-        with DAG("probe", schedule=None):
+    def __init__(self, stage: str = "train", schedule: str | None = None, **arguments: Any) -> None:
+        with DAG("probe", schedule=schedule):
             self.operator = StageOperator(task_id=stage, stage=stage, **arguments)
         self.xcom: dict[Any, Any] = {}
         self.instance = SimpleNamespace(

@@ -40,10 +40,13 @@ def tell_of_failure(context: Context) -> None:
 
 
 def tell_if_held_back(context: Context) -> None:
-    """Tell why a run was held back: `on_success_callback` of the task that would have published it."""
+    """Tell why a run was held back: `on_success_callback` of the task that would have published it.
+
+    An experimental run was not to be published, so there is nothing to notify of.
+    """
     task = context["ti"]
     result = task.xcom_pull(task_ids=task.task_id)
-    if not result["published"]:
+    if not result["published"] and not result.get("experimental"):
         _tell(context, "held back", task.task_id, in_words(result))
 
 

@@ -31,6 +31,7 @@ from requests import RequestException
 
 from dags.containers import VOLUME, StageContainer, host_settings
 from dags.outcomes import MOUNT_MISSES, errors_as_airflow_takes_them, read_outcome
+from dags.publication import is_for_past_date
 from dags.trigger_form import given
 from services.contract.errors import PassingError, SetupError, UsageError
 from services.contract.runs import run_folder
@@ -40,6 +41,8 @@ from services.contract.spelling import as_text
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"
 """Under this key, a task's XCom holds the sha256 of its stage's manifest."""
+VOLUME_KEY = "volume"
+"""Under this key, a task's XCom holds the volume on the Docker host that its stage has written to."""
 REASON_KEY = "reason"
 """Under this key, a failed task's XCom holds why, for those who are told when the run has failed."""
 _LONGEST_REASON = 1000
@@ -92,6 +95,7 @@ class StageOperator(DockerOperator):
                 outcome = read_outcome(self.cli, self.container["Id"], self.stage, str(self.mem_limit))
             if outcome.manifest:
                 context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
+                context["ti"].xcom_push(key=VOLUME_KEY, value=host_settings().host_volume)
             log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
         except AirflowException as error:
@@ -128,6 +132,8 @@ class StageOperator(DockerOperator):
             f"{LABEL}.run": run,
             f"{LABEL}.task": task.task_id,
         }
+        if host.project:
+            self.identity[f"{LABEL}.project"] = host.project  # so may another one that shares the volume
         if task.map_index is not None and task.map_index >= 0:
             self.identity[f"{LABEL}.map-index"] = str(task.map_index)
         self.labels = self.of_this_try = {**self.identity, f"{LABEL}.try": str(task.try_number)}
@@ -137,8 +143,13 @@ class StageOperator(DockerOperator):
 
         # Who works on what a run has published has a form of its own.
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
+        settings = settings_of(self.stage).model_fields
+        decides = "publish" in settings and values.get("publish") not in ("never", "always")
+        if decides and is_for_past_date(context["dag_run"], self.dag.timetable):
+            # It reads the current files: published, they would be active as those of an old date.
+            values["publish"], sources["publish"] = "never", "backfill"
         engine = self._engine()
-        known = [name for name in settings_of(self.stage).model_fields if name in values]
+        known = [name for name in settings if name in values]
         on_cluster = "dask_scheduler" in known
         if on_cluster and values["dask_scheduler"] not in host.dask_schedulers.split(","):
             # Whoever answers there can have the stage run code of theirs: who fills in a form does not choose that.
@@ -156,7 +167,7 @@ class StageOperator(DockerOperator):
 
         variables = {name.upper(): as_text(values[name]) for name in known}
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
-        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))
+        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context, host.host_volume))
         variables["IMAGE"] = f"{self.image} {image_id}"
         of_run = self.of_run or run
         folder = f"runs/{run_folder(of_run)}/{self.stage}"
@@ -168,7 +179,8 @@ class StageOperator(DockerOperator):
             | {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
             # Where the certificates for a scheduler at tls:// are.
             | ({name: value for name, value in os.environ.items() if name.startswith("DASK_") and value} if on_cluster else {}),
-            writable=(folder, "model") if self.publishes else (folder,),
+            # An experimental run can only read model/.
+            writable=(folder, "model") if self.publishes and values.get("publish") != "never" else (folder,),
             host=host.model_copy(update={"stage_cpus": cpus}),
             network=host.cluster_network if on_cluster else "none",
             entrypoint=("python3", "-m", f"services.{self.stage}") if on_cluster else (),
@@ -194,12 +206,22 @@ class StageOperator(DockerOperator):
         except AirflowException:
             raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
 
-    def _digests_of_upstream(self, context: Context) -> dict[str, str]:
-        """Collect what the stages before this one reported, so that trust does not rest on the volume."""
+    def _digests_of_upstream(self, context: Context, volume: str) -> dict[str, str]:
+        """Collect what the stages before this one reported, so that trust does not rest on the volume.
+
+        Raises SetupError if they wrote to another volume than this one.
+        """
         digests = {}
         for task in sorted(self.get_flat_relatives(upstream=True), key=lambda task: task.task_id):
             if isinstance(task, StageOperator):
                 digest = context["ti"].xcom_pull(task_ids=task.task_id, key=MANIFEST_KEY)
+                written_to = context["ti"].xcom_pull(task_ids=task.task_id, key=VOLUME_KEY)
+                if written_to and written_to != volume:
+                    raise SetupError(
+                        f"{task.stage} of this run has written to the volume {written_to}, and Airflow has been started with "
+                        f"{volume} since: start a new run, or go back with `make up VOLUME={written_to} CHANGE_VOLUME=yes` "
+                        "and clear this task"
+                    )
                 if digest:
                     digests[task.stage] = digest
                 else:
@@ -227,7 +249,7 @@ class StageOperator(DockerOperator):
         stages = [own.with_name(task.stage) for task in self.dag.tasks if isinstance(task, StageOperator)]
         container = self.cli.create_container(
             self.image,
-            entrypoint=["sh", "-c", 'umask 002 && exec mkdir -p "$@"', "mkdir"],
+            entrypoint=["sh", "-c", 'umask 007 && exec mkdir -p "$@"', "mkdir"],
             command=[f"{VOLUME}/{path}" for path in (*stages, *others)],
             user=self.user,
             labels=self.labels,

@@ -1,4 +1,4 @@
-"""The note on a run's page: k, sizes, published or held back, so that nobody has to open a log to see what came of a run.
+"""The note on a run's page: k, sizes, and whether the run was published, not published (and why) or experimental.
 
 A task cannot write it: it has no way to the database, and a login of its own for the REST API would be one more secret that can
 do far more than this. The scheduler has the run at hand when it ends, and tells listeners.
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from dags.publication import DAG_ID, TASK_ID, in_words
+from dags.publication import DAG_ID, TASK_ID, in_words, is_for_past_date
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
 _LONGEST = 1000  # what the database takes
+_PAST = (
+    "This run is for a past date and read the current files, so it publishes nothing unless Publish is set to always: a later "
+    "date of the schedule had come when it started."
+)
 
 
 @hookimpl
@@ -42,6 +46,10 @@ def _write_note(dag_run: DagRun) -> None:
     query = XComModel.get_many(run_id=dag_run.run_id, key="return_value", dag_ids=DAG_ID, task_ids=TASK_ID)
     found = session.scalars(query).first()
     if found:
+        result = XComModel.deserialize_value(found)
+        summary = in_words(result)
+        if not result["published"] and dag_run.dag is not None and is_for_past_date(dag_run, dag_run.dag.timetable):
+            summary = f"{_PAST} {summary}"
         # Notes are shown as Markdown; segments may have names that users gave them.
-        text = re.sub(r"([\\`*_~\[\]<>#|!])", r"\\\1", in_words(XComModel.deserialize_value(found)))
+        text = re.sub(r"([\\`*_~\[\]<>#|!])", r"\\\1", summary)
         dag_run.note = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def start(stage: str, settings: type[StageSettings] | None = None, module: str | None = None) -> NoReturn:
     """Run a stage as this process; `settings` and `module` are for what an image does besides its stage of a run."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S")
-    os.umask(0o002)  # what one user's container writes, the group's others can replace
+    os.umask(0o007)  # other members of the group can replace what this user writes; other users cannot even read it
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()

@@ -11,8 +11,8 @@ from dags.trigger_form import trigger_form
 
 
 class Try:
-    def __init__(self, stage: str = "train", **arguments: Any) -> None:
-        with DAG("probe", schedule=None):
+    def __init__(self, stage: str = "train", schedule: str | None = None, **arguments: Any) -> None:
+        with DAG("probe", schedule=schedule):
             self.operator = StageOperator(task_id=stage, stage=stage, **arguments)
         self.xcom: dict[Any, Any] = {}
         self.instance = SimpleNamespace(
@@ -24,11 +24,18 @@ class Try:
             xcom_push=lambda key, value: self.xcom.update({key: value}),
             xcom_pull=lambda task_ids, key: self.xcom.get((task_ids, key)),
         )
+        self.dag_run = SimpleNamespace(logical_date=None, start_date=None)
         self.params = {name: field.value for name, field in trigger_form().items()}
 
     @property
     def context(self) -> Any:
-        return {"ti": self.instance, "run_id": self.instance.run_id, "params": self.params, "task": self.operator}
+        return {
+            "ti": self.instance,
+            "run_id": self.instance.run_id,
+            "dag_run": self.dag_run,
+            "params": self.params,
+            "task": self.operator,
+        }
 
     def run(self) -> Any:
         return self.operator.execute(self.context)

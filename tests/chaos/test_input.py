@@ -166,6 +166,33 @@ def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, te
 
 
 @pytest.mark.parametrize(
+    ("stage", "flag", "reader"),
+    [
+        ("extract", "--data-file=data/other.csv", "transform"),
+        ("transform", "--outliers=clip", "train"),
+        ("train", "--n-init=3", "evaluate"),
+    ],
+)
+def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_what_was_made_after(
+    volume, stage, flag, reader, tell
+):
+    table = (volume / "data/file.csv").read_text().splitlines(keepends=True)
+    (volume / "data/other.csv").write_text("".join(table[:-1]))
+    code, log = run(volume, stage, *flags(stage), flag)
+    assert code == 0, log
+    later = list(SETTINGS)[list(SETTINGS).index(reader) + 1 :]
+    for other in later:
+        code, log = run(volume, other, *flags(other))
+        assert_refused(
+            log, code, 65, f"{stage} was run again after {reader} had read its .*: run {reader} and the stages after"
+        )
+    for other in (reader, *later):
+        code, log = run(volume, other, *flags(other))
+        assert code == 0, log
+    tell("stage run after an earlier one was run again with another result", len(later), "65, with the stage to run from")
+
+
+@pytest.mark.parametrize(
     ("change", "complaint"),
     [
         ({"versions": {"scikit-learn": "1.2.3"}}, r"written with scikit-learn 1\.2\.3, here is .*: run train again"),

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic import ValidationError
 
 from services.contract import files
-from services.contract.errors import DataError, MissingInputError, SetupError
+from services.contract.errors import DataError, MissingInputError, SetupError, UsageError
 from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
 from services.contract.manifest import MANIFEST_NAME, UNPICKLED_BY_THEIR_LIKE, FileRecord, Manifest, explain, installed_versions
 from services.contract.parts import Draft, Part, drafting, place, save_draft
@@ -131,7 +131,10 @@ class Workspace:
         if (self._volume / path).is_dir():
             found = [file for file in (self._volume / path).iterdir() if file.name.lower().endswith((".csv", ".csv.gz"))]
         elif any(sign in path for sign in "*?[") and not (self._volume / path).exists():
-            found = [file for file in self._volume.glob(path) if not file.is_dir()]
+            try:
+                found = [file for file in self._volume.glob(path) if not file.is_dir()]
+            except ValueError as error:
+                raise UsageError(f"{path} cannot be used as a pattern: {error}") from None
         names = sorted(str(file.relative_to(self._volume)) for file in found)
         if not names:
             raise MissingInputError(f"{path} names no CSV file on the volume: put some there, or name others")
@@ -149,6 +152,10 @@ class Workspace:
             raise DataError(f"{path} is a link that leads out of the volume: put the file itself there")
         if not file.is_file():
             raise DataError(f"{path} is not a file")
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # no manifest could name it
+            raise DataError(f"the name of {path!a} is not UTF-8: rename the file") from None
         return file
 
     def scratch(self) -> Path:

@@ -18,6 +18,8 @@ from services.contract.spelling import VOLUME_PATH, split, split_pairs
 from services.contract.tables import CUSTOMER_ID
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
+MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name
+MAX_PATH_BYTES = 1024  # with the volume's own path well below the 4,096 of Linux
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -35,6 +37,15 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 def _inside_volume(path: str) -> str:
     if not re.search(VOLUME_PATH, path):
         raise ValueError("must be a path inside the volume like data/file.csv, without '..'")
+    try:
+        names = path.encode().split(b"/")
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+    length, longest = sum(map(len, names)) + len(names) - 1, max(map(len, names))
+    if length > MAX_PATH_BYTES:
+        raise ValueError(f"must be a path of at most {MAX_PATH_BYTES:,} bytes, has {length:,}")
+    if longest > MAX_NAME_BYTES:
+        raise ValueError(f"must consist of names of at most {MAX_NAME_BYTES} bytes, one has {longest:,}")
     return path
 
 
@@ -58,7 +69,9 @@ ColumnNames = Annotated[
     AfterValidator(_distinct),
     Field(json_schema_extra={"uniqueItems": True}),
 ]
-VolumePath = Annotated[str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH})]
+VolumePath = Annotated[
+    str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH, "maxLength": MAX_PATH_BYTES})
+]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

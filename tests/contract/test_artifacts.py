@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from services.contract import artifacts, files
 from services.contract.artifacts import Artifact, Workspace
-from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
+from services.contract.errors import DataError, MissingInputError, PassingError, SetupError, UsageError
 from services.contract.manifest import FileRecord, Manifest, installed_versions
 
 NOTES = Artifact("extract", "notes.json")
@@ -168,7 +169,7 @@ def test_a_stage_that_was_run_again_with_the_same_result_has_changed_nothing(cha
 def test_stages_that_are_run_again_in_their_order_agree(chain):
     write(chain, 2)
     derive(chain, "transform", DATA, artifacts.FEATURES)
-    with workspace(chain, "segment") as work, pytest.raises(DataError, match="^transform was run again after train had read"):
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match="transform was run again after train had read"):
         work.load(artifacts.MODEL)
     derive(chain, "train", artifacts.FEATURES, artifacts.MODEL)
     with workspace(chain, "segment") as work:
@@ -274,6 +275,19 @@ def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
             work.data_file("data")
         with pytest.raises(MissingInputError, match="no file data/dangling"):
             work.data_file("data/dangling")
+
+
+def test_a_user_file_whose_name_no_manifest_can_hold_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"\xff.csv")).write_text("x")
+    with workspace(tmp_path) as work, pytest.raises(DataError, match=r"'data/\\udcff\.csv' is not UTF-8: rename the file"):
+        work.data_files("data")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="newer versions take any number of stars")
+def test_a_pattern_that_python_does_not_understand_is_a_matter_of_the_settings(tmp_path):
+    with workspace(tmp_path) as work, pytest.raises(UsageError, match=r"data/\*\*x cannot be used as a pattern"):
+        work.data_files("data/**x")
 
 
 def test_without_a_volume_nothing_starts(tmp_path):

@@ -256,8 +256,13 @@ class Workspace:
         return hashlib.sha256(text).hexdigest()
 
     def publish(self, artifact: Artifact) -> None:
-        """Have an artifact that this stage writes copied into `model/`, once the stage has happened."""
-        self._after_commit.append(lambda: self._model.publish_file(self._folder / artifact.name))
+        """Copy an artifact that an earlier stage of this run wrote into `model/`, once this stage has happened.
+
+        Needs the register held. Raises as `load` does, before anything is published.
+        """
+        (part,) = self.parts(artifact)
+        part.open().close()
+        self._after_commit.append(lambda: self._model.publish_file(part.path, part.expected))
 
     def register(self, *, hold: bool) -> Register:
         """Read which segments are in force; `hold` keeps others from publishing any until this stage has ended.

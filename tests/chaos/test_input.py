@@ -209,6 +209,16 @@ def test_artifacts_of_another_version_are_refused_with_the_remedy(volume, change
     tell("artifacts of another version", 1, "65, with the stage to run again")
 
 
+def test_a_run_that_fails_after_its_training_has_published_nothing(volume):
+    before = {path: path.read_bytes() for path in (volume / "model").rglob("*") if path.is_file()}
+    assert volume / "model/kmeans_custom.sav" in before
+    for stage in ("extract", "transform"):
+        assert run(volume, stage, "--run=other")[0] == 0
+    assert run(volume, "train", "--run=other", "--k-values=2,3")[0] == 0
+    assert run(volume, "evaluate", "--run=other", "--n-clusters=9")[0] == 64
+    assert {path: path.read_bytes() for path in (volume / "model").rglob("*") if path.is_file()} == before
+
+
 def test_a_volume_that_is_missing_or_no_folder_is_a_matter_of_setup(volume, tmp_path, tell):
     (tmp_path / "file").touch()
     for stage in SETTINGS:

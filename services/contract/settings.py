@@ -142,7 +142,22 @@ class FeatureSettings(PartsSettings):
         return value
 
 
-class ExtractSettings(FeatureSettings):
+class NewCustomersSettings(StageSettings):
+    """What the stage that labels new customers and the one that looks for their file have in common."""
+
+    test_file: VolumePath = Field(
+        default="data/test.csv",
+        title="New customers",
+        description="CSV file with customers to label, as a path inside the volume. The default one need not be there.",
+    )
+
+    @property
+    def is_test_file_required(self) -> bool:
+        """Whether the user named the file: then it has to be there, with the columns that the features need."""
+        return bool(self.test_file != type(self).model_fields["test_file"].default)
+
+
+class ExtractSettings(FeatureSettings, NewCustomersSettings):
     data_file: VolumePath = Field(
         default="data/file.csv",
         title="Customer table",
@@ -241,12 +256,7 @@ class TrainSettings(PartsSettings):
     )
 
 
-class EvaluateSettings(StageSettings):
-    test_file: VolumePath = Field(
-        default="data/test.csv",
-        title="New customers",
-        description="CSV file with customers to label, as a path inside the volume.",
-    )
+class EvaluateSettings(NewCustomersSettings):
     n_clusters: int | None = Field(
         default=None,
         ge=2,

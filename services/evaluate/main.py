@@ -3,11 +3,13 @@
 import logging
 
 import numpy as np
+from sklearn.cluster import KMeans
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
-from services.contract.errors import DataError
-from services.contract.results import Candidate, Evaluation
+from services.contract.errors import DataError, MissingInputError
+from services.contract.preparation import Preparation
+from services.contract.results import Candidate, Evaluation, NewCustomer
 from services.contract.settings import EvaluateSettings
 from services.evaluate.candidates import SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, assess
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
@@ -17,7 +19,7 @@ from services.evaluate.labels import label_customers, read_new_customers
 log = logging.getLogger(__name__)
 
 
-def main(settings: EvaluateSettings, work: Workspace) -> int:
+def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     metrics = work.load(artifacts.METRICS)
     refuse_unfitted(settings.n_clusters, metrics["k_values"])
     elbow = find_elbow(metrics["k_values"], metrics["sse"])
@@ -29,17 +31,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
     parts = list(work.load_parts(artifacts.FEATURES))
     preparation = parts[0]["preparation"]
     model = work.load(artifacts.MODEL)
-    new_customers = label_customers(read_new_customers(work.data_file(settings.test_file), preparation), preparation, model)
-    label = new_customers[0].label
-    if label is None:
-        raise DataError(f"{settings.test_file}: there is no label for the first customer, {new_customers[0].reason}")
-    for row, customer in enumerate(new_customers, start=1):
-        name = customer.customer or f"new customer {row}"
-        if customer.reason:
-            log.warning("%s has no label: %s", name, customer.reason)
-        if customer.outside_training_range:
-            log.warning("%s is outside the training range: %s", name, ", ".join(customer.outside_training_range))
-    log.info("labelled %d new customers with the model of k=%d, the first one %d", len(new_customers), model.n_clusters, label)
+    new_customers, problem = _label_new_customers(settings, work, preparation, model)
 
     scaled = np.concatenate([part["scaled"] for part in parts])
     candidates = []
@@ -61,9 +53,33 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
         candidates=tuple(candidates),
         lab_k=model.n_clusters,
         new_customers=tuple(new_customers),
+        new_customers_problem=problem,
     )
     work.save(artifacts.EVALUATION, evaluation.model_dump(mode="json"))
-    return label
+    return new_customers[0].label if new_customers else None
+
+
+def _label_new_customers(
+    settings: EvaluateSettings, work: Workspace, preparation: Preparation, model: KMeans
+) -> tuple[list[NewCustomer], str]:
+    """Label the customers of the test file; without a usable one, say why there are none."""
+    try:
+        found = read_new_customers(work.data_file(settings.test_file), preparation)
+    except (MissingInputError, DataError) as error:
+        if settings.is_test_file_required:
+            raise
+        log.warning("no new customers are labelled: %s", error)
+        return [], str(error)
+    customers = label_customers(found, preparation, model)
+    for row, customer in enumerate(customers, start=1):
+        name = customer.customer or f"new customer {row}"
+        if customer.reason:
+            log.warning("%s has no label: %s", name, customer.reason)
+        if customer.outside_training_range:
+            log.warning("%s is outside the training range: %s", name, ", ".join(customer.outside_training_range))
+    count = sum(customer.label is not None for customer in customers)
+    log.info("labelled %d new customers with the model of k=%d, the first one %s", count, model.n_clusters, customers[0].label)
+    return customers, ""
 
 
 def _log(candidate: Candidate) -> None:

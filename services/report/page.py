@@ -51,7 +51,7 @@ def render(findings: Findings) -> str:
     drawn = {
         "elbow": pictures.draw_elbow(evaluation.candidates, evaluation.chosen_k, evaluation.elbow),
         "stability": pictures.draw_stability(segments, looks),
-        "silhouettes": pictures.draw_silhouettes(findings.points, segments, looks, segmentation.silhouette),
+        "silhouettes": pictures.draw_silhouettes(findings.points, segments, looks),
         "map": pictures.draw_map(findings.points, segments, looks),
     }
     for place, index in enumerate(indices):

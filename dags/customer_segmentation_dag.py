@@ -64,10 +64,8 @@ with DAG(
     train = StageOperator(
         task_id="train_kmeans_customer_model",
         stage="train",
-        publishes=True,
         task_display_name="Train K-Means",
-        doc_md="Fits K-Means for every number of clusters and publishes the last model unless *Publish* is `never`. "
-        "Returns `k_values` and their `sse`.",
+        doc_md="Fits K-Means for every number of clusters and keeps every model. Returns `k_values` and their `sse`.",
     )
     evaluate = StageOperator(
         task_id="evaluate_customer_model",
@@ -84,7 +82,8 @@ with DAG(
         post_execute=announce,
         on_success_callback=tell_if_held_back,
         task_display_name="Segment customers",
-        doc_md="Gives every customer a segment, compares with the segments in force, and publishes them if every check passes.",
+        doc_md="Gives every customer a segment, compares with the active segments, and publishes them if every check passes: "
+        "the segments, and beside them the last model of the training as `model/kmeans_custom.sav`.",
     )
     report = StageOperator(
         task_id="report_segments",

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic import ValidationError
 
 from services.contract import files
-from services.contract.errors import DataError, MissingInputError, SetupError
+from services.contract.errors import DataError, MissingInputError, SetupError, UsageError
 from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
 from services.contract.manifest import MANIFEST_NAME, UNPICKLED_BY_THEIR_LIKE, FileRecord, Manifest, explain, installed_versions
 from services.contract.parts import Draft, Part, drafting, place, save_draft
@@ -76,7 +76,6 @@ class Workspace:
         self._folder = self._volume / self.place
         self._drafts: dict[str, list[Draft]] = {}
         self._manifests: dict[str, Manifest] = {}
-        self._read_by: dict[str, tuple[list[str], str]] = {}
         self._model = ModelFolder(volume)
         self._after_commit: list[Callable[[], None]] = []
         self._closing = ExitStack()
@@ -132,7 +131,10 @@ class Workspace:
         if (self._volume / path).is_dir():
             found = [file for file in (self._volume / path).iterdir() if file.name.lower().endswith((".csv", ".csv.gz"))]
         elif any(sign in path for sign in "*?[") and not (self._volume / path).exists():
-            found = [file for file in self._volume.glob(path) if not file.is_dir()]
+            try:
+                found = [file for file in self._volume.glob(path) if not file.is_dir()]
+            except ValueError as error:
+                raise UsageError(f"{path} cannot be used as a pattern: {error}") from None
         names = sorted(str(file.relative_to(self._volume)) for file in found)
         if not names:
             raise MissingInputError(f"{path} names no CSV file on the volume: put some there, or name others")
@@ -150,6 +152,10 @@ class Workspace:
             raise DataError(f"{path} is a link that leads out of the volume: put the file itself there")
         if not file.is_file():
             raise DataError(f"{path} is not a file")
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # no manifest could name it
+            raise DataError(f"the name of {path!a} is not UTF-8: rename the file") from None
         return file
 
     def scratch(self) -> Path:
@@ -164,7 +170,7 @@ class Workspace:
     def parts(self, artifact: Artifact) -> list[Part]:
         """Find the parts of an artifact of this run, in their order; they are read with `Part.load`, in whatever process.
 
-        Raises MissingInputError where its stage has not happened, DataError where the manifests do not agree.
+        Raises MissingInputError where its stage has not happened, DataError as `manifest` does.
         """
         expected = self.manifest(artifact.stage).parts(artifact.name)
         folder = self._folder.parent / artifact.stage
@@ -174,7 +180,6 @@ class Workspace:
             raise MissingInputError(f"{artifact.stage}/{missing} is missing from run {self.run}: run {artifact.stage} again")
         self._refuse_other_versions(artifact)
         inside = [_inside(artifact.stage, record) for record in expected]
-        self._agree(inside, self.stage)
         self.inputs += [record for record in inside if record not in self.inputs]
         remedy = f"run {artifact.stage} again"
         return [Part(folder / record.name, named, remedy) for record, named in zip(expected, inside, strict=True)]
@@ -251,8 +256,13 @@ class Workspace:
         return hashlib.sha256(text).hexdigest()
 
     def publish(self, artifact: Artifact) -> None:
-        """Have an artifact that this stage writes copied into `model/`, once the stage has happened."""
-        self._after_commit.append(lambda: self._model.publish_file(self._folder / artifact.name))
+        """Copy an artifact that an earlier stage of this run wrote into `model/`, once this stage has happened.
+
+        Needs the register held. Raises as `load` does, before anything is published.
+        """
+        (part,) = self.parts(artifact)
+        part.open().close()
+        self._after_commit.append(lambda: self._model.publish_file(part.path, part.expected))
 
     def register(self, *, hold: bool) -> Register:
         """Read which segments are in force; `hold` keeps others from publishing any until this stage has ended.
@@ -290,12 +300,28 @@ class Workspace:
         self._after_commit.append(enter)
 
     def manifest(self, stage: str) -> Manifest:
-        """Read the manifest of another stage of this run, once."""
-        if stage in self._manifests:
-            return self._manifests[stage]
-        path = self._folder.parent / stage / MANIFEST_NAME
+        """Read the manifest of another stage of this run, once.
+
+        Raises
+        ------
+        MissingInputError
+            The stage has not finished.
+        DataError
+            The manifest is damaged or another one than the stage reported, or a stage that these results are made from was run
+            again since, with other results: what is made from both would belong to no run.
+        """
+        if stage not in self._manifests:
+            self._manifests[stage] = self._read_manifest(stage)  # before its sources are: a forged one may name itself
+            try:
+                self._refuse_outdated(self._manifests[stage])
+            except DataError:
+                del self._manifests[stage]
+                raise
+        return self._manifests[stage]
+
+    def _read_manifest(self, stage: str) -> Manifest:
         try:
-            text = path.read_bytes()
+            text = (self._folder.parent / stage / MANIFEST_NAME).read_bytes()
         except FileNotFoundError:
             raise MissingInputError(f"{stage} has not finished in run {self.run}: run {stage} first") from None
         digest = hashlib.sha256(text).hexdigest()
@@ -310,9 +336,22 @@ class Workspace:
             raise DataError(f"the manifest of {stage} cannot be read ({explain(error)}); run {stage} again") from None
         if (manifest.run, manifest.stage) != (self.run, stage):
             raise DataError(f"the manifest of {stage} is that of {manifest.stage} in run {manifest.run}")
-        self._agree(manifest.inputs, stage)
-        self._manifests[stage] = manifest
         return manifest
+
+    def _refuse_outdated(self, manifest: Manifest) -> None:
+        """Compare what a stage read with what the stages before it hold now, the earliest one first.
+
+        A stage whose folder is gone was not run again, so its results may still be used.
+        """
+        for source in manifest.sources():
+            with suppress(MissingInputError):
+                now = self.manifest(source)
+                for name, digests in manifest.digests_read(source).items():
+                    if digests != [record.sha256 for record in now.parts(name)]:
+                        raise DataError(
+                            f"{source} was run again after {manifest.stage} had read its {name}: "
+                            f"run {manifest.stage} and the stages after it again, in their order"
+                        )
 
     def _refuse_other_versions(self, artifact: Artifact) -> None:
         """Refuse a pickle that libraries of other versions have written."""
@@ -326,19 +365,6 @@ class Workspace:
                     f"run {artifact.stage} again with what is here, or this stage with the version that wrote it"
                 )
 
-    def _agree(self, records: Iterable[FileRecord], reader: str) -> None:
-        """Refuse to mix what was made before a stage was run again with what was made after."""
-        digests: dict[str, list[str]] = {}
-        for record in records:
-            digests.setdefault(record.artifact, []).append(record.sha256)
-        for artifact, found in digests.items():
-            known, other = self._read_by.setdefault(artifact, (found, reader))
-            if found != known:
-                source = artifact.partition("/")[0]
-                raise DataError(
-                    f"{artifact} has changed between {other} and {reader}: run all stages after {source} again, in their order"
-                )
-
 
 def _place(run: str, stage: str) -> Path:
     return Path("scores", run_folder(run)) if stage == SCORES.stage else Path("runs", run_folder(run), stage)
@@ -347,4 +373,4 @@ def _place(run: str, stage: str) -> Path:
 def _inside(stage: str, record: FileRecord) -> FileRecord:
     """Name a record by its path inside the run instead of inside the stage's folder."""
     part_of = record.part_of and f"{stage}/{record.part_of}"
-    return record.model_copy(update={"name": f"{stage}/{record.name}", "part_of": part_of})
+    return record.model_copy(update={"name": f"{stage}/{record.name}", "part_of": part_of, "stage": stage})

@@ -17,6 +17,7 @@ Settings = TypeVar("Settings", bound=StageSettings)
 
 _NONE = "\0"
 """What pydantic-settings takes for None; nobody can type it. Its own choice is `null`, which may be the name of a run."""
+_MAX_SHOWN = 200  # characters of a value in a message, which says at its end what was expected
 
 
 class _Help(RawDescriptionHelpFormatter):
@@ -54,7 +55,10 @@ def _explain(model: type[StageSettings], item: Any) -> str:
     if item["type"] == "missing":
         return f"{flag} (or {ENVIRONMENT_PREFIX}{name.upper()}) is needed: {model.model_fields[name].description}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{flag} is {item['input']!r}: {message[0].lower()}{message[1:]}"
+    found = repr(item["input"])
+    if len(found) > _MAX_SHOWN:
+        found = f"{found[:_MAX_SHOWN]}…"
+    return f"{flag} is {found}: {message[0].lower()}{message[1:]}"
 
 
 def sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:

@@ -88,7 +88,11 @@ class OutOfMemoryError(StageError):
 
 def from_operating_system(error: OSError) -> StageError:
     """Sort an error of the operating system, which means the volume wherever a stage meets one."""
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({_shorten(error.filename)})" if error.filename else ""
+    if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP) or (error.errno == errno.EINVAL and where):
+        return UsageError(f"the file system of the volume refuses a path{where}: {error.strerror}; use another one")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return SetupError(f"a file is where the volume should have a folder, or the other way round{where}: {error.strerror}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return PassingError(f"the volume is full{where}: free some space, then run the stage again")
     if error.errno == errno.EROFS:
@@ -97,3 +101,8 @@ def from_operating_system(error: OSError) -> StageError:
         user = f"{os.getuid()}:{os.getgid()}"
         return SetupError(f"user {user} may not use the volume{where}: give that user or group access to it")
     return PassingError(f"the volume does not answer as it should: {error}")
+
+
+def _shorten(path: str | bytes | int) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -31,14 +31,14 @@ def record_of(path: Path, name: str) -> FileRecord:
         return record(file, name)
 
 
-def lock(folder: Path, name: str = LOCK_NAME, *, wait: bool = False) -> int:
+def lock(folder: Path) -> int:
     """Keep other processes out of `folder` until the descriptor is closed.
 
-    Raises PassingError where one is in it, unless told to wait: for what is over in a moment.
+    Raises PassingError where one is in it.
     """
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise PassingError(_IN_USE.format(folder)) from None

@@ -27,6 +27,8 @@ class FileRecord(BaseModel):
     bytes: int
     part_of: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The name that the artifact would have in one piece, where it is one of several parts."""
+    stage: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$", exclude_if=lambda stage: stage is None)
+    """Of an input, the stage of the same run that wrote it; None for every other file."""
 
     @property
     def artifact(self) -> str:
@@ -76,6 +78,18 @@ class Manifest(Sealed):
     exit_reason: str
     peak_memory_mib: int | None = None
     """The most memory that one of its processes had; those of a cluster are not among them."""
+
+    def sources(self) -> list[str]:
+        """Name the stages of the same run whose artifacts were read, in the order of reading."""
+        return list(dict.fromkeys(record.stage for record in self.inputs if record.stage))
+
+    def digests_read(self, stage: str) -> dict[str, list[str]]:
+        """Find the SHA-256 of each part of every artifact that was read from `stage`, by the name of the artifact."""
+        digests: dict[str, list[str]] = {}
+        for record in self.inputs:
+            if record.stage == stage:
+                digests.setdefault(record.artifact.removeprefix(f"{stage}/"), []).append(record.sha256)
+        return digests
 
     def parts(self, name: str) -> list[FileRecord]:
         """Find what was written of an artifact, in order: one record for each part, none where it was not written."""

@@ -2,7 +2,7 @@
 
     model/segments.json            the register (`register.py`): names the run in force and the sha256 of its files
     model/published/<folder>/      the files of one publication, there before the register names them
-    model/kmeans_custom.sav        a single file, published by itself
+    model/kmeans_custom.sav        a single file: the last model of the sweep of the run in force
 
 Whoever reads sees one whole run: a process that is killed on the way leaves a folder that no register names, and the next
 publication removes it.
@@ -10,7 +10,6 @@ publication removes it.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -123,15 +122,14 @@ class ModelFolder:
         )
         self.write(register.with_publication(run, publication))
 
-    def publish_file(self, source: Path) -> None:
-        """Put a copy of a single file into the folder, in one step for those who read it."""
-        self._folder.mkdir(exist_ok=True)
-        descriptor = files.lock(self._folder, f".{source.name}.lock", wait=True)
-        try:
-            temporary = self._folder / (source.name + files.TEMPORARY_SUFFIX)
-            with files.removed_on_failure(temporary):
-                files.copy(source, temporary)
-                temporary.rename(self._folder / source.name)
-            files.sync(self._folder)
-        finally:
-            os.close(descriptor)
+    def publish_file(self, source: Path, expected: FileRecord) -> None:
+        """Put a copy of a single file into the folder, in one step for those who read it; needs the lock.
+
+        Raises PassingError if the file is not the expected one.
+        """
+        temporary = self._folder / (source.name + files.TEMPORARY_SUFFIX)
+        with files.removed_on_failure(temporary):
+            if files.copy(source, temporary).sha256 != expected.sha256:
+                raise PassingError(f"{expected.name} changed while it was published: run again")
+            temporary.rename(self._folder / source.name)
+        files.sync(self._folder)

@@ -133,7 +133,7 @@ class Candidate(Result):
 
 
 class NewCustomer(Result):
-    """A row of the test file, labelled by the lab's model."""
+    """A row of the test file, labelled by the lab's model; the last one may stand for the rows that cannot be read."""
 
     customer: str | None
     label: int | None
@@ -162,6 +162,8 @@ class Evaluation(Result):
     lab_k: int
     """The k of kmeans_custom.sav, the model that labels the new customers."""
     new_customers: tuple[NewCustomer, ...]
+    new_customers_problem: str = ""
+    """Why there are no new customers; empty if there are some."""
 
 
 class Segment(Result):

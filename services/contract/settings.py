@@ -19,6 +19,8 @@ from services.contract.spelling import VOLUME_PATH, split, split_pairs
 from services.contract.tables import CUSTOMER_ID
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
+MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name
+MAX_PATH_BYTES = 1024  # with the volume's own path well below the 4,096 of Linux
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -36,6 +38,15 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 def _inside_volume(path: str) -> str:
     if not re.search(VOLUME_PATH, path):
         raise ValueError("must be a path inside the volume like data/file.csv, without '..'")
+    try:
+        names = path.encode().split(b"/")
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+    length, longest = sum(map(len, names)) + len(names) - 1, max(map(len, names))
+    if length > MAX_PATH_BYTES:
+        raise ValueError(f"must be a path of at most {MAX_PATH_BYTES:,} bytes, has {length:,}")
+    if longest > MAX_NAME_BYTES:
+        raise ValueError(f"must consist of names of at most {MAX_NAME_BYTES} bytes, one has {longest:,}")
     return path
 
 
@@ -59,7 +70,9 @@ ColumnNames = Annotated[
     AfterValidator(_distinct),
     Field(json_schema_extra={"uniqueItems": True}),
 ]
-VolumePath = Annotated[str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH})]
+VolumePath = Annotated[
+    str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH, "maxLength": MAX_PATH_BYTES})
+]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -106,18 +119,6 @@ class PartsSettings(StageSettings):
     )
 
 
-class PublishSettings(PartsSettings):
-    """Settings of the stages that publish: train the lab's model, segment the segments."""
-
-    publish: Literal["if-passed", "never", "always"] = Field(
-        default="if-passed",
-        title="Publish",
-        description="if-passed publishes the segments if every check passes; never is for experiments: everything is computed "
-        "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
-        "for a past date, like that of a backfill, publishes nothing unless this is always.",
-    )
-
-
 class FeatureSettings(PartsSettings):
     """What the stages that look at the features have in common."""
 
@@ -142,7 +143,22 @@ class FeatureSettings(PartsSettings):
         return value
 
 
-class ExtractSettings(FeatureSettings):
+class NewCustomersSettings(StageSettings):
+    """What the stage that labels new customers and the one that looks for their file have in common."""
+
+    test_file: VolumePath = Field(
+        default="data/test.csv",
+        title="New customers",
+        description="CSV file with customers to label, as a path inside the volume. The default one need not be there.",
+    )
+
+    @property
+    def is_test_file_required(self) -> bool:
+        """Whether the user named the file: then it has to be there, with the columns that the features need."""
+        return bool(self.test_file != type(self).model_fields["test_file"].default)
+
+
+class ExtractSettings(FeatureSettings, NewCustomersSettings):
     data_file: VolumePath = Field(
         default="data/file.csv",
         title="Customer table",
@@ -204,7 +220,7 @@ class TransformSettings(FeatureSettings):
         return value
 
 
-class TrainSettings(PublishSettings):
+class TrainSettings(PartsSettings):
     k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
@@ -241,12 +257,7 @@ class TrainSettings(PublishSettings):
     )
 
 
-class EvaluateSettings(StageSettings):
-    test_file: VolumePath = Field(
-        default="data/test.csv",
-        title="New customers",
-        description="CSV file with customers to label, as a path inside the volume.",
-    )
+class EvaluateSettings(NewCustomersSettings):
     n_clusters: int | None = Field(
         default=None,
         ge=2,
@@ -278,7 +289,7 @@ class EvaluateSettings(StageSettings):
     )
 
 
-class SegmentSettings(PublishSettings):
+class SegmentSettings(PartsSettings):
     """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
 
     names_file: VolumePath = Field(
@@ -301,6 +312,13 @@ class SegmentSettings(PublishSettings):
         le=1,
         title="Maximum share unassigned",
         description="Not published if more than this share of the customers has no segment.",
+    )
+    publish: Literal["if-passed", "never", "always"] = Field(
+        default="if-passed",
+        title="Publish",
+        description="if-passed publishes the segments if every check passes; never is for experiments: everything is computed "
+        "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
+        "for a past date, like that of a backfill, publishes nothing unless this is always.",
     )
 
 

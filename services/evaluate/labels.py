@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from sklearn.cluster import KMeans
@@ -13,33 +14,51 @@ from services.contract.preparation import Preparation
 from services.contract.results import NewCustomer
 
 
-def read_new_customers(path: Path, preparation: Preparation) -> pd.DataFrame:
-    """Read a CSV file of customers to label: DataFrame of shape (n_customers, n_columns), features as float64.
+class NewCustomers(NamedTuple):
+    """The rows of a test file up to the first one that cannot be read."""
 
-    Raises DataError that names file, column, row and value.
+    rows: pd.DataFrame
+    """Shape (n_customers, n_columns), features as float64, in the units of the table."""
+    problem: str
+    """What ended the reading: file, row, column and value; empty at the end of the file."""
+
+
+def read_new_customers(path: Path, preparation: Preparation) -> NewCustomers:
+    """Read a CSV file of customers to label.
+
+    Raises
+    ------
+    DataError
+        The file has no header with the columns that the preparation needs.
     """
-    tables.read_header(path, preparation.columns)
-    customers = pd.DataFrame(tables.read_rows(path, preparation.feature_columns))
-    if customers.empty:
-        raise DataError(f"{path.name} has no rows: expected at least one customer to label")
-    return customers.astype(dict.fromkeys(preparation.feature_columns, "float64"))
+    header = tables.read_header(path, preparation.columns)
+    rows: list[tables.Row] = []
+    problem = ""
+    try:
+        rows.extend(tables.read_rows(path, preparation.feature_columns))  # keeps the rows before one that cannot be read
+    except DataError as error:
+        problem = str(error)
+    if not rows and not problem:
+        problem = f"{path.name} has no rows: expected one for each customer to label"
+    customers = pd.DataFrame(rows, columns=header)
+    return NewCustomers(customers.astype(dict.fromkeys(preparation.feature_columns, "float64")), problem)
 
 
-def label_customers(customers: pd.DataFrame, preparation: Preparation, model: KMeans) -> list[NewCustomer]:
+def label_customers(new_customers: NewCustomers, preparation: Preparation, model: KMeans) -> list[NewCustomer]:
     """Find the nearest centroid of each customer, prepared as the training data was.
 
-    Parameters
-    ----------
-    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
-
-    A customer whom the preparation does not fit gets a reason instead of a label. Features beyond anything that the model has
-    seen are named.
+    Returns
+    -------
+    list of NewCustomer
+        One per row, at least one. A customer to whom the preparation cannot be applied gets a reason instead of a label, and so
+        does the row that cannot be read. Features outside the training range are named.
     """
+    customers, problem = new_customers
     fits = preparation.fits(customers).to_numpy()
     labels = iter(model.predict(preparation.transform(customers[fits])).tolist() if fits.any() else [])
     outside = preparation.outside_training_range(customers)
     names = customers[tables.CUSTOMER_ID].tolist() if tables.CUSTOMER_ID in customers else [None] * len(customers)
-    return [
+    labelled = [
         NewCustomer(
             customer=name,
             label=next(labels) if fit else None,
@@ -48,3 +67,5 @@ def label_customers(customers: pd.DataFrame, preparation: Preparation, model: KM
         )
         for name, fit, reason, beyond in zip(names, fits, preparation.complaints(customers), outside.to_numpy(), strict=True)
     ]
+    unreadable = NewCustomer(customer=None, label=None, reason=problem, outside_training_range=())
+    return [*labelled, *([unreadable] if problem else [])]

@@ -1,13 +1,16 @@
 """Evaluate: label the new customers, assess every k of the sweep, choose one."""
 
+import logging
 from functools import partial
 
 import numpy as np
+from sklearn.cluster import KMeans
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
-from services.contract.errors import DataError
-from services.contract.results import Evaluation
+from services.contract.errors import DataError, MissingInputError
+from services.contract.preparation import Preparation
+from services.contract.results import Evaluation, NewCustomer
 from services.contract.settings import EvaluateSettings
 from services.evaluate.assessment import assess
 from services.evaluate.candidates import SILHOUETTE_CUSTOMERS, score_candidates
@@ -17,8 +20,10 @@ from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
 
+log = logging.getLogger(__name__)
 
-def main(settings: EvaluateSettings, work: Workspace) -> int:
+
+def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     metrics = work.load(artifacts.METRICS)
     refuse_unfitted(settings.n_clusters, metrics["k_values"])
     elbow = find_elbow(metrics["k_values"], metrics["sse"])
@@ -27,11 +32,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
     parts = list(work.load_parts(artifacts.FEATURES))
     preparation = parts[0]["preparation"]
     model = work.load(artifacts.MODEL)
-    new_customers = label_customers(read_new_customers(work.data_file(settings.test_file), preparation), preparation, model)
-    label = new_customers[0].label
-    if label is None:
-        raise DataError(f"{settings.test_file}: there is no label for the first customer, {new_customers[0].reason}")
-    log_new_customers(new_customers, model.n_clusters)
+    new_customers, problem = _label_new_customers(settings, work, preparation, model)
 
     scaled = np.concatenate([part["scaled"] for part in parts])
     models = work.load(artifacts.SWEEP)
@@ -54,6 +55,23 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
         candidates=choice.candidates,
         lab_k=model.n_clusters,
         new_customers=tuple(new_customers),
+        new_customers_problem=problem,
     )
     work.save(artifacts.EVALUATION, evaluation.model_dump(mode="json"))
-    return label
+    return new_customers[0].label if new_customers else None
+
+
+def _label_new_customers(
+    settings: EvaluateSettings, work: Workspace, preparation: Preparation, model: KMeans
+) -> tuple[list[NewCustomer], str]:
+    """Label the customers of the test file; without a usable one, say why there are none."""
+    try:
+        found = read_new_customers(work.data_file(settings.test_file), preparation)
+    except (MissingInputError, DataError) as error:
+        if settings.is_test_file_required:
+            raise
+        log.warning("no new customers are labelled: %s", error)
+        return [], str(error)
+    customers = label_customers(found, preparation, model)
+    log_new_customers(customers, model.n_clusters)
+    return customers, ""

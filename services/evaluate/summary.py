@@ -26,11 +26,9 @@ def log_new_customers(new_customers: Sequence[NewCustomer], n_clusters: int) -> 
             log.warning("%s has no label: %s", name, customer.reason)
         if customer.outside_training_range:
             log.warning("%s is outside the training range: %s", name, ", ".join(customer.outside_training_range))
+    n_labelled = sum(customer.label is not None for customer in new_customers)
     log.info(
-        "labelled %d new customers with the model of k=%d, the first one %s",
-        len(new_customers),
-        n_clusters,
-        new_customers[0].label,
+        "labelled %d new customers with the model of k=%d, the first one %s", n_labelled, n_clusters, new_customers[0].label
     )
 
 

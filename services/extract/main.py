@@ -7,7 +7,7 @@ from services.contract import artifacts, files
 from services.contract.artifacts import Workspace
 from services.contract.errors import DataError
 from services.contract.settings import ExtractSettings
-from services.contract.tables import CUSTOMER_ID
+from services.contract.tables import CUSTOMER_ID, read_header
 from services.contract.workers import workers
 from services.extract.customers import read_table
 from services.extract.pieces import cut, unpack
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     sources = work.data_files(settings.data_file)
+    _check_test_file(settings, work)
     target = work.target(artifacts.CUSTOMERS)
     n_bytes = sum(path.stat().st_size for path in sources.values())
     with workers(settings.dask_scheduler, target[0], n_bytes) as several, files.unchanged(sources.values()):
@@ -46,6 +47,13 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         if part.n_customers:
             work.add(artifacts.CUSTOMERS, part.draft)
     return {"rows_read": rows, "duplicates_dropped": rows - customers, "customers": customers, "missing": missing}
+
+
+def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:
+    """Refuse a file of new customers that `evaluate` would refuse, before hours of training."""
+    if settings.is_test_file_required:
+        scale_by = [settings.scale_by] if settings.scale_by else []
+        read_header(work.data_file(settings.test_file), [*settings.feature_columns, *scale_by])
 
 
 def _used_columns(settings: ExtractSettings) -> set[str] | None:

@@ -51,7 +51,7 @@ def render(findings: Findings) -> str:
     drawn = {
         "elbow": pictures.draw_elbow(evaluation.candidates, evaluation.chosen_k, evaluation.elbow),
         "stability": pictures.draw_stability(segments, looks),
-        "silhouettes": pictures.draw_silhouettes(findings.points, segments, looks, segmentation.silhouette),
+        "silhouettes": pictures.draw_silhouettes(findings.points, segments, looks),
         "map": pictures.draw_map(findings.points, segments, looks),
     }
     if findings.chosen.structure is not None:
@@ -145,9 +145,9 @@ def _cross(moves: Sequence[Move]) -> Crossing:
 
 
 def _data_files(manifests: Mapping[str, Manifest]) -> list[FileRecord]:
-    """Pick the files that the user brought: the others were written by a stage."""
+    """Pick the files that no stage of this run wrote."""
     found = [record for manifest in manifests.values() for record in manifest.inputs]
-    return list(dict.fromkeys(record for record in found if record.name.split("/")[0] not in manifests))
+    return list(dict.fromkeys(record for record in found if record.stage is None))
 
 
 def _settings(stage: str, manifest: Manifest) -> list[Setting]:

@@ -133,8 +133,8 @@ def _stack_dots(draws: Sequence[float], value: float) -> list[int]:
 
 
 @rc_context(STYLE)
-def draw_silhouettes(points: Sequence[Point], segments: Sequence[Segment], looks: Mapping[int, Look], mean: float) -> Picture:
-    """Draw the silhouettes of the sampled customers, sorted within each segment."""
+def draw_silhouettes(points: Sequence[Point], segments: Sequence[Segment], looks: Mapping[int, Look]) -> Picture:
+    """Draw the silhouettes of the sampled customers, sorted within each segment, and their mean."""
     height, gap, least = 200 + 12 * len(segments), 5, 17
     figure, axes = paper(WIDTH, height + 60, left=30, bottom=36, top=24)
     told, top = [], 0.0
@@ -149,13 +149,18 @@ def draw_silhouettes(points: Sequence[Point], segments: Sequence[Segment], looks
         average = statistics.fmean(silhouettes)
         told.append(f"{segment.segment_id} {segment.name}: mean {score(average)}, {percent(below)} of its customers below 0")
         top = bottom + gap
-    axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.text(mean, -gap - 2, f"mean {score(mean)}", ha="center", va="bottom")
+    mean = "no silhouettes"
+    if points:
+        overall = statistics.fmean(point.silhouette for point in points)
+        mean = f"mean {score(overall)}"
+        axes.axvline(overall, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.text(overall, -gap - 2, mean, ha="center", va="bottom")
     axes.set_ylim(max(top, 1), -gap)
     axes.set_xlim(min([-0.1, *(point.silhouette for point in points)]), 1)
     axes.set_yticks([])
     axes.set_xlabel("silhouette")
-    return Picture(figure, "Silhouettes within every segment", f"Mean of all customers {score(mean)}. {'; '.join(told)}.")
+    description = f"{len(points):,} customers: {mean}. {'; '.join(told)}."
+    return Picture(figure, "Silhouettes within every segment", description)
 
 
 @rc_context(STYLE)

@@ -75,6 +75,8 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     if not is_experimental:
         contents = outcome.contents if outcome.segmentation.published else None
         work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+        if outcome.segmentation.published:
+            work.publish(artifacts.MODEL)
     return make_result(outcome.segmentation)
 
 

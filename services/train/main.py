@@ -1,4 +1,4 @@
-"""Train: fit K-Means for every k, keep all models, publish the last one."""
+"""Train: fit K-Means for every k, keep all models."""
 
 import logging
 from typing import Any
@@ -22,10 +22,6 @@ def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
     work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})
     work.save(artifacts.MODEL, fits[-1].model)
     work.save(artifacts.METRICS, metrics)
-    if settings.publish == "never":
-        log.info("experimental run (publish=never): model/%s stays as it is", artifacts.MODEL.name)
-    else:
-        work.publish(artifacts.MODEL)
     return metrics
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from services.contract import artifacts, files
 from services.contract.artifacts import Artifact, Workspace
-from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
+from services.contract.errors import DataError, MissingInputError, PassingError, SetupError, UsageError
 from services.contract.manifest import FileRecord, Manifest, installed_versions
 
 NOTES = Artifact("extract", "notes.json")
@@ -125,20 +126,89 @@ def test_a_manifest_of_another_run_is_refused(tmp_path):
         work.load(DATA)
 
 
-def test_what_was_made_before_and_after_a_stage_was_run_again_is_not_mixed(tmp_path):
-    write(tmp_path, 1)
-    with workspace(tmp_path, "transform") as work:
-        work.load(DATA)
-        work.save(artifacts.DROPPED, "CUST_ID,reason\n")
+def derive(volume: Path, stage: str, source: Artifact, target: Artifact) -> None:
+    """Run a stage that writes what it reads."""
+    with workspace(volume, stage) as work:
+        work.save(target, work.load(source))
         commit(work)
-    with workspace(tmp_path, "segment") as work:  # as long as nothing has changed
-        work.load(DATA)
-        work.load(artifacts.DROPPED)
-    write(tmp_path, 2)
-    for first, second in ((DATA, artifacts.DROPPED), (artifacts.DROPPED, DATA)):
-        with workspace(tmp_path, "segment") as work, pytest.raises(DataError, match="run all stages after extract again"):
-            work.load(first)
-            work.load(second)
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A run of three stages, each made of what the one before it wrote."""
+    write(tmp_path, 1)
+    derive(tmp_path, "transform", DATA, artifacts.FEATURES)
+    derive(tmp_path, "train", artifacts.FEATURES, artifacts.MODEL)
+    return tmp_path
+
+
+OUTDATED = "^extract was run again after transform had read its data.pkl: run transform and the stages after it again"
+
+
+def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_further(chain):
+    write(chain, 2)
+    for artifact in (artifacts.FEATURES, artifacts.MODEL):
+        with workspace(chain, "segment") as work:
+            for _ in range(2):  # the second time too
+                with pytest.raises(DataError, match=OUTDATED):
+                    work.load(artifact)
+
+
+def test_a_stage_refuses_before_it_works_on_what_was_made_of_earlier_results(chain):
+    write(chain, 2)
+    with workspace(chain, "train") as work, pytest.raises(DataError, match=OUTDATED):
+        work.parts(artifacts.FEATURES)
+
+
+def test_a_stage_that_was_run_again_with_the_same_result_has_changed_nothing(chain):
+    write(chain, 1)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+def test_stages_that_are_run_again_in_their_order_agree(chain):
+    write(chain, 2)
+    derive(chain, "transform", DATA, artifacts.FEATURES)
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match="transform was run again after train had read"):
+        work.load(artifacts.MODEL)
+    derive(chain, "train", artifacts.FEATURES, artifacts.MODEL)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [2]
+
+
+def test_a_stage_that_no_longer_writes_what_another_one_read_was_run_again(chain):
+    with workspace(chain) as work:
+        work.save(NOTES, {"value": 1})
+        commit(work)
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match=OUTDATED):
+        work.load(artifacts.MODEL)
+
+
+def test_results_may_be_used_after_the_folder_of_a_stage_further_up_was_removed(chain):
+    (folder(chain) / "manifest.json").unlink()
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+def test_a_user_file_in_a_folder_named_like_a_stage_is_not_taken_for_an_artifact(chain):
+    (chain / "transform").mkdir()
+    (chain / "transform/features.pkl").write_text("x")
+    with workspace(chain) as work:
+        work.data_file("transform/features.pkl")
+        work.save(DATA, [1])
+        commit(work)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+@pytest.mark.parametrize("source", ["extract", "transform"])
+def test_a_forged_manifest_that_claims_to_be_made_of_itself_is_refused(chain, source):
+    claim = FileRecord(name=f"{source}/data.pkl", sha256="0" * 64, bytes=1, stage=source)
+    with workspace(chain) as work:
+        work.save(DATA, [1])
+        work.commit(manifest_of("demo", "extract", inputs=(claim,), outputs=tuple(work.outputs)))
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match=f"{source} was run again after extract"):
+        work.load(artifacts.MODEL)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +275,19 @@ def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
             work.data_file("data")
         with pytest.raises(MissingInputError, match="no file data/dangling"):
             work.data_file("data/dangling")
+
+
+def test_a_user_file_whose_name_no_manifest_can_hold_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"\xff.csv")).write_text("x")
+    with workspace(tmp_path) as work, pytest.raises(DataError, match=r"'data/\\udcff\.csv' is not UTF-8: rename the file"):
+        work.data_files("data")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="newer versions take any number of stars")
+def test_a_pattern_that_python_does_not_understand_is_a_matter_of_the_settings(tmp_path):
+    with workspace(tmp_path) as work, pytest.raises(UsageError, match=r"data/\*\*x cannot be used as a pattern"):
+        work.data_files("data/**x")
 
 
 def test_without_a_volume_nothing_starts(tmp_path):

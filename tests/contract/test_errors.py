@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from services.contract.errors import ExitCode, PassingError, SetupError, StageError, from_operating_system
+from services.contract.errors import ExitCode, PassingError, SetupError, StageError, UsageError, from_operating_system
 
 
 def test_every_code_says_what_it_means():
@@ -39,6 +39,26 @@ def test_who_may_not_use_the_volume_is_named(number):
     error = from_operating_system(OSError(number, "it says"))
     assert type(error) is SetupError
     assert str(error) == f"user {os.getuid()}:{os.getgid()} may not use the volume: give that user or group access to it"
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP, errno.EINVAL])
+def test_a_path_that_the_file_system_refuses_is_a_matter_of_the_settings(number):
+    error = from_operating_system(OSError(number, "it says", "/shared/" + "x" * 5000))
+    assert type(error) is UsageError
+    assert str(error).startswith("the file system of the volume refuses a path (/shared/xxx")
+    assert str(error).endswith("x…): it says; use another one")
+    assert len(str(error)) < 400
+
+
+def test_an_invalid_argument_that_is_no_path_may_pass():
+    assert type(from_operating_system(OSError(errno.EINVAL, "Invalid argument"))) is PassingError
+
+
+@pytest.mark.parametrize("number", [errno.EEXIST, errno.ENOTDIR, errno.EISDIR])
+def test_a_file_in_the_place_of_a_folder_is_a_matter_of_setup(number):
+    error = from_operating_system(OSError(number, "it says", "/shared/runs"))
+    assert type(error) is SetupError
+    assert "(/shared/runs): it says" in str(error)
 
 
 def test_any_other_trouble_with_the_volume_may_pass():

@@ -225,17 +225,48 @@ def commit(work: Workspace) -> None:
     work.commit(Manifest(run=work.run, stage=work.stage, inputs=(), outputs=outputs, started=now, ended=now, **empty))
 
 
-def test_a_single_file_is_published_once_the_stage_has_happened(tmp_path):
+def train(volume: Path, run: str, model: object) -> None:
+    with Workspace(volume, run, "train", {}) as work:
+        work.save(MODEL, model)
+        commit(work)
+
+
+def test_a_single_file_of_an_earlier_stage_is_published_once_the_stage_has_happened(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/kmeans_custom.sav.tmp").write_text("what a killed process left")
     for number in (1, 2):
-        with Workspace(tmp_path, f"run{number}", "train", {}) as work:
-            work.save(MODEL, [number])
+        train(tmp_path, f"run{number}", [number])
+        assert (tmp_path / "model/kmeans_custom.sav").exists() == (number == 2)
+        with Workspace(tmp_path, f"run{number}", "segment", {}) as work:
+            work.register(hold=True)
             work.publish(MODEL)
             assert (tmp_path / "model/kmeans_custom.sav").exists() == (number == 2)
             commit(work)
         with (tmp_path / "model/kmeans_custom.sav").open("rb") as file:
             assert load_pickle(file, "") == [number]
+    assert not list((tmp_path / "model").glob("*.tmp"))
+
+
+def test_a_damaged_file_is_refused_before_anything_is_published(tmp_path):
+    train(tmp_path, "demo", [1])
+    (tmp_path / "runs/demo/train/kmeans_custom.sav").write_text("damaged")
+    with Workspace(tmp_path, "demo", "segment", {}) as work:
+        work.register(hold=True)
+        with pytest.raises(DataError, match=r"train/kmeans_custom\.sav has sha256 .*; run train again"):
+            work.publish(MODEL)
+
+
+def test_a_single_file_that_changes_while_it_is_published_replaces_nothing(tmp_path):
+    train(tmp_path, "demo", [1])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/kmeans_custom.sav").write_text("before")
+    with Workspace(tmp_path, "demo", "segment", {}) as work:
+        work.register(hold=True)
+        work.publish(MODEL)
+        (tmp_path / "runs/demo/train/kmeans_custom.sav").write_text("changed")
+        with pytest.raises(PassingError, match=r"kmeans_custom\.sav changed while it was published: run again"):
+            commit(work)
+    assert (tmp_path / "model/kmeans_custom.sav").read_text() == "before"
     assert not list((tmp_path / "model").glob("*.tmp"))
 
 

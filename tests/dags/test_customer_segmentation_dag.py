@@ -60,6 +60,10 @@ def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
     assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == stages()
 
 
+def test_only_the_task_that_decides_whether_to_publish_can_write_to_the_model_folder(dag):
+    assert [task.task_id for task in dag.tasks if getattr(task, "publishes", False)] == ["segment_customers"]
+
+
 def test_people_find_help_on_the_dag_and_on_every_task(dag):
     assert "To start a run" in dag.doc_md
     assert dag.description

@@ -181,7 +181,7 @@ def test_a_stage_writes_its_own_folder_and_reads_the_rest_of_the_volume(stack: S
         own = f"runs/{run_folder(container['Config']['Labels']['customer-segmentation.run'])}/{stage}"
         assert mounts.pop("/shared") == (str(stack.volume), False)
         assert mounts.pop(f"/shared/{own}") == (f"{stack.volume}/{own}", True)
-        assert mounts == ({"/shared/model": (f"{stack.volume}/model", True)} if stage in {"train", "segment"} else {})
+        assert mounts == ({"/shared/model": (f"{stack.volume}/model", True)} if stage == "segment" else {})
 
 
 # --- what must not be seen

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.pipeline import Pipeline
@@ -7,7 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from services.contract.errors import DataError
 from services.contract.preparation import Preparation
-from services.evaluate.labels import label_customers, read_new_customers
+from services.evaluate.labels import NewCustomers, label_customers, read_new_customers
 
 FEATURES = ("BALANCE", "PURCHASES")
 
@@ -35,7 +34,7 @@ def model() -> KMeans:
 
 @pytest.fixture
 def read(tmp_path):
-    def read_text(content: str, preparation=None) -> pd.DataFrame:
+    def read_text(content: str, preparation=None) -> NewCustomers:
         (tmp_path / "test.csv").write_text(content)
         return read_new_customers(tmp_path / "test.csv", preparation or prepare())
 
@@ -45,7 +44,7 @@ def read(tmp_path):
 def test_customers_are_scaled_as_the_training_data_was_before_they_are_labelled(read, model):
     customers = read("CUST_ID,BALANCE,PURCHASES\nA,900,1\nB,900,9\n")
     assert [customer.label for customer in label_customers(customers, prepare(), model)] == [0, 1]
-    assert model.predict(customers[list(FEATURES)].to_numpy()).tolist() == [0, 0]  # what the raw rows would have given
+    assert model.predict(customers.rows[list(FEATURES)].to_numpy()).tolist() == [0, 0]  # what the raw rows would have given
 
 
 def test_a_customer_without_all_features_gets_a_reason_instead_of_a_label(read, model):
@@ -72,6 +71,26 @@ def test_the_column_that_the_model_scales_by_has_to_be_there(read):
         read("BALANCE,PURCHASES\n1,2\n", prepare(group_column="REGION"))
 
 
-def test_a_file_without_customers_is_refused(read):
-    with pytest.raises(DataError, match=r"test\.csv has no rows: expected at least one customer"):
-        read("BALANCE,PURCHASES\n")
+def test_a_file_without_customers_has_a_reason_instead_of_a_label(read, model):
+    (only,) = label_customers(read("BALANCE,PURCHASES\n"), prepare(), model)
+    assert (only.label, only.reason) == (None, "test.csv has no rows: expected one for each customer to label")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("C,1,five", "test.csv row 3: PURCHASES is 'five', expected a number"),
+        ("C,1", "test.csv row 3: 2 fields instead of 3"),
+        ('"C,1,5', "test.csv row 3: "),
+    ],
+)
+def test_customers_before_a_row_that_cannot_be_read_are_labelled_and_that_row_has_the_reason(read, model, row, problem):
+    first, second = label_customers(read(f"CUST_ID,BALANCE,PURCHASES\nA,900,9\n{row}\nD,900,1\n"), prepare(), model)
+    assert (first.customer, first.label, first.reason) == ("A", 1, "")
+    assert (second.customer, second.label) == (None, None)
+    assert second.reason.startswith(problem)
+
+
+def test_a_first_row_that_cannot_be_read_is_no_trouble(read, model):
+    (only,) = label_customers(read("CUST_ID,BALANCE,PURCHASES\nA,one,9\n"), prepare(), model)
+    assert (only.label, only.reason) == (None, "test.csv row 2: BALANCE is 'one', expected a number")

@@ -10,7 +10,7 @@ import pytest
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
-from services.contract.errors import DataError, UsageError
+from services.contract.errors import DataError, MissingInputError, UsageError
 from services.contract.manifest import Manifest
 from services.contract.results import Evaluation
 from services.contract.settings import EvaluateSettings, TrainSettings, TransformSettings
@@ -103,10 +103,56 @@ def test_the_elbow_and_every_odd_new_customer_are_logged(volume, caplog):
     assert "C has no label: no value for BALANCE" in caplog.messages
 
 
-def test_a_first_customer_who_cannot_be_labelled_ends_the_stage_with_the_reason(volume):
-    (volume / "data/test.csv").write_text(HEADER + "A,1,,1\n")
-    with pytest.raises(DataError, match=r"data/test\.csv: there is no label for the first customer, no value for PURCHASES"):
-        run(volume)
+@pytest.mark.parametrize("setting", [{}, {"test_file": "data/mine.csv"}])
+def test_a_first_customer_without_a_label_leaves_the_result_empty_with_a_warning(volume, caplog, setting):
+    for name in ("test.csv", "mine.csv"):
+        (volume / "data" / name).write_text(HEADER + "A,1,,1\nB,1,2,3\nC,1,x,3\n")
+    result, evaluation = run(volume, **setting)
+    assert result is None
+    assert [customer.label is None for customer in evaluation.new_customers] == [True, False, True]
+    assert evaluation.new_customers_problem == ""
+    assert "A has no label: no value for PURCHASES" in caplog.messages
+    assert "row 4: PURCHASES is 'x', expected a number" in evaluation.new_customers[2].reason
+
+
+def write_nothing(path):
+    path.unlink()
+
+
+def write_another_table(path):
+    path.write_text("CUST_ID,AGE\nA,40\n")
+
+
+def write_a_link_to_the_outside(path):
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+def write_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("write", "problem", "kind"),
+    [
+        (write_nothing, "there is no file data/test.csv on the volume", MissingInputError),
+        (write_another_table, "test.csv row 1: column 'BALANCE' is missing", DataError),
+        (write_a_link_to_the_outside, "data/test.csv is a link that leads out of the volume", DataError),
+        (write_a_folder, "data/test.csv is not a file", DataError),
+    ],
+)
+def test_without_a_usable_file_there_are_no_new_customers_unless_the_user_named_it(volume, caplog, write, problem, kind):
+    write(volume / "data/test.csv")
+    result, evaluation = run(volume)
+    assert (result, evaluation.new_customers) == (None, ())
+    assert evaluation.new_customers_problem.startswith(problem)
+    assert evaluation.chosen_k == 3
+    assert f"no new customers are labelled: {evaluation.new_customers_problem}" in caplog.messages
+    if not (volume / "data/test.csv").is_symlink():  # a link that was moved would be another one
+        (volume / "data").rename(volume / "mine")
+        with pytest.raises(kind, match=problem.replace("data/", "mine/")):
+            run(volume, test_file="mine/test.csv")
 
 
 def test_the_file_is_plain_json(volume):

@@ -104,7 +104,9 @@ def findings():
                 setting_sources={"feature_columns": "form", "data_file": "default"},
                 result={"rows_read": 13, "duplicates_dropped": 2, "customers": 11, "missing": {"BALANCE": 1}},
             ),
-            "train": manifest("train", inputs=(FileRecord(name="extract/customers.pkl", sha256="cd" * 32, bytes=5),)),
+            "train": manifest(
+                "train", inputs=(FileRecord(name="extract/customers.pkl", sha256="cd" * 32, bytes=5, stage="extract"),)
+            ),
             "segment": manifest("segment"),
         },
     )

@@ -8,7 +8,7 @@ import pytest
 
 from services.contract import artifacts
 from services.contract.artifacts import Workspace
-from services.contract.manifest import Manifest
+from services.contract.manifest import FileRecord, Manifest
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
 from services.contract.settings import SETTINGS
 
@@ -39,7 +39,8 @@ def volume(tmp_path, findings):
                 if artifact.stage == stage:
                     work.save(artifact, value)
             like = findings.manifests.get(stage, findings.manifests["segment"])
-            work.commit(like.model_copy(update={"stage": stage, "outputs": tuple(work.outputs)}))
+            read = tuple(record for record in like.inputs if record.stage is None)
+            work.commit(like.model_copy(update={"stage": stage, "inputs": read, "outputs": tuple(work.outputs)}))
     return tmp_path
 
 
@@ -89,6 +90,19 @@ def test_without_the_segments_it_says_what_to_run_first(volume):
     ended = run(volume)
     assert ended.returncode == 66
     assert "segment has not finished in run demo: run segment first" in ended.stderr
+
+
+def test_settings_and_counts_of_an_extract_that_was_run_again_are_not_combined_with_earlier_segments(volume):
+    made_of = FileRecord(name="extract/customers.pkl", sha256="0" * 64, bytes=1, stage="extract")
+    with Workspace(volume, "demo", "extract", {}) as work:
+        like = work.manifest("extract")
+        work.save(artifacts.CUSTOMERS, [1])
+        work.commit(like.model_copy(update={"inputs": (), "outputs": tuple(work.outputs), "sha256": None}))
+    with Workspace(volume, "demo", "transform", {}) as work:
+        work.commit(work.manifest("transform").model_copy(update={"inputs": (made_of,), "sha256": None}))
+    ended = run(volume)
+    assert ended.returncode == 65
+    assert "extract was run again after transform had read its customers.pkl: run transform and" in ended.stderr
 
 
 def test_a_changed_table_is_refused(volume):

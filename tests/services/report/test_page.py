@@ -1,9 +1,11 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from services.contract.results import SEGMENTS_COLUMNS, Evaluation, Segmentation
+from services.contract.manifest import FileRecord
+from services.contract.results import SEGMENTS_COLUMNS, Evaluation, NewCustomer, Segmentation
 from services.report.findings import Move, Point, Trait
 from services.report.page import render
 
@@ -205,7 +207,10 @@ def test_other_measures_name_their_best_k(page):
 def test_a_run_that_was_held_back_says_why_and_what_stays_in_force(findings):
     page = Page(render(changed(findings, published=False, held_back=("the silhouette is 0.2, less than 0.25",))))
     assert "‖ held back" in page.text
-    assert "Held back, because the silhouette is 0.2, less than 0.25 Nothing was replaced" in page.text
+    assert (
+        "Held back, because the silhouette is 0.2, less than 0.25 The segments of this run were not published; the active"
+        in page.text
+    )
     assert "2 customer segments, held back" in page.text
 
 
@@ -274,6 +279,48 @@ def test_what_is_below_the_average_is_not_shown_as_above_it(findings):
     assert '<td class="high" style="--heat:0.00"><strong>100</strong>' in html
 
 
+def test_a_first_run_that_is_held_back_mentions_no_active_segments(findings):
+    text = Page(render(changed(findings, published=False, held_back=("the silhouette is low",), comparison=None))).text
+    assert "The segments of this run were not published." in text
+    assert "stay active" not in text
+
+
+def with_psi(findings, psi):
+    return changed(findings, comparison=findings.segmentation.comparison.model_copy(update={"psi": psi}))
+
+
+def test_without_a_feature_that_both_runs_have_there_is_no_table_of_shifts(findings):
+    text = Page(render(with_psi(findings, {}))).text
+    assert "Have the customers changed?" not in text
+    assert "Run last week did not have BALANCE: whether the customers have changed in it cannot be said." in text
+
+
+def test_features_that_the_run_before_did_not_have_are_named_below_the_table_of_shifts(findings):
+    profile = [*findings.profile, *(dataclasses.replace(trait, feature="AGE") for trait in findings.profile)]
+    text = Page(render(with_psi(findings, {"BALANCE": 0.3})._replace(profile=profile))).text
+    assert "Have the customers changed?" in text
+    assert "Run last week did not have AGE: whether" in text
+    assert "did not have" not in Page(render(findings)).text
+
+
+def new_customers(findings, *customers):
+    return findings._replace(evaluation=findings.evaluation.model_copy(update={"new_customers": customers}))
+
+
+def test_new_customers_without_a_label_are_counted(findings):
+    unread = NewCustomer(customer=None, label=None, reason="row 3 begins with 'C3'", outside_training_range=())
+    text = Page(render(new_customers(findings, findings.evaluation.new_customers[0], unread))).text
+    assert (
+        "labelled 1 of 2 new customers; none of them are outside the training range. evaluation.json names the reason" in text
+    )
+    assert "C3" not in text
+
+
+def test_a_run_without_new_customers_says_so(findings):
+    text = Page(render(new_customers(findings))).text
+    assert "No new customers were labelled: there is no file of new customers that the run could use" in text
+
+
 def test_a_sample_is_said_to_be_one(page):
     assert (
         "Silhouette of all 10 customers. "
@@ -296,7 +343,7 @@ def test_the_rows_are_accounted_for(page):
         "In a segment 10",
         "no value for BALANCE 1",
         "BALANCE (a feature) 1 9.1%",
-        "labelled 2 new customers, 1 of them outside",
+        "labelled 2 of 2 new customers; 1 of them is outside the training range.",
     ):
         assert words in page.text
 
@@ -306,6 +353,13 @@ def test_settings_tell_where_they_came_from_and_files_their_digest(page):
     assert "Customer table data/file.csv default" in page.text
     assert "data/file.csv sha256 abababababababab… 1,234,567 bytes" in page.text
     assert "customers.pkl" not in page.text
+
+
+def test_a_user_file_in_a_folder_named_like_a_stage_is_among_the_files_read(findings):
+    file = FileRecord(name="train/file.csv", sha256="ef" * 32, bytes=7)
+    extract = findings.manifests["extract"].model_copy(update={"inputs": (file,)})
+    text = Page(render(findings._replace(manifests={**findings.manifests, "extract": extract}))).text
+    assert "train/file.csv sha256 efefefefefefefef… 7 bytes" in text
 
 
 def test_versions_name_the_stages_that_had_them(findings):

@@ -2,7 +2,7 @@ import pytest
 
 from services.report import pictures
 from services.report.drawing import NOBODY, looks_of
-from services.report.findings import Move
+from services.report.findings import Move, Point
 from services.report.flows import draw_moves
 
 BLUE = "#0072b2"
@@ -42,14 +42,21 @@ def test_a_sweep_of_a_single_k_is_drawn(findings):
 
 def test_the_silhouettes_are_told_by_segment(findings):
     looks = looks_of([1, 4], gone=())
-    told = pictures.draw_silhouettes(findings.points, findings.segmentation.segments, looks, 0.61).description
+    told = pictures.draw_silhouettes(findings.points, findings.segmentation.segments, looks).description
     assert "1 low balance: mean 0.65, 0% of its customers below 0" in told
     assert "4 high balance: mean −0.10, 100% of its customers below 0" in told
 
 
+def test_the_mean_silhouette_is_that_of_the_customers_drawn(findings):
+    points = [Point(0.0, 0.0, 1, silhouette) for silhouette in (0.9, 0.8, 0.1)]
+    picture = pictures.draw_silhouettes(points, findings.segmentation.segments, looks_of([1, 4], gone=()))
+    assert picture.description.startswith("3 customers: mean 0.60. 1 low balance: mean 0.60")
+    assert "mean 0.60" in [text.get_text() for text in picture.figure.axes[0].texts]
+
+
 def test_pictures_of_no_points_at_all_are_empty(findings):
     looks = looks_of([1, 4], gone=())
-    assert "Mean of all customers" in pictures.draw_silhouettes([], findings.segmentation.segments, looks, 0.61).description
+    assert "0 customers: no silhouettes" in pictures.draw_silhouettes([], findings.segmentation.segments, looks).description
     assert pictures.draw_map([], findings.segmentation.segments, looks).title == "Map of 0 customers"
 
 

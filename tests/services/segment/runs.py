@@ -99,7 +99,10 @@ def prepare(
     )
     save(volume, run, artifacts.CUSTOMERS, customers)
     save(volume, run, artifacts.FEATURES, {"scaled": scaled, "preparation": fitted})
-    save(volume, run, artifacts.SWEEP, {k: model})
+    with Workspace(volume, run, "train", {}) as work:
+        work.save(artifacts.SWEEP, {k: model})
+        work.save(artifacts.MODEL, model)
+        commit(work)
     save(volume, run, artifacts.EVALUATION, evaluation.model_dump(mode="json"))
     return model
 

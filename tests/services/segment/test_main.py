@@ -180,6 +180,18 @@ def test_a_run_that_fails_a_check_is_not_published_and_what_was_in_force_stays(t
     assert read_published(tmp_path) == before
 
 
+def test_the_last_model_of_the_training_is_published_with_the_segments_and_not_without_them(tmp_path):
+    published = tmp_path / "model/kmeans_custom.sav"
+    make_run(tmp_path, "one", THREE, 3, silhouette=0.1)
+    assert not published.exists()
+    for run in ("two", "three"):
+        make_run(tmp_path, run, THREE, 3, seed=len(run))
+        assert published.read_bytes() == (tmp_path / f"runs/{run}/train/kmeans_custom.sav").read_bytes()
+    before = published.read_bytes()
+    make_run(tmp_path, "four", THREE, 4, jaccard=0.1)
+    assert published.read_bytes() == before
+
+
 def test_too_many_customers_without_a_segment_hold_a_run_back(tmp_path):
     found = make_run(tmp_path, "one", THREE.assign(BALANCE=THREE["BALANCE"].where(THREE.index % 10 != 0)), 3)
     assert found["held_back"] == ["12 of 120 customers have no segment: 10%, more than 5%"]

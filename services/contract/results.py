@@ -156,8 +156,7 @@ class Evaluation(Result):
     """On how many of them, drawn with the seed, the silhouette was computed."""
     stability_customers: int | None = None
     """From how many of them, drawn with the seed, the bootstrap samples were drawn."""
-    resamples: int | None = None
-    """Bootstrap samples behind the stability of every k, in older runs; None if each candidate has a number of its own."""
+    resamples: int
     candidates: tuple[Candidate, ...]
     lab_k: int
     """The k of kmeans_custom.sav, the model that labels the new customers."""

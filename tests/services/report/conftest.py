@@ -58,6 +58,7 @@ def findings():
             customers=10,
             silhouette_customers=10,
             stability_customers=8,
+            resamples=100,
             candidates=(
                 candidate(2, sse=900.0, silhouette=0.61, n_resamples=100, structure=STRUCTURE, classification="reproducible"),
                 candidate(3, sse=500.0, silhouette=0.52),

@@ -144,7 +144,7 @@ def test_the_chosen_k_is_drawn_beside_its_null(page):
     (desc,) = re.findall(r'<desc id="structure-desc">(.*?)</desc>', page.html)
     assert desc.startswith("Deepest gap between two of 2 segments: 0.61 for these customers; 0.57 on average")
     assert "4 simulated tables without groups, which range from 0.55 to 0.60" in desc
-    assert "Compared with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
+    assert " with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
 
 
 def test_the_table_of_k_says_for_each_whether_it_passes_and_which_checks_fail(page):

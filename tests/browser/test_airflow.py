@@ -26,7 +26,7 @@ FILLED_IN = {
     "n_clusters": 4,
     "feature_columns": ["BALANCE", "PURCHASES", "CREDIT_LIMIT", "PAYMENTS"],
     "n_init": 3,
-    "publish_anyway": True,
+    "max_unassigned": 0.5,
 }
 RUN_ENDS_MS = 600_000  # behind the run of last Monday, which a new stack begins with
 
@@ -71,7 +71,7 @@ def run(admin: Page, stack: Stack) -> str:
     form.get_by_role("button", name="Train", exact=True).click()
     form.locator("[name=element_n_init]").fill("3")
     form.get_by_role("button", name="Segment", exact=True).click()
-    form.locator("[id='switch:element_publish_anyway']").click()
+    form.locator("[name=element_max_unassigned]").fill("0.5")
     form.get_by_role("button", name="Advanced Options").click()
     form.locator("[name=dagRunId]").fill(run)
     form.get_by_test_id("trigger-dag-submit").click()

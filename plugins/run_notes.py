@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 1000  # what the database takes
 _PAST = (
-    "This run is for a past date and read the current files, so it publishes nothing unless Publish is set to always: a later "
-    "date of the schedule had come when it started."
+    "Not published, since this run is for a past date of the schedule and read the current files; Publish set to always would "
+    "publish it."
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.contract.artifacts import REPORT, Workspace
-from services.contract.manifest import Manifest
+from services.contract.manifest import FileRecord, Manifest
 from services.contract.runs import run_folder
 
 
@@ -54,7 +54,7 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write_report(volume: Path, run: str, text: str) -> Path:
+def write_report(volume: Path, run: str, text: str, inputs: tuple[FileRecord, ...] = ()) -> Path:
     """Write a report as its stage does; returns the folder."""
     now = datetime.now(UTC)
     with Workspace(volume, run, REPORT.stage, {}) as work:
@@ -63,7 +63,7 @@ def write_report(volume: Path, run: str, text: str) -> Path:
             Manifest(
                 run=run,
                 stage=REPORT.stage,
-                inputs=(),
+                inputs=inputs,
                 outputs=tuple(work.outputs),
                 settings={},
                 setting_sources={},

@@ -17,9 +17,9 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.contract import files
 from services.contract.errors import DataError, MissingInputError, SetupError, UsageError
@@ -30,6 +30,8 @@ from services.contract.pickles import load_pickle
 from services.contract.publishing import ModelFolder
 from services.contract.register import Contents, Register, RunEntry
 from services.contract.runs import run_folder
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Artifact(NamedTuple):
@@ -195,6 +197,16 @@ class Workspace:
         """Read an artifact that is written in one piece; raises as `load_parts` does."""
         (value,) = self.load_parts(artifact)
         return value
+
+    def load_as(self, model: type[Model], artifact: Artifact) -> Model:
+        """Read JSON of this run as a model; raises as `load` does, and DataError if another version of its stage wrote it."""
+        try:
+            return model.model_validate(self.load(artifact))
+        except ValidationError as error:
+            raise DataError(
+                f"{artifact.stage}/{artifact.name} is not as this version expects it ({explain(error)}): "
+                f"run {artifact.stage} again"
+            ) from None
 
     def save(self, artifact: Artifact, value: Any) -> None:
         """Write an artifact, or the next part of it: one that is saved several times consists of as many parts."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from services.contract.spelling import VOLUME_PATH
 
@@ -41,7 +41,7 @@ class Sealed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str | None = None
-    """Of the JSON without it, in pydantic's spelling; None only where it was never written."""
+    """Of the JSON without it, in pydantic's spelling; None until it is written."""
 
     def sealed(self) -> bytes:
         """Write it, with its digest."""
@@ -51,7 +51,9 @@ class Sealed(BaseModel):
         return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _agree(self, info: ValidationInfo) -> Self:
+        if self.sha256 is None and info.mode == "json":
+            raise ValueError("it has no sha256 of itself: something else wrote it")
         if self.sha256 not in (None, self._digest()):
             raise ValueError("it was changed or damaged")
         return self

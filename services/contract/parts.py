@@ -58,13 +58,12 @@ class Part(NamedTuple):
     def load(self) -> Any:
         """Read it as `open` does: JSON and pickles as values, CSV and HTML as text."""
         with self.open() as file:
-            match self.path.suffix:
-                case ".json":
-                    return json.load(file)
-                case ".csv" | ".html":
-                    return file.read().decode()
-                case _:
-                    return load_pickle(file, self.expected.name)
+            if self.path.suffix not in (".json", ".csv", ".html"):
+                return load_pickle(file, self.expected.name)
+            try:
+                return json.load(file) if self.path.suffix == ".json" else file.read().decode()
+            except ValueError as error:
+                raise DataError(f"{self.expected.name} cannot be read ({error}): {self.remedy}") from None
 
 
 class Draft(NamedTuple):

@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.contract import files
-from services.contract.errors import DataError, MissingInputError, PassingError
+from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
 from services.contract.manifest import FileRecord, explain
 from services.contract.register import Contents, Publication, Register, RunEntry
 from services.contract.runs import run_folder
@@ -31,6 +31,7 @@ class ModelFolder:
     """The folder `model/` of a volume."""
 
     def __init__(self, volume: Path) -> None:
+        self._volume = volume
         self._folder = volume / "model"
         self._published = self._folder / "published"
 
@@ -40,11 +41,13 @@ class ModelFolder:
         Held from reading the register to writing it, so that nobody compares with what is no longer in force, and no id is
         given twice. Reading needs no lock.
         """
+        self._refuse_links()
         self._published.mkdir(parents=True, exist_ok=True)
         return files.lock(self._folder)
 
     def read(self) -> Register:
         """Read the register; an empty one where nothing has ever been published. Raises DataError where it is damaged."""
+        self._refuse_links()
         path = self._folder / REGISTER_NAME
         try:
             return Register.model_validate_json(path.read_bytes())
@@ -55,6 +58,10 @@ class ModelFolder:
                 f"model/{REGISTER_NAME} cannot be read ({explain(error)}): restore it from a backup; "
                 "without it, segments start anew from number 1"
             ) from None
+
+    def _refuse_links(self) -> None:
+        if not self._published.resolve().is_relative_to(self._volume.resolve()):
+            raise SetupError("model/ or model/published is a link that leads out of the volume: put a folder there")
 
     def names(self, entry: RunEntry, artifact: str) -> list[str]:
         """Name the parts of an artifact that a run has published, in order; raises MissingInputError where it has not."""

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
     findings = Findings(
-        evaluation=Evaluation.model_validate(work.load(artifacts.EVALUATION)),
-        segmentation=Segmentation.model_validate(work.load(artifacts.SEGMENTATION)),
+        evaluation=work.load_as(Evaluation, artifacts.EVALUATION),
+        segmentation=work.load_as(Segmentation, artifacts.SEGMENTATION),
         profile=read_profile(work.load(artifacts.PROFILE)),
         moves=read_moves(work.load(artifacts.MIGRATION)),
         points=read_points(work.load(artifacts.POINTS)),

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
-    evaluation = Evaluation.model_validate(work.load(artifacts.EVALUATION))
+    evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
     register = work.register(hold=not is_experimental)
     entry = find_predecessor(register, work.run)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.contract import artifacts, files
 from services.contract.artifacts import Artifact, Workspace
@@ -52,6 +52,34 @@ def test_what_one_stage_saves_another_loads(tmp_path):
         assert work.load(NOTES) == {"value": 42}
         assert work.load(DATA) == [42]
         assert [record.name for record in work.inputs] == ["extract/notes.json", "extract/data.pkl"]
+
+
+class Note(BaseModel, extra="forbid"):
+    value: int
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [({}, "value: Field required"), ({"value": "x"}, "value: Input"), ({"value": 1, "x": 1}, "x: Extra")],
+)
+def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(tmp_path, written, problem):
+    with workspace(tmp_path) as work:
+        work.save(NOTES, written)
+        commit(work)
+    with workspace(tmp_path, "transform") as work:
+        with pytest.raises(DataError, match=rf"extract/notes\.json is not as .* expects it \({problem}.*: run extract again"):
+            work.load_as(Note, NOTES)
+        work.load(NOTES)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff"])
+def test_json_that_is_none_is_refused_although_its_digest_agrees(tmp_path, content):
+    with workspace(tmp_path) as work:
+        with work.writing(NOTES) as file:
+            file.write(content)
+        commit(work)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=r"extract/notes\.json cannot be read \("):
+        work.load(NOTES)
 
 
 def test_without_a_manifest_a_stage_has_not_happened(tmp_path):

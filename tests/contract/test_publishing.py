@@ -13,7 +13,7 @@ import pytest
 
 from services.contract import files
 from services.contract.artifacts import MODEL, SEGMENTER, SEGMENTS, Workspace
-from services.contract.errors import DataError, MissingInputError, PassingError
+from services.contract.errors import DataError, MissingInputError, PassingError, SetupError
 from services.contract.files import record
 from services.contract.manifest import Manifest
 from services.contract.pickles import load_pickle
@@ -59,6 +59,28 @@ def folders(volume: Path) -> list[str]:
 
 def test_before_anything_is_published_the_register_is_empty(tmp_path):
     assert ModelFolder(tmp_path).read() == Register()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"schema_version": 1, "in_force": "ghost"}'])
+def test_a_register_that_something_else_wrote_is_not_taken_for_an_empty_one(tmp_path, text):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/segments.json").write_text(text)
+    with pytest.raises(
+        DataError, match=r"segments\.json cannot be read \(it has no sha256 of itself.*restore it from a backup"
+    ):
+        ModelFolder(tmp_path).read()
+
+
+@pytest.mark.parametrize("link", ["model", "model/published"])
+def test_nothing_is_read_or_written_through_a_link_that_leads_out_of_the_volume(tmp_path, link):
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    outside.mkdir()
+    (volume / link).parent.mkdir(parents=True)
+    (volume / link).symlink_to(outside)
+    for use in (ModelFolder(volume).lock, ModelFolder(volume).read):
+        with pytest.raises(SetupError, match="leads out of the volume"):
+            use()
+    assert not list(outside.iterdir())
 
 
 def test_what_was_published_last_is_in_force(tmp_path):

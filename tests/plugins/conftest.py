@@ -12,7 +12,7 @@ import pytest
 
 from dags.publication import DAG_ID
 from services.contract.artifacts import REPORT, Workspace
-from services.contract.manifest import Manifest
+from services.contract.manifest import FileRecord, Manifest
 from services.contract.runs import run_folder
 
 
@@ -89,7 +89,7 @@ def airflow_run(airflow_app: Any) -> Iterator[Callable[..., None]]:
         session.commit()
 
 
-def write_report(volume: Path, run: str, text: str) -> Path:
+def write_report(volume: Path, run: str, text: str, inputs: tuple[FileRecord, ...] = ()) -> Path:
     """Write a report as its stage does; returns the folder."""
     now = datetime.now(UTC)
     with Workspace(volume, run, REPORT.stage, {}) as work:
@@ -98,7 +98,7 @@ def write_report(volume: Path, run: str, text: str) -> Path:
             Manifest(
                 run=run,
                 stage=REPORT.stage,
-                inputs=(),
+                inputs=inputs,
                 outputs=tuple(work.outputs),
                 settings={},
                 setting_sources={},

@@ -2,6 +2,8 @@ from urllib.parse import quote
 
 import pytest
 
+from services.contract.artifacts import SEGMENTATION, Workspace
+from services.contract.manifest import FileRecord, Manifest
 from services.contract.register import Register, RunEntry
 from services.contract.runs import run_folder
 from tests.plugins.conftest import write_report
@@ -18,7 +20,7 @@ def page_of(run: str, dag: str = DAG) -> str:
 def put_in_force(volume, run):
     (volume / "model").mkdir()
     register = Register(in_force=run, runs=(RunEntry(run=run),))
-    (volume / "model" / "segments.json").write_text(register.model_dump_json())
+    (volume / "model" / "segments.json").write_bytes(register.sealed())
 
 
 # --- who sees it
@@ -168,6 +170,21 @@ def test_a_report_that_is_not_the_one_in_its_manifest_is_not_shown(viewer, volum
     assert answer.status_code == 500
     assert "Forged" not in answer.text
     assert "it was changed or damaged" in answer.text
+
+
+def test_a_report_of_segments_that_were_made_again_since_is_not_shown(viewer, volume):
+    read = FileRecord(name="segment/segmentation.json", sha256="0" * 64, bytes=1, stage="segment")
+    folder = write_report(volume, RUN, "<h1>Five segments</h1>", (read,))
+    assert viewer.get(page_of(RUN)).status_code == 200  # also when the other folders of the run were removed
+    with Workspace(volume, RUN, "segment", {}) as work:
+        work.save(SEGMENTATION, {})
+        report = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+        work.commit(
+            report.model_copy(update={"stage": "segment", "inputs": (), "outputs": tuple(work.outputs), "sha256": None})
+        )
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 500
+    assert "segment was run again after report had read its segmentation.json: run report and" in answer.text
 
 
 def test_the_report_of_one_run_is_not_shown_for_another(viewer, volume):

@@ -1,4 +1,3 @@
-import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -296,10 +295,10 @@ def test_without_a_feature_that_both_runs_have_there_is_no_table_of_shifts(findi
 
 
 def test_features_that_the_run_before_did_not_have_are_named_below_the_table_of_shifts(findings):
-    profile = [*findings.profile, *(dataclasses.replace(trait, feature="AGE") for trait in findings.profile)]
-    text = Page(render(with_psi(findings, {"BALANCE": 0.3})._replace(profile=profile))).text
+    segments = [one.model_copy(update={"centroid": {"BALANCE": 1.0, "=AGE": 40.0}}) for one in findings.segmentation.segments]
+    text = Page(render(changed(with_psi(findings, {"BALANCE": 0.3}), segments=tuple(segments)))).text
     assert "Have the customers changed?" in text
-    assert "Run last week did not have AGE: whether" in text
+    assert "Run last week did not have =AGE: whether" in text
     assert "did not have" not in Page(render(findings)).text
 
 

@@ -36,7 +36,8 @@ PROFILE_COLUMNS = (
     "feature",
     "median",  # in the units of the table, like the mean
     "mean",
-    "index",  # 100 = the mean of all customers who have a segment; empty where that mean is not above 0
+    "index",  # 100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)
+    "effect",  # of the mean after logarithm and scaling: standard deviations above that of all customers with a segment
     "sets_apart",  # rank of the feature among those that set the segment apart, from 1
 )
 
@@ -151,6 +152,8 @@ class Segmentation(Result):
     rows: int
     unassigned: dict[str, int]
     """How many customers have no segment, by reason."""
+    ungrouped: dict[str, int] = {}
+    """How many customers with a segment have no group that the preparation knows, by reason."""
     segments: tuple[Segment, ...]
     silhouette: float
     """That of the trained clusters, like the stability of the segments."""

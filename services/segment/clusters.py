@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -79,11 +79,12 @@ def find_clusters(
         return Clusters(trained, assignment, {}, [], None)
     then, typical, notes = _place_before(assign, len(assigned), earlier)
     n_now, n_then = len(trained), len(earlier.segmenter.centroids)
-    pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), SAME_SEGMENT)
+    similarity = overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then)
+    pairs = match(similarity, SAME_SEGMENT)
     sse = _sum_of_squares(assignment)
     ratio = None
     centroids = trained
-    for candidate in _continue(scaled, trained, then[assigned], pairs, earlier.centroids):
+    for candidate in _continue(scaled, trained, then[assigned], similarity, earlier.centroids):
         continued = assign(preparation, candidate)
         has_all = np.bincount(continued.cluster[assigned], minlength=n_now).all()
         if has_all and _sum_of_squares(continued) <= (1 + continuity) * sse:
@@ -99,10 +100,14 @@ def _continue(
     scaled: NDArray[np.float64],
     trained: NDArray[np.float64],
     previous: NDArray[np.integer],
-    pairs: Mapping[int, int],
+    similarity: NDArray[np.float64],
     translated: NDArray[np.float64] | None,
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the candidates that continue previous segments: first those that move fewer customers. See `continuity`."""
+    pairs, all_pairs = match(similarity, SAME_SEGMENT), match(similarity, 0)
+    if translated is not None and len(all_pairs) == len(trained) == len(translated):
+        # Another optimum may share less than half of the customers with any previous segment, and be no better.
+        yield translated[[all_pairs[cluster] for cluster in range(len(trained))]]
     if not pairs:
         return
     if translated is not None:

@@ -3,11 +3,12 @@
 K-Means has many local optima of nearly the same quality; which one a training finds depends on its seed. On the lab's table
 with k=5, two of them are 0.02% apart in SSE and 1% of the customers apart. Nobody should change segment for that. So the
 trained clusters are taken only if the segments in force are worse by more than `continuity`: evolutionary clustering
-(Chakrabarti, Kumar and Tomkins 2006), quality today against change since yesterday. Two candidates are tried, in this order:
+(Chakrabarti, Kumar and Tomkins 2006), quality today against change since yesterday. The candidates, in this order:
 
-1. the centroids in force as they are, translated into the space of today's preparation (`translate`). On unchanged data they
-   are the same to the last bit, so no customer moves;
-2. the centroids in force fitted to today's customers (`refit`).
+1. if there are as many clusters as previous segments, the previous centroids as they are, translated into the space of the
+   current preparation (`translate`). On unchanged data they are the same to the last bit, so no customer moves;
+2. those of the previous centroids that a cluster continues, translated, and the trained centroids of the other clusters;
+3. the same fitted to the current customers (`refit`).
 """
 
 from __future__ import annotations

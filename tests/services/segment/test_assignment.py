@@ -6,6 +6,7 @@ from sklearn.cluster import KMeans
 from services.segment import assignment
 from services.segment.assignment import (
     NOBODY,
+    SAME_CENTROID,
     Assignment,
     assign,
     can_prepare,
@@ -77,3 +78,9 @@ def test_a_preparation_needs_its_columns_as_numbers():
     assert can_prepare(preparation, customers)
     assert not can_prepare(preparation, customers.drop(columns="BALANCE"))
     assert not can_prepare(preparation, customers.astype({"BALANCE": "str"}))
+
+
+def test_nobody_is_unusual_who_is_as_near_as_centres_that_are_the_same():
+    one_customer = np.array([0.0])  # a segment of one: all its distances are 0
+    near_and_far = made([0.0006, SAME_CENTROID, SAME_CENTROID + 0.01], [9, 9, 9])
+    assert is_unusual(near_and_far, one_customer).tolist() == [False, False, True]

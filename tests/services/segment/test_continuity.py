@@ -65,7 +65,7 @@ def test_segments_follow_their_customers():
 
 
 def test_without_anything_to_continue_the_trained_clusters_stay():
-    kept = continue_from(UP_DOWN, LEFT_RIGHT, slack=1, customers=CORNERS, translated=UP_DOWN)
+    kept = continue_from(UP_DOWN, LEFT_RIGHT, slack=1, customers=CORNERS)
     np.testing.assert_array_equal(kept.centroids, LEFT_RIGHT)
     assert kept.continues == {}
 
@@ -75,3 +75,18 @@ def test_centroids_move_like_the_mean_of_their_customers_and_one_without_any_sta
     sums = np.array([[3.0, -6.0], [0.0, 0.0], [0.0, 0.0]])
     expected = np.array([[1.1, -1.8], [0.3, 0.4], [0.5, 0.6]])
     np.testing.assert_allclose(translate(centroids, sums, np.array([3, 9, 0])), expected)
+
+
+def test_another_grouping_that_is_no_better_moves_nobody():
+    kept = continue_from(UP_DOWN, LEFT_RIGHT, slack=0.001, customers=CORNERS, translated=UP_DOWN)
+    np.testing.assert_array_equal(np.sort(kept.centroids, axis=0), UP_DOWN)
+    assert sorted(kept.continues.values()) == [1, 2]
+
+
+def test_another_grouping_that_is_better_is_taken_and_continues_nothing():
+    wide = CORNERS * [1.1, 1.0]
+    kept = continue_from(
+        UP_DOWN * [1.1, 1.0], LEFT_RIGHT * [1.1, 1.0], slack=0.1, customers=wide, translated=UP_DOWN * [1.1, 1.0]
+    )
+    np.testing.assert_array_equal(kept.centroids, LEFT_RIGHT * [1.1, 1.0])
+    assert kept.continues == {}

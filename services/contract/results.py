@@ -18,7 +18,8 @@ SEGMENTS_COLUMNS = (
     "distance",  # to the centroid of its segment, in standard deviations
     "distance_to_next",  # to the nearest other centroid
     "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
-    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment
+    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
+    # and than 0.25 standard deviations
     "previous_segment_id",  # empty where it was in none, or not a customer yet
     "reason",  # why a customer has no segment; empty for the others
 )

@@ -101,7 +101,9 @@ def read_points(text: str) -> list[Point]:
 def _read(text: str, columns: Sequence[str], name: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text), strict=True)
     if tuple(reader.fieldnames or ()) != tuple(columns):
-        raise DataError(f"{name} has columns {', '.join(reader.fieldnames or ())}, expected {', '.join(columns)}")
+        raise DataError(
+            f"{name} has columns {', '.join(reader.fieldnames or ())}, expected {', '.join(columns)}: run segment again"
+        )
     return list(reader)
 
 

@@ -88,10 +88,12 @@ def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray
     return Assignment(cluster, distance, distance_to_next)
 
 
-def can_prepare(preparation: Preparation, customers: pd.DataFrame) -> bool:
-    """Tell whether a table has what a preparation needs, which may have been fitted to another one."""
-    return all(name in customers for name in preparation.columns) and all(
-        pd.api.types.is_numeric_dtype(customers[name]) for name in preparation.feature_columns
+def find_lacking(preparation: Preparation, customers: pd.DataFrame) -> tuple[str, ...]:
+    """Name the columns that a preparation needs and a table does not have, or has as text instead of numbers."""
+    return tuple(
+        name
+        for name in preparation.columns
+        if name not in customers or (name in preparation.feature_columns and not pd.api.types.is_numeric_dtype(customers[name]))
     )
 
 

@@ -27,8 +27,8 @@ class Earlier(NamedTuple):
     run: str
     publication: Publication
     segmenter: Segmenter
-    can_prepare: bool
-    """Whether today's table has what its preparation needs."""
+    lacking: tuple[str, ...]
+    """Columns that its preparation needs and the current table lacks."""
     members: Members | None
     """None where its customers or today's have no CUST_ID."""
     centroids: NDArray[np.float64] | None = None
@@ -135,7 +135,7 @@ def _place_before(
     column = segmenter.preparation.group_column
     unknown = f"{earlier.unknown_groups} of {n_customers} customers are in a {column} that run {earlier.run} did not have"
     has_unknown = earlier.unknown_groups > MAX_SHARE * n_customers
-    if earlier.can_prepare and not (has_unknown and earlier.members):
+    if not earlier.lacking and not (has_unknown and earlier.members):
         found = assign(segmenter.preparation, segmenter.centroids)
         notes = [f"segments may not be recognised: {unknown}"] if has_unknown else []
         return found.cluster, ~is_unusual(found, segmenter.reach), notes
@@ -145,7 +145,7 @@ def _place_before(
         return np.full(n_customers, NOBODY), everybody, [note]
     position = {int(segment_id): index for index, segment_id in enumerate(segmenter.segment_ids)}
     distinct, inverse = np.unique(earlier.members.segment_ids, return_inverse=True)
-    grouped_by = ", ".join(segmenter.preparation.columns)
-    reason = unknown if earlier.can_prepare else f"the table lacks what run {earlier.run} grouped customers by, {grouped_by}"
+    lacking = f"the table lacks what run {earlier.run} grouped customers by, {', '.join(earlier.lacking)}"
+    reason = lacking if earlier.lacking else unknown
     note = f"segments are recognised by who was in them: {reason}"
     return np.array([position.get(int(segment_id), NOBODY) for segment_id in distinct])[inverse], everybody, [note]

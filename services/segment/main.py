@@ -15,7 +15,7 @@ from services.contract.results import Evaluation
 from services.contract.settings import SegmentSettings
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Held, workers
-from services.segment.assignment import Segmenter, can_prepare
+from services.segment.assignment import Segmenter, find_lacking
 from services.segment.clusters import Earlier, find_clusters
 from services.segment.gate import Floors
 from services.segment.history import find_predecessor
@@ -100,8 +100,8 @@ def _load_earlier(
     members = None
     if segmenter.has_ids and CUSTOMER_ID in columns:
         members = read_members(work.open_published(entry, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
-    earlier = Earlier(entry.run, entry.publication, segmenter, can_prepare(segmenter.preparation, columns), members)
-    if not earlier.can_prepare:
+    earlier = Earlier(entry.run, entry.publication, segmenter, find_lacking(segmenter.preparation, columns), members)
+    if earlier.lacking:
         return earlier
     same_features = segmenter.preparation.feature_columns == preparation.feature_columns
     return earlier._replace(

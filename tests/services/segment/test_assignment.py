@@ -9,8 +9,8 @@ from services.segment.assignment import (
     SAME_CENTROID,
     Assignment,
     assign,
-    can_prepare,
     confidence,
+    find_lacking,
     find_reach,
     is_unusual,
 )
@@ -75,9 +75,9 @@ def test_unusual_is_what_lies_beyond_three_interquartile_ranges_above_the_third_
 def test_a_preparation_needs_its_columns_as_numbers():
     customers = table(group("savers", 5), group("buyers", 5))
     preparation = fit_preparation(customers, FEATURES)
-    assert can_prepare(preparation, customers)
-    assert not can_prepare(preparation, customers.drop(columns="BALANCE"))
-    assert not can_prepare(preparation, customers.astype({"BALANCE": "str"}))
+    assert find_lacking(preparation, customers) == ()
+    assert find_lacking(preparation, customers.drop(columns="BALANCE")) == ("BALANCE",)
+    assert find_lacking(preparation, customers.astype({"BALANCE": "str"})) == ("BALANCE",)
 
 
 def test_nobody_is_unusual_who_is_as_near_as_centres_that_are_the_same():

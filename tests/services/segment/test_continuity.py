@@ -37,7 +37,7 @@ def continue_from(
 
     preparation = fit_preparation(pd.DataFrame(customers, columns=["x", "y"]), ("x", "y"))
     segmenter = Segmenter(preparation, previous, np.full(2, np.inf), np.array([1, 2]), ("", ""), has_ids=False)
-    earlier = Earlier("one", None, segmenter, can_prepare=True, members=None, centroids=translated)
+    earlier = Earlier("one", None, segmenter, lacking=(), members=None, centroids=translated)
     return find_clusters(assign, preparation, customers, trained, earlier, slack)
 
 

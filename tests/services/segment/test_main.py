@@ -116,6 +116,12 @@ def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_pa
     assert list(found["comparison"]["psi"]) == ["PURCHASES", "CREDIT_LIMIT"]
 
 
+def test_only_the_columns_that_are_gone_are_named(tmp_path):
+    make_run(tmp_path, "one", THREE.assign(REGION="1"), 3, scale_by="REGION")
+    (warning,) = make_run(tmp_path, "two", THREE, 3)["warnings"]
+    assert warning.endswith("the table lacks what run one grouped customers by, REGION")
+
+
 def test_where_the_old_features_are_gone_segments_are_recognised_by_who_was_in_them(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     renamed = THREE.rename(columns={name: f"NEW_{name}" for name in FEATURES})

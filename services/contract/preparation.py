@@ -7,9 +7,11 @@ a pickle can only be read where its class is, and no image carries another stage
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,41 @@ Interval = tuple[float, float]
 """Smallest and largest value, both included, in the units of the table."""
 
 _EVERYTHING = (-math.inf, math.inf)
+
+_DECIMAL = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*?)0*)?", re.ASCII)
+
+
+def group_keys(groups: pd.Series[Any]) -> pd.Series[str]:
+    """Return the groups of customers as texts that are equal if the groups are; NaN for a missing group.
+
+    Decimal numbers compare as numbers, whatever the dtype and spelling: `1`, `1.0`, `01` and the float 1.0 are one group, and
+    so are the codes `007` and `7`. Text that is no plain decimal number (`1E5`, `north`) compares as text, without the blanks
+    around it.
+
+    Parameters
+    ----------
+    groups : Series of shape (n_customers,)
+    """
+    return groups.map({group: _group_key(group) for group in groups.dropna().unique()}).astype("str")
+
+
+def _group_key(group: Any) -> str | None:
+    text = str(group).strip()
+    number = _DECIMAL.fullmatch(format(Decimal(repr(float(group))), "f") if isinstance(group, float) else text)
+    if not number or not any(character.isdigit() for character in text):
+        return text or None
+    sign, whole, fraction = number.groups()
+    digits = f"{whole or 0}.{fraction}" if fraction else whole or "0"
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+class GroupCounts(NamedTuple):
+    """Customers without a group that the preparation knows; they are standardised like all customers together."""
+
+    missing: int
+    """Customers without a group."""
+    unknown: int
+    """Customers in a group that was not there in training."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +77,10 @@ class Preparation:
     group_column: str | None
     """Column whose groups are standardised each by itself."""
     group_pipelines: dict[Any, Any]
-    """A Pipeline for each group that is large enough; `pipeline` serves all others."""
+    """A Pipeline for each group that is large enough; `pipeline` serves all others. Its keys are those of `group_keys`; in
+    preparations from before that they are the values of the table."""
+    pooled_groups: tuple[str, ...] = ()
+    """The other groups of training: too small, or with a feature that has one value only. Empty in older preparations."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,16 +110,32 @@ class Preparation:
         values = customers[list(self.feature_columns)].to_numpy().astype("float64", order="C")
         standardised: NDArray[np.float64] = self.pipeline.transform(values)
         if self.group_column is not None:
-            for group, rows in customers.groupby(self.group_column, sort=False).indices.items():
-                if group in self.group_pipelines:
-                    standardised[rows] = self.group_pipelines[group].transform(values[rows])
+            pipelines = self._pipelines_by_key()
+            keys = group_keys(customers[self.group_column]).reset_index(drop=True)
+            for key, rows in keys.groupby(keys, sort=False).indices.items():
+                if key in pipelines:
+                    standardised[rows] = pipelines[key].transform(values[rows])
         return standardised
+
+    def count_groups(self, customers: pd.DataFrame) -> GroupCounts:
+        """Count, among the customers who fit, those whose group is missing and those whose group was not there in training."""
+        if self.group_column is None:
+            return GroupCounts(0, 0)
+        keys = group_keys(customers.loc[self.fits(customers), self.group_column])
+        missing = int(keys.isna().sum())
+        known = int(keys.isin([*self._pipelines_by_key(), *self.pooled_groups]).sum())
+        return GroupCounts(missing, len(keys) - missing - known)
 
     def outside_training_range(self, customers: pd.DataFrame) -> pd.DataFrame:
         """Tell which features lie beyond anything seen in training: booleans of shape (n_customers, n_features)."""
         values = customers[list(self.feature_columns)]
         ranges = [self.training_range[name] for name in self.feature_columns]
         return values.lt([low for low, _ in ranges]) | values.gt([high for _, high in ranges])
+
+    def _pipelines_by_key(self) -> dict[str, Any]:
+        # Spelled as its key comes last: older preparations may have both `1` and `1.0`.
+        spellings = sorted(self.group_pipelines, key=lambda group: group == _group_key(group))
+        return {_group_key(group) or "": self.group_pipelines[group] for group in spellings}
 
     def _limits(self, name: str) -> Interval:
         low, high = self._fence(name)

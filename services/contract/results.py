@@ -18,7 +18,8 @@ SEGMENTS_COLUMNS = (
     "distance",  # to the centroid of its segment, in standard deviations
     "distance_to_next",  # to the nearest other centroid
     "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
-    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment
+    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
+    # and than 0.25 standard deviations
     "previous_segment_id",  # empty where it was in none, or not a customer yet
     "reason",  # why a customer has no segment; empty for the others
 )
@@ -36,7 +37,8 @@ PROFILE_COLUMNS = (
     "feature",
     "median",  # in the units of the table, like the mean
     "mean",
-    "index",  # 100 = the mean of all customers who have a segment; empty where that mean is not above 0
+    "index",  # 100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)
+    "effect",  # of the mean after logarithm and scaling: standard deviations above that of all customers with a segment
     "sets_apart",  # rank of the feature among those that set the segment apart, from 1
 )
 
@@ -217,6 +219,8 @@ class Segmentation(Result):
     rows: int
     unassigned: dict[str, int]
     """How many customers have no segment, by reason."""
+    ungrouped: dict[str, int] = {}
+    """How many customers with a segment have no group that the preparation knows, by reason."""
     segments: tuple[Segment, ...]
     silhouette: float
     """That of the trained clusters, like the stability of the segments."""

@@ -296,7 +296,7 @@ class SegmentSettings(PartsSettings):
         default="data/segment_names.csv",
         title="Segment names",
         description="CSV file with columns segment_id and name, as a path inside the volume; its names go before ours. "
-        "It need not be there.",
+        "The default file need not be there, another one has to be.",
     )
     continuity: float = Field(
         default=0.005,
@@ -333,13 +333,18 @@ class ScoreSettings(StageSettings):
         default="",
         max_length=250,
         title="Name",
-        description="Name of the folder in scores/; left out, it is that of the file.",
+        description="Name of the folder in scores/; a folder of that name is replaced. Left out, it is that of the file: s for "
+        "data/s.csv, and one made of the whole path for a file anywhere else.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _take_name_of_file(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return values if values.get("run") else {**values, "run": PurePosixPath(str(values.get("score", ""))).stem}
+        if values.get("run"):
+            return values
+        path = PurePosixPath(str(values.get("score", "")))
+        # No stem has a slash, so no two files share a name.
+        return {**values, "run": path.stem if path == PurePosixPath("data", f"{path.stem}.csv") else f"/{path}"}
 
 
 class ReportSettings(StageSettings):

@@ -18,3 +18,8 @@ def harmless(text: str) -> str:
     No two texts become the same one, so that ids still tell customers apart.
     """
     return "'" + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def unescape(text: str) -> str:
+    """Return the text that `harmless` was given."""
+    return text[1:] if text.startswith("'") and harmless(text[1:]) == text else text

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from services.contract.errors import DataError
 from services.contract.manifest import Manifest
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Candidate, Evaluation, Segmentation
+from services.contract.spreadsheets import unescape
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Trait:
     mean: float | None
     index: float | None
     sets_apart: int
+    effect: float | None = None
+    """Standard deviations above the mean of all customers, after logarithm and scaling."""
 
 
 class Move(NamedTuple):
@@ -70,11 +73,12 @@ def read_profile(text: str) -> list[Trait]:
     return [
         Trait(
             int(row["segment_id"]),
-            row["feature"],
+            unescape(row["feature"]),
             _number(row["median"]),
             _number(row["mean"]),
             _number(row["index"]),
             int(row["sets_apart"]),
+            _number(row["effect"]),
         )
         for row in _read(text, PROFILE_COLUMNS, "profile.csv")
     ]
@@ -84,9 +88,9 @@ def read_moves(text: str) -> list[Move]:
     return [
         Move(
             int(row["from_segment_id"]) if row["from_segment_id"] else None,
-            row["from_segment_name"],
+            unescape(row["from_segment_name"]),
             int(row["to_segment_id"]) if row["to_segment_id"] else None,
-            row["to_segment_name"],
+            unescape(row["to_segment_name"]),
             int(row["customers"]),
         )
         for row in _read(text, MIGRATION_COLUMNS, "migration.csv")
@@ -103,7 +107,9 @@ def read_points(text: str) -> list[Point]:
 def _read(text: str, columns: Sequence[str], name: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text), strict=True)
     if tuple(reader.fieldnames or ()) != tuple(columns):
-        raise DataError(f"{name} has columns {', '.join(reader.fieldnames or ())}, expected {', '.join(columns)}")
+        raise DataError(
+            f"{name} has columns {', '.join(reader.fieldnames or ())}, expected {', '.join(columns)}: run segment again"
+        )
     return list(reader)
 
 

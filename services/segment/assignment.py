@@ -15,6 +15,10 @@ from services.contract.preparation import Preparation
 NOBODY = -1
 """Stands in an array of clusters for a customer who is in none."""
 
+SAME_CENTROID = 0.25
+"""Distance in standard deviations within which centres are the same, whatever the spread of the customers around them. No
+customer who is as close as that to the centroid is unusual."""
+
 _PIECE = 1 << 18  # customers at a time: memory for distances to every centroid stays below 256 MB with 100 of them
 
 
@@ -84,10 +88,12 @@ def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray
     return Assignment(cluster, distance, distance_to_next)
 
 
-def can_prepare(preparation: Preparation, customers: pd.DataFrame) -> bool:
-    """Tell whether a table has what a preparation needs, which may have been fitted to another one."""
-    return all(name in customers for name in preparation.columns) and all(
-        pd.api.types.is_numeric_dtype(customers[name]) for name in preparation.feature_columns
+def find_lacking(preparation: Preparation, customers: pd.DataFrame) -> tuple[str, ...]:
+    """Name the columns that a preparation needs and a table does not have, or has as text instead of numbers."""
+    return tuple(
+        name
+        for name in preparation.columns
+        if name not in customers or (name in preparation.feature_columns and not pd.api.types.is_numeric_dtype(customers[name]))
     )
 
 
@@ -116,5 +122,33 @@ def find_reach(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
 
 
 def is_unusual(assignment: Assignment, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which customers are in a segment and yet far from all that is typical of it."""
-    return assignment.assigned & (assignment.distance > reach[assignment.cluster])
+    """Tell which customers are in a segment and yet far from all that is typical of it: beyond `reach` and SAME_CENTROID.
+
+    In a segment of one customer, or of customers with equal features, `reach` alone is 0 and anybody else would be unusual.
+    """
+    return assignment.assigned & (assignment.distance > np.maximum(reach, SAME_CENTROID)[assignment.cluster])
+
+
+def sum_shifts(
+    customers: pd.DataFrame, previous: Preparation, centroids: NDArray[np.float64], current: Preparation
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Sum how far customers are moved by another preparation, and count them, by previous segment; see `translate`.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns)
+    centroids : array of shape (n_segments, n_features), in the space of `previous`
+    current : a preparation of the same features in the same order
+    """
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
+    for piece in pieces(len(customers)):
+        part = customers.iloc[piece]
+        part = part[previous.fits(part) & current.fits(part)]
+        if part.empty:
+            continue
+        before, now = previous.transform(part), current.transform(part)
+        cluster = cdist(before, centroids).argmin(axis=1)
+        counts += np.bincount(cluster, minlength=len(centroids))
+        for feature, shifts in enumerate((now - before).T):
+            sums[:, feature] += np.bincount(cluster, weights=shifts, minlength=len(centroids))
+    return sums, counts

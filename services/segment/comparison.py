@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from services.contract.register import Deciles
 from services.contract.results import MIGRATION_COLUMNS, NOBODYS_NAME, Comparison, Segment
 from services.contract.spreadsheets import harmless
-from services.segment.table import NO_SEGMENT, Members
+from services.segment.table import NO_SEGMENT, NOT_THERE, Members
 
 MODERATE_SHIFT, LARGE_SHIFT = 0.1, 0.25
 """Population stability indices above which a distribution has changed somewhat, and so much that a model is to be questioned:
@@ -20,6 +20,9 @@ the customary thresholds of credit scoring (Siddiqi 2006, Credit Risk Scorecards
 
 GOOD_AGREEMENT = 0.8
 """Adjusted Rand index below which two segmentations no longer agree well (Steinley 2004)."""
+
+MIN_KNOWN_SHARE = 0.5
+"""Share of the customers of the smaller table below which the ids of the two runs are questioned."""
 
 _SMALLEST_SHARE = 1e-4  # stands for an empty bin, whose logarithm there is not
 
@@ -115,6 +118,24 @@ def make_migration(
 
 def _named(segment_id: int, names: Mapping[int, str]) -> tuple[str, str]:
     return ("", NOBODYS_NAME) if segment_id == NO_SEGMENT else (str(segment_id), harmless(names[segment_id]))
+
+
+def find_identity_warnings(run: str, members: Members) -> Iterator[str]:
+    """Yield a warning if few customers have the same CUST_ID in both runs: ids that were replaced follow nobody.
+
+    Parameters
+    ----------
+    run : the previous run
+    members : its customers, looked up by the current ones
+    """
+    n_current = len(members.segment_ids)
+    n_known = int((members.segment_ids != NOT_THERE).sum())
+    n_previous = n_known + sum(members.departed.values())
+    if n_known < MIN_KNOWN_SHARE * min(n_current, n_previous):
+        yield (
+            f"only {n_known} of {n_current} customers have a CUST_ID that was among the {n_previous} of run {run}: if ids were "
+            "replaced or are written in another way, it cannot be told who moved; sizes are compared all the same"
+        )
 
 
 def find_warnings(comparison: Comparison, segments: Sequence[Segment]) -> Iterator[str]:

@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from services.contract.register import KnownSegment
-from services.segment.assignment import NOBODY
+from services.segment.assignment import NOBODY, SAME_CENTROID
 
 SAME_SEGMENT = 0.5
 """Jaccard similarity above which two segments are the same: of the customers in either, more than half are in both. Hennig
 (2007, Cluster-wise assessment of cluster stability) calls a cluster dissolved that finds nothing above it. No segment can be
 above it with two others."""
-
-SAME_CENTROID = 0.25
-"""Distance in standard deviations within which centres are the same, whatever the spread of the customers around them."""
 
 
 def overlap(now: NDArray[np.integer], then: NDArray[np.integer], n_now: int, n_then: int) -> NDArray[np.float64]:

@@ -15,12 +15,21 @@ from services.contract.results import Evaluation
 from services.contract.settings import SegmentSettings
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Held, workers
-from services.segment.assignment import Segmenter, can_prepare
+from services.segment.assignment import Segmenter, find_lacking
 from services.segment.clusters import Earlier, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
 from services.segment.names import read_names
-from services.segment.parts import assign_all, each_with_previous, join, load_columns, write_part
+from services.segment.parts import (
+    assign_all,
+    count_groups,
+    each_with_previous,
+    join,
+    load_columns,
+    translate_centroids,
+    write_part,
+)
+from services.segment.profiles import find_effects
 from services.segment.segmentation import segment_customers
 from services.segment.summary import log_outcome, make_result
 from services.segment.table import read_members
@@ -29,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
-    names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
+    names = _read_names(settings.names_file, work)
     evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
     register = work.register(hold=not is_experimental)
@@ -46,16 +55,18 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         held = several.hold(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
         customers = join(held, list(preparation.columns))
         columns = held.each(partial(pd.DataFrame.head, n=0))[0]
-        earlier = _load_earlier(work, entry, segmenter, columns, held)
+        earlier = _load_earlier(work, entry, segmenter, columns, held, preparation)
         log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
 
         clusters = find_clusters(partial(assign_all, held), preparation, scaled, centroids, earlier, settings.continuity)
+        effects = find_effects(scaled, clusters.assignment.cluster[clusters.assignment.assigned], len(centroids))
         del scaled
         outcome = segment_customers(
             work.run,
             customers,
             preparation,
             clusters,
+            effects,
             evaluation,
             earlier,
             register,
@@ -81,11 +92,32 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
 
 
 def _load_earlier(
-    work: Workspace, entry: RunEntry | None, segmenter: Segmenter | None, columns: pd.DataFrame, held: Held
+    work: Workspace,
+    entry: RunEntry | None,
+    segmenter: Segmenter | None,
+    columns: pd.DataFrame,
+    held: Held,
+    preparation: Preparation,
 ) -> Earlier | None:
     if entry is None or entry.publication is None or segmenter is None:
         return None
     members = None
     if segmenter.has_ids and CUSTOMER_ID in columns:
         members = read_members(work.open_published(entry, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
-    return Earlier(entry.run, entry.publication, segmenter, can_prepare(segmenter.preparation, columns), members)
+    earlier = Earlier(entry.run, entry.publication, segmenter, find_lacking(segmenter.preparation, columns), members)
+    if earlier.lacking:
+        return earlier
+    same_features = segmenter.preparation.feature_columns == preparation.feature_columns
+    return earlier._replace(
+        centroids=translate_centroids(held, segmenter, preparation) if same_features else None,
+        unknown_groups=count_groups(held, segmenter.preparation).unknown,
+    )
+
+
+def _read_names(path: str, work: Workspace) -> dict[int, str]:
+    """Read the names that the user gives; only the default file may be missing."""
+    if path == SegmentSettings.model_fields["names_file"].default and not work.has_data_file(path):
+        return {}
+    names = read_names(work.data_file(path))
+    log.info("read %d names from %s", len(names), path)
+    return names

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from services.contract.errors import DataError
-from services.segment.profiles import Profile, Trait
+from services.segment.profiles import Profile
 
 _TRAITS = 2  # in a name, unless it takes more to be unique
 _LONGEST = 80
-_COUNTED = {"high": "many", "very high": "very many", "low": "few", "very low": "very few"}
 
 
 def make_names(
@@ -26,42 +25,58 @@ def make_names(
     known : every name that we have ever given, by segment id; none of them is given to another segment
     chosen : names by segment id that the user gives
     """
-    chosen_texts = {name.casefold() for name in chosen.values()}
-    taken = {name.casefold() for name in known.values()} | chosen_texts
+    chosen_keys = {_key(name) for name in chosen.values()}
+    taken = {_key(name) for name in known.values()} | chosen_keys
     names = {}
     for segment_id, profile in sorted(zip(segment_ids, profiles, strict=True), key=lambda item: item[0]):
         name = chosen.get(segment_id) or known.get(segment_id) or _name_after(profile, segment_id, taken)
-        if segment_id not in chosen and name.casefold() in chosen_texts:  # the user calls another segment so
+        if segment_id not in chosen and _key(name) in chosen_keys:  # the user calls another segment so
             name = _numbered(name, segment_id, taken)
-        taken.add(name.casefold())
+        taken.add(_key(name))
         names[segment_id] = name
     return [names[segment_id] for segment_id in segment_ids]
 
 
-def _name_after(profile: Profile, segment_id: int, taken: Collection[str]) -> str:
+def name_warnings(chosen: Mapping[int, str], known: Collection[int]) -> Iterator[str]:
+    """Yield a warning if the user names segments that no run has made.
+
+    Parameters
+    ----------
+    chosen : names by segment id that the user gives
+    known : the segment ids that this and all earlier runs have given
+    """
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        shown = ", ".join(map(str, unknown[:10])) + (", …" if len(unknown) > 10 else "")
+        yield (
+            f"the names file names {len(unknown)} segment{'s' if len(unknown) > 1 else ''} that no run has made ({shown}): "
+            f"correct segment_id; the ids of this and earlier runs go from 1 to {max(known, default=0)}"
+        )
+
+
+def _key(name: str) -> tuple[str, ...]:
+    """Return what two names that read alike have in common: their parts without regard to order and case."""
+    return tuple(sorted(name.casefold().split(", ")))
+
+
+def _name_after(profile: Profile, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
     """Make a name of the traits that set a cluster apart, of as many as it takes to be unique."""
-    telling = [_phrase(trait) for trait in profile.traits if trait.level != "average"]
-    others = [_phrase(trait) for trait in profile.traits if trait.level == "average"]
-    parts = telling[:_TRAITS] or ["average customers"]
-    more = iter([*telling[_TRAITS:], *others])
-    name = ", ".join(parts)
-    while name.casefold() in taken:
-        parts.append(next(more, ""))
-        if not parts[-1] or len(", ".join(parts)) > _LONGEST:
-            return _numbered(", ".join(parts[:_TRAITS]), segment_id, taken)
-        name = ", ".join(parts)
-    return name
+    phrases = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level != "average"]
+    averages = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level == "average"]
+    n_parts = min(len(phrases), _TRAITS) or 1
+    parts = [*(phrases or ["average customers"]), *averages]
+    for end in range(n_parts, len(parts) + 1):
+        name = ", ".join(parts[:end])
+        if end > n_parts and len(name) > _LONGEST:
+            break
+        if _key(name) not in taken:
+            return name
+    return _numbered(", ".join(parts[:n_parts]), segment_id, taken)
 
 
-def _phrase(trait: Trait) -> str:
-    """Say `few purchases` and `low balance`: what is counted is many or few."""
-    is_plural = trait.words.endswith("s") and not trait.words.endswith("ss")
-    return f"{_COUNTED.get(trait.level, trait.level) if is_plural else trait.level} {trait.words}"
-
-
-def _numbered(name: str, segment_id: int, taken: Collection[str]) -> str:
+def _numbered(name: str, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
     numbered = f"{name} ({segment_id})"
-    while numbered.casefold() in taken:
+    while _key(numbered) in taken:
         numbered += "'"
     return numbered
 

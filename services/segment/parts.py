@@ -11,10 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.parts import Draft, Part, drafting
-from services.contract.preparation import Preparation
+from services.contract.preparation import GroupCounts, Preparation
 from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Held
-from services.segment.assignment import Assignment, Segmenter, assign
+from services.segment import groups
+from services.segment.assignment import Assignment, Segmenter, assign, sum_shifts
+from services.segment.continuity import translate
 from services.segment.table import Members, add_flags, make_rows, write_rows
 
 
@@ -37,6 +39,18 @@ def assign_all(held: Held, preparation: Preparation, centroids: NDArray[np.float
     """Assign the customers of all parts; see `assign`."""
     found = held.each(partial(assign, preparation=preparation, centroids=centroids))
     return Assignment(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+
+
+def count_groups(held: Held, preparation: Preparation) -> GroupCounts:
+    """Count the customers of all parts without a known group; see `Preparation.count_groups`."""
+    return groups.total(held.each(preparation.count_groups))
+
+
+def translate_centroids(held: Held, segmenter: Segmenter, preparation: Preparation) -> NDArray[np.float64]:
+    """Return the centroids of `segmenter` in the space of another preparation of the same features; see `translate`."""
+    parts = held.each(partial(sum_shifts, previous=segmenter.preparation, centroids=segmenter.centroids, current=preparation))
+    sums, counts = (np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True))
+    return translate(segmenter.centroids, sums, counts)
 
 
 def write_part(

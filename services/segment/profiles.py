@@ -15,8 +15,13 @@ from services.contract.results import PROFILE_COLUMNS
 from services.contract.spreadsheets import harmless
 from services.segment.assignment import NOBODY
 
-_VERY_HIGH, _HIGH, _LOW, _VERY_LOW = 300, 130, 77, 33  # indices; the lower ones are the upper ones turned over
-_LARGE_EFFECT, _EFFECT, _NO_EFFECT = 2.0, 0.5, 0.1  # standard deviations
+_LARGE_EFFECT, _EFFECT = 1.2, 0.2
+"""Standard deviations: a mean that far from that of all customers is very high or very low, high or low. 0.2 is a small effect
+(Cohen 1988, Statistical Power Analysis for the Behavioral Sciences), 1.2 a very large one (Sawilowsky 2009, New Effect Size
+Rules of Thumb)."""
+
+_MIN_QUARTILE_RATIO = 1.5
+"""Third quartile over first below which the zero of a feature is taken to mean nothing: see `has_index`."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +32,18 @@ class Trait:
     mean: float
     median: float
     index: float
-    """100 = the mean of all customers in a cluster; NaN where that mean is not above 0."""
+    """100 = the mean of all customers in a cluster; NaN for a feature without an index (`has_index`)."""
     effect: float
-    """How far the mean is above that of all customers in a cluster, in their standard deviations."""
+    """How far the mean is above that of all customers in a cluster, in their standard deviations, both in the space that was
+    clustered: after logarithm and scaling."""
 
     @property
     def level(self) -> str:
-        """`very low`, `low`, `average`, `high` or `very high`: by the index, or without one by the effect."""
-        if isnan(self.effect) or abs(self.effect) < _NO_EFFECT:
+        """`very low`, `low`, `average`, `high` or `very high`, by the effect."""
+        size = abs(self.effect)
+        if isnan(size) or size < _EFFECT:
             return "average"
-        if isnan(self.index):
-            steps = (-_LARGE_EFFECT, -_EFFECT, _EFFECT, _LARGE_EFFECT)
-            value = self.effect
-        else:
-            steps = (_VERY_LOW, _LOW, _HIGH, _VERY_HIGH)
-            value = self.index
-        very_low, low, high, very_high = steps
-        if value >= high:
-            return "very high" if value >= very_high else "high"
-        if value <= low:
-            return "very low" if value <= very_low else "low"
-        return "average"
+        return ("very " if size >= _LARGE_EFFECT else "") + ("high" if self.effect > 0 else "low")
 
     @property
     def words(self) -> str:
@@ -78,23 +74,60 @@ class Profile(NamedTuple):
         )
 
 
-def make_profiles(features: pd.DataFrame, cluster: NDArray[np.integer], n_clusters: int) -> list[Profile]:
+def find_effects(standardised: NDArray[np.float64], cluster: NDArray[np.integer], n_clusters: int) -> NDArray[np.float64]:
+    """Compute how far the mean of each cluster is from that of all customers, in their standard deviations.
+
+    Parameters
+    ----------
+    standardised : array of shape (n_customers, n_features), in the space that was clustered
+    cluster : array of shape (n_customers,)
+
+    Returns an array of shape (n_clusters, n_features), NaN for a cluster without customers.
+    """
+    sizes = np.bincount(cluster, minlength=n_clusters)
+    sums = np.stack([np.bincount(cluster, weights=column, minlength=n_clusters) for column in standardised.T], axis=1)
+    deviations = standardised.std(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = sums / sizes[:, None]
+    effects: NDArray[np.float64] = (means - standardised.mean(axis=0)) / np.where(deviations > 0, deviations, 1.0)
+    return effects
+
+
+def has_index(values: NDArray[np.float64]) -> bool:
+    """Decide whether an index, a ratio to the mean, says anything about a feature: whether its zero means "none".
+
+    It does for amounts and counts, not for years, scores or temperatures. No table tells these apart for certain; an index is
+    left out if a value is negative, or if the third quartile is less than 1.5 times the first: then all customers are far from
+    zero, compared with how far they are from each other, and every index would be near 100. Quartiles do not depend on a
+    few outliers, nor does the index of a feature that is 0 for many.
+
+    Parameters
+    ----------
+    values : array of shape (n_customers,), without missing values
+    """
+    if not values.size or values.min() < 0 or values.max() == 0:
+        return False
+    first, third = np.quantile(values, (0.25, 0.75))
+    return bool(third >= _MIN_QUARTILE_RATIO * first)
+
+
+def make_profiles(features: pd.DataFrame, cluster: NDArray[np.integer], effects: NDArray[np.float64]) -> list[Profile]:
     """Describe each cluster by the features of its customers.
 
     Parameters
     ----------
     features : DataFrame of shape (n_customers, n_features), in the units of the table
     cluster : array of shape (n_customers,), NOBODY for customers who are in none and do not count
+    effects : array of shape (n_clusters, n_features), see `find_effects`
     """
+    n_clusters = len(effects)
     assigned = cluster != NOBODY
     members = features[assigned]
     groups = members.groupby(cluster[assigned])
     means = groups.mean().reindex(range(n_clusters)).to_numpy()
     medians = groups.median().reindex(range(n_clusters)).to_numpy()
-    overall, deviations = members.mean().to_numpy(), find_deviations(features, cluster)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        indices = np.where(overall > 0, 100 * means / overall, np.nan)
-        effects = (means - overall) / np.array(list(deviations.values()))
+    overall = np.array([members[name].mean() if has_index(members[name].to_numpy()) else np.nan for name in members])
+    indices = 100 * means / overall
     sizes = np.bincount(cluster[assigned], minlength=n_clusters)
     profiles = []
     for one, customers in enumerate(sizes):
@@ -123,6 +156,7 @@ def make_table(profiles: Sequence[Profile], segment_ids: Sequence[int], names: S
             trait.median,
             trait.mean,
             trait.index,
+            trait.effect,
             rank,
         )
         for segment_id, name, profile in sorted(zip(segment_ids, names, profiles, strict=True), key=lambda item: item[0])

@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from services.contract.preparation import Preparation
 from services.contract.register import Contents, KnownSegment, Register
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
+from services.segment import groups
 from services.segment.assignment import Segmenter, find_reach
 from services.segment.clusters import Clusters, Earlier
-from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
+from services.segment.comparison import (
+    compare,
+    find_deciles,
+    find_identity_warnings,
+    find_warnings,
+    make_migration,
+    stability_index,
+)
 from services.segment.gate import Gate, find_failed_checks, find_unassessed
 from services.segment.history import find_newer
 from services.segment.identity import closeness, give_ids
-from services.segment.names import make_names
+from services.segment.names import make_names, name_warnings
 from services.segment.points import make_points
 from services.segment.profiles import Profile, find_deviations, make_profiles, make_table
 from services.segment.table import NO_SEGMENT, NOT_THERE, Members, count_reasons
@@ -42,6 +50,7 @@ def segment_customers(
     customers: pd.DataFrame,
     preparation: Preparation,
     clusters: Clusters,
+    effects: NDArray[np.float64],
     evaluation: Evaluation,
     earlier: Earlier | None,
     register: Register,
@@ -54,6 +63,7 @@ def segment_customers(
     Parameters
     ----------
     customers : DataFrame of shape (n_customers, n_columns), in the units of the table, with what `preparation` needs
+    effects : see `find_effects`
     evaluation : of the trained clusters
     earlier : the run to compare with
     register : what there was before this run
@@ -61,7 +71,7 @@ def segment_customers(
     chosen_names : names by segment id that the user gives
     """
     features, assignment = customers[list(preparation.feature_columns)], clusters.assignment
-    profiles = make_profiles(features, assignment.cluster, len(clusters.centroids))
+    profiles = make_profiles(features, assignment.cluster, effects)
     ids = _identify(run, profiles, find_deviations(features, assignment.cluster), clusters.continues, register)
     known = {segment.segment_id: segment.name for segment in register.segments}
     our_names = make_names(profiles, ids, known, {})
@@ -79,10 +89,19 @@ def segment_customers(
     unassigned = count_reasons(preparation.complaints(customers[~assignment.assigned]))
     n_unassigned, n_customers = sum(unassigned.values()), len(customers)
     assert sum(profile.customers for profile in profiles) + n_unassigned == n_customers, "a customer counts twice or never"
+    ungrouped = groups.reasons(preparation, preparation.count_groups(customers))
     newer = find_newer(register, run)
     failed_checks = tuple(
         find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
     )
+    warnings = [
+        *clusters.notes,
+        *find_unassessed(segments),
+        *filter(None, [groups.find_warning(ungrouped, n_customers)]),
+        *name_warnings(chosen_names, {*known, *ids}),
+        *(find_identity_warnings(earlier.run, earlier.members) if earlier and earlier.members else ()),
+        *(find_warnings(comparison, segments) if comparison else ()),
+    ]
     reach = find_reach(assignment, len(ids))
     return Outcome(
         segmenter=Segmenter(preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), has_ids),
@@ -95,13 +114,10 @@ def segment_customers(
             published=gate.is_open(failed_checks),
             experimental=gate.publish == "never",
             held_back=failed_checks,
-            warnings=(
-                *clusters.notes,
-                *find_unassessed(segments),
-                *(find_warnings(comparison, segments) if comparison else ()),
-            ),
+            warnings=tuple(warnings),
             rows=n_customers,
             unassigned=unassigned,
+            ungrouped=ungrouped,
             segments=segments,
             silhouette=candidate.silhouette,
             comparison=comparison,

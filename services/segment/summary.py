@@ -22,6 +22,8 @@ def log_outcome(segmentation: Segmentation) -> None:
         )
     for reason, count in segmentation.unassigned.items():
         log.info("without a segment: %d, %s", count, reason)
+    for reason, count in segmentation.ungrouped.items():
+        log.info("standardised like all customers together: %d with %s", count, reason)
     if (compared := segmentation.comparison) and compared.common_customers:
         log.info("%d of %d common customers keep their segment", compared.same_segment, compared.common_customers)
     for warning in segmentation.warnings:

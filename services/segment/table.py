@@ -68,6 +68,15 @@ def read_customers(path: Path, preparation: Preparation) -> Iterator[pd.DataFram
         raise DataError(f"{path.name} has a header and no rows: expected one row per customer")
 
 
+def keep_last(parts: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return a table, in parts, with the last row alone of each CUST_ID; without CUST_ID every row is a customer."""
+    if CUSTOMER_ID not in parts[0]:
+        return list(parts)
+    is_last = ~pd.concat([part[CUSTOMER_ID] for part in parts]).duplicated(keep="last").to_numpy()
+    masks = np.split(is_last, np.cumsum([len(part) for part in parts])[:-1])
+    return [part[mask].reset_index(drop=True) for part, mask in zip(parts, masks, strict=True) if mask.any()]
+
+
 def customer_ids(customers: pd.DataFrame, first_row: int = 0) -> pd.Series[str]:
     """Take CUST_ID, or where a table has none the position of the row in the whole table, counted from 1."""
     if CUSTOMER_ID in customers:
@@ -171,7 +180,7 @@ def read_members(files: Iterable[BinaryIO], ids: pd.Series[str]) -> Members:
     ----------
     ids : n_customers ids
     """
-    codes, today = pd.factorize(make_harmless(ids))  # a file to be scored may hold a customer twice
+    codes, today = pd.factorize(make_harmless(ids))
     segment_ids = np.full(len(today), NOT_THERE, dtype=np.int64)
     departed: dict[int, int] = {}
     columns = {CUSTOMER_ID: "str", "segment_id": "float64"}

@@ -50,7 +50,7 @@ class _Look(NamedTuple):
     """How many customers have every feature."""
     everybody: Fitted | None
     """None if the part has no customer to fit to, or a negative value without a logarithm."""
-    groups: dict[Any, Fitted]
+    groups: dict[str, Fitted]
     negatives: Negatives
 
 
@@ -109,6 +109,7 @@ def fit_to_parts(
     if not fits:
         raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {outlier_fence:g}")
     everybody = merge(fits)
+    group_pipelines, pooled_groups = merge_groups([look.groups for look in looks], smallest_group)
     return Preparation(
         feature_columns=tuple(feature_columns),
         log_columns=tuple(log_columns),
@@ -117,7 +118,8 @@ def fit_to_parts(
         training_range=_find_range(everybody, feature_columns),
         pipeline=everybody.pipeline,
         group_column=scale_by,
-        group_pipelines=merge_groups([look.groups for look in looks], smallest_group),
+        group_pipelines=group_pipelines,
+        pooled_groups=pooled_groups,
     )
 
 

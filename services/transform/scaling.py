@@ -14,7 +14,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from services.contract.preparation import Interval
+from services.contract.preparation import Interval, group_keys
 
 
 class Fitted(NamedTuple):
@@ -51,15 +51,18 @@ def fit(pipeline: Pipeline, features: NDArray[np.float64]) -> Fitted:
     return Fitted(clone(pipeline).fit(features), len(features), features.min(axis=0), features.max(axis=0))
 
 
-def fit_groups(pipeline: Pipeline, features: NDArray[np.float64], groups: pd.Series[Any]) -> dict[Any, Fitted]:
+def fit_groups(pipeline: Pipeline, features: NDArray[np.float64], groups: pd.Series[Any]) -> dict[str, Fitted]:
     """Fit a pipeline to each group.
 
     Parameters
     ----------
     features : array of shape (n_customers, n_features)
-    groups : n_customers names or numbers; who has none belongs to no group
+    groups : Series of shape (n_customers,), names or numbers; a customer without one belongs to no group
+
+    Returns the fits by group key; see `group_keys`.
     """
-    return {group: fit(pipeline, features[rows]) for group, rows in groups.groupby(groups).indices.items()}
+    keys = group_keys(groups).reset_index(drop=True)
+    return {str(key): fit(pipeline, features[rows]) for key, rows in keys.groupby(keys).indices.items()}
 
 
 def merge(fits: Sequence[Fitted]) -> Fitted:
@@ -82,16 +85,24 @@ def merge(fits: Sequence[Fitted]) -> Fitted:
     return Fitted(pipeline, total, np.min([part.low for part in fits], axis=0), np.max([part.high for part in fits], axis=0))
 
 
-def merge_groups(parts: Sequence[Mapping[Any, Fitted]], smallest_group: int) -> dict[Any, Pipeline]:
-    """Merge the fits of each group that is large enough and in which no feature is the same for everybody."""
-    found: dict[Any, list[Fitted]] = {}
+def merge_groups(parts: Sequence[Mapping[str, Fitted]], smallest_group: int) -> tuple[dict[str, Pipeline], tuple[str, ...]]:
+    """Merge the fits of each group.
+
+    Returns the pipelines of the groups that are large enough and in which every feature has several values, and the keys of
+    all others.
+    """
+    fits: dict[str, list[Fitted]] = {}
     for part in parts:
         for group, fitted in part.items():
-            found.setdefault(group, []).append(fitted)
-    merged = {group: merge(fits) for group, fits in sorted(found.items())}
-    return {
-        group: one.pipeline for group, one in merged.items() if one.customers >= smallest_group and _tells_everybody_apart(one)
-    }
+            fits.setdefault(group, []).append(fitted)
+    pipelines, pooled = {}, []
+    for group in sorted(fits):
+        merged = merge(fits[group])
+        if merged.customers >= smallest_group and _tells_everybody_apart(merged):
+            pipelines[group] = merged.pipeline
+        else:
+            pooled.append(group)
+    return pipelines, tuple(pooled)
 
 
 def _tells_everybody_apart(group: Fitted) -> bool:

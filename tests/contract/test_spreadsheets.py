@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract.spreadsheets import harmless
+from services.contract.spreadsheets import harmless, unescape
 
 FORMULAS = [
     "=1+1",
@@ -44,3 +44,8 @@ def test_two_texts_never_become_the_same(one, other):
 @given(st.text())
 def test_nothing_but_an_apostrophe_is_added(text):
     assert harmless(text) in (text, "'" + text)
+
+
+@given(st.text(alphabet="'=+-@＝\t\r\n 1a"))
+def test_what_was_made_harmless_can_be_read_as_it_was(text):
+    assert unescape(harmless(text)) == text

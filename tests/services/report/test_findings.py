@@ -3,10 +3,18 @@ import pytest
 from services.contract.errors import DataError
 from services.report.findings import Move, Point, Trait, read_moves, read_points, read_profile
 
+HEADER = "segment_id,segment_name,customers,share,feature,median,mean,index,effect,sets_apart\n"
+
 
 def test_a_profile_without_an_index_is_read_as_none():
-    text = "segment_id,segment_name,customers,share,feature,median,mean,index,sets_apart\n1,all,3,1.0,BALANCE,0,,,1\n"
-    assert read_profile(text) == [Trait(1, "BALANCE", median=0.0, mean=None, index=None, sets_apart=1)]
+    expected = [Trait(1, "BALANCE", median=0.0, mean=None, index=None, sets_apart=1, effect=-0.5)]
+    assert read_profile(HEADER + "1,all,3,1.0,BALANCE,0,,,-0.5,1\n") == expected
+
+
+def test_names_are_read_as_they_were_before_they_were_made_safe_for_spreadsheets():
+    assert read_profile(HEADER + "1,all,3,1.0,'=SUM(A1),0,,,,1\n")[0].feature == "=SUM(A1)"
+    text = "from_segment_id,from_segment_name,to_segment_id,to_segment_name,customers\n1,'=a,2,'b,7\n"
+    assert read_moves(text) == [Move(1, "=a", 2, "'b", 7)]
 
 
 def test_customers_without_a_segment_come_from_none():

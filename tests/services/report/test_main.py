@@ -27,8 +27,8 @@ def volume(tmp_path, findings):
         artifacts.SEGMENTATION: findings.segmentation.model_dump(mode="json"),
         artifacts.PROFILE: as_csv(
             PROFILE_COLUMNS,
-            (1, "low balance", 7, 0.63, "BALANCE", 100, 120, 40, 1),
-            (4, "high balance", 3, 0.27, "BALANCE", 12345, 20000, 312.4, 1),
+            (1, "low balance", 7, 0.63, "BALANCE", 100, 120, 40, -0.4, 1),
+            (4, "high balance", 3, 0.27, "BALANCE", 12345, 20000, 312.4, 1.9, 1),
         ),
         artifacts.MIGRATION: as_csv(MIGRATION_COLUMNS, (1, "low balance", 1, "low balance", 5), ("", "", 4, "high balance", 2)),
         artifacts.POINTS: as_csv(POINTS_COLUMNS, (-1, 0, 1, 0.7), (30, 0.5, 4, -0.1)),

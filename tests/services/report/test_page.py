@@ -333,6 +333,18 @@ def test_an_index_that_there_is_none_of_is_a_dash(findings):
     assert "BALANCE – – – 2.0" in Page(render(findings._replace(profile=profile))).text
 
 
+def test_without_an_index_the_colour_follows_the_effect(findings):
+    profile = [Trait(1, "YEAR", 1950.0, 1950.0, None, 1, -1.0), Trait(4, "YEAR", 2000.0, 2000.0, None, 1, 3.0)]
+    html = render(findings._replace(profile=profile))
+    assert '<td class="low" style="--heat:0.50"><strong>–</strong>' in html
+    assert '<td class="high" style="--heat:1.00"><strong>–</strong>' in html
+
+
+def test_customers_without_a_known_group_are_counted(findings):
+    segmentation = findings.segmentation.model_copy(update={"ungrouped": {"no REGION": 2}})
+    assert "for lack of a known group: 2 with no REGION." in Page(render(findings._replace(segmentation=segmentation))).text
+
+
 def test_the_rows_are_accounted_for(page):
     for words in (
         "Rows read 13",

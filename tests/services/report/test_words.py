@@ -65,7 +65,11 @@ def test_a_silhouette_is_read_by_the_thresholds_of_kaufman_and_rousseeuw(silhoue
 
 @pytest.mark.parametrize(("index", "heat"), [(100, 0), (200, 0.5), (50, 0.5), (400, 1), (2760, 1), (0, 1), (-20, 1), (None, 0)])
 def test_the_heat_of_an_index_grows_alike_above_and_below_the_average(index, heat):
-    assert words.heat(index) == heat
+    assert words.heat(index, effect=0) == heat
+
+
+def test_without_an_index_the_heat_is_that_of_the_effect():
+    assert [words.heat(None, effect) for effect in (0, -1, 1, 5, None)] == [0, 0.5, 0.5, 1, 0]
 
 
 def test_a_column_may_break_after_its_underscores_and_nothing_in_it_is_markup():

@@ -6,10 +6,11 @@ from sklearn.cluster import KMeans
 from services.segment import assignment
 from services.segment.assignment import (
     NOBODY,
+    SAME_CENTROID,
     Assignment,
     assign,
-    can_prepare,
     confidence,
+    find_lacking,
     find_reach,
     is_unusual,
 )
@@ -74,6 +75,12 @@ def test_unusual_is_what_lies_beyond_three_interquartile_ranges_above_the_third_
 def test_a_preparation_needs_its_columns_as_numbers():
     customers = table(group("savers", 5), group("buyers", 5))
     preparation = fit_preparation(customers, FEATURES)
-    assert can_prepare(preparation, customers)
-    assert not can_prepare(preparation, customers.drop(columns="BALANCE"))
-    assert not can_prepare(preparation, customers.astype({"BALANCE": "str"}))
+    assert find_lacking(preparation, customers) == ()
+    assert find_lacking(preparation, customers.drop(columns="BALANCE")) == ("BALANCE",)
+    assert find_lacking(preparation, customers.astype({"BALANCE": "str"})) == ("BALANCE",)
+
+
+def test_nobody_is_unusual_who_is_as_near_as_centres_that_are_the_same():
+    one_customer = np.array([0.0])  # a segment of one: all its distances are 0
+    near_and_far = made([0.0006, SAME_CENTROID, SAME_CENTROID + 0.01], [9, 9, 9])
+    assert is_unusual(near_and_far, one_customer).tolist() == [False, False, True]

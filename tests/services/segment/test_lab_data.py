@@ -36,3 +36,22 @@ def test_nearly_everybody_keeps_the_segment_when_one_customer_in_twenty_is_new(c
     assert kept_share(tmp_path, "two") >= 0.99
     assert found["published"]
     assert not any(one["is_new"] for one in found["segments"])
+
+
+@pytest.mark.parametrize("k", [5, 8])
+def test_on_unchanged_data_nobody_moves(customers, tmp_path, k):
+    make_run(tmp_path, "one", customers, k)
+    found = make_run(tmp_path, "two", customers, k)
+    assert found["comparison"]["same_segment"] == found["comparison"]["common_customers"]
+    assert found["comparison"]["ari"] == 1
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_on_unchanged_data_nobody_moves_where_many_customers_are_as_near_to_two_segments(tmp_path, k):
+    values = np.random.default_rng(5).integers(0, 5, (3000, 3)).astype(float)
+    customers = pd.DataFrame(values, columns=["A", "B", "C"])
+    customers.insert(0, "CUST_ID", [f"C{number}" for number in range(3000)])
+    make_run(tmp_path, "one", customers, k, features=("A", "B", "C"))
+    make_run(tmp_path, "two", customers, k, features=("A", "B", "C"))
+    make_run(tmp_path, "three", customers, k, features=("A", "B", "C"))
+    assert kept_share(tmp_path, "two") == kept_share(tmp_path, "three") == 1

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from services.contract.artifacts import SEGMENTER, Workspace
-from services.contract.errors import DataError, PassingError
+from services.contract.errors import DataError, MissingInputError, PassingError
 from services.contract.publishing import ModelFolder
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, WEAKEST_SEGMENT, Segmentation
 from services.contract.settings import SegmentSettings
@@ -70,9 +71,9 @@ def test_the_first_run_numbers_its_segments_by_size_and_names_them_after_their_p
     assert [(one["segment_id"], one["customers"]) for one in found["segments"]] == [(1, 60), (2, 40), (3, 20)]
     names = [one["name"] for one in found["segments"]]
     assert names == [
-        "very low credit limit, very low balance",
-        "high balance, high credit limit",
-        "very many purchases, high credit limit",
+        "low credit limit, low balance",
+        "very high balance, high credit limit",
+        "very high purchases, very high credit limit",
     ]
     assert found["comparison"] is None
     assert read_rows(tmp_path, "one", "migration.csv") == []
@@ -119,12 +120,59 @@ def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_pa
     assert list(found["comparison"]["psi"]) == ["PURCHASES", "CREDIT_LIMIT"]
 
 
+def test_only_the_columns_that_are_gone_are_named(tmp_path):
+    make_run(tmp_path, "one", THREE.assign(REGION="1"), 3, scale_by="REGION")
+    (warning,) = make_run(tmp_path, "two", THREE, 3)["warnings"]
+    assert warning.endswith("the table lacks what run one grouped customers by, REGION")
+
+
 def test_where_the_old_features_are_gone_segments_are_recognised_by_who_was_in_them(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     renamed = THREE.rename(columns={name: f"NEW_{name}" for name in FEATURES})
     found = make_run(tmp_path, "two", renamed, 3, features=tuple(f"NEW_{name}" for name in FEATURES))
     assert ids(found) == [1, 2, 3]
     assert "recognised by who was in them" in found["warnings"][0]
+
+
+def test_a_run_whose_groups_are_written_in_another_way_keeps_its_segments(tmp_path):
+    regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
+    regional["BALANCE"] += 50_000 * regional["REGION"]
+    grouping = {"scale_by": "REGION", "smallest_group": 5}
+    make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, **grouping)
+    found = make_run(tmp_path, "two", regional.astype({"REGION": "float"}).astype({"REGION": "str"}), 3, **grouping)
+    assert ids(found) == [1, 2, 3]
+    assert found["warnings"] == []
+    assert found["comparison"]["same_segment"] == 120
+
+
+def test_a_run_whose_groups_have_other_names_recognises_segments_by_who_was_in_them(tmp_path):
+    regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
+    regional["BALANCE"] += 50_000 * regional["REGION"]
+    grouping = {"scale_by": "REGION", "smallest_group": 5}
+    make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, **grouping)
+    renamed = regional.assign(REGION=regional["REGION"].map({1: "north", 2: "south", 3: "west"}))
+    found = make_run(tmp_path, "two", renamed, 3, **grouping)
+    assert ids(found) == [1, 2, 3]
+    assert found["warnings"] == [
+        "segments are recognised by who was in them: 120 of 120 customers are in a REGION that run one did not have"
+    ]
+
+
+@pytest.mark.parametrize(("n_missing", "warnings"), [(6, 0), (7, 1)])
+def test_customers_without_a_group_are_counted_and_many_of_them_are_warned_of(tmp_path, n_missing, warnings):
+    regional = THREE.assign(REGION=pd.Series([None] * n_missing + ["1"] * (120 - n_missing), dtype="str"))
+    found = make_run(tmp_path, "one", regional, 3, scale_by="REGION")
+    assert found["ungrouped"] == {"no REGION": n_missing}
+    assert len(found["warnings"]) == warnings
+    assert all(f"{n_missing} with no REGION" in warning for warning in found["warnings"])
+
+
+def test_replaced_ids_are_warned_of(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    found = make_run(tmp_path, "two", THREE.assign(CUST_ID="new-" + THREE["CUST_ID"]), 3)
+    assert ids(found) == [1, 2, 3]
+    (warning,) = found["warnings"]
+    assert warning.startswith("only 0 of 120 customers have a CUST_ID that was among the 120 of run one")
 
 
 def test_without_ids_nobody_is_recognised_but_segments_are(tmp_path):
@@ -309,7 +357,24 @@ def test_the_users_names_survive_retraining(tmp_path):
     assert found["segments"][1]["name"] == "=Borrowers"
     assert {row["segment_name"] for row in read_rows(tmp_path, "two") if row["segment_id"] == "2"} == {"'=Borrowers"}
     (tmp_path / "data/segment_names.csv").unlink()
-    assert make_run(tmp_path, "three", THREE, 3)["segments"][1]["name"] == "high balance, high credit limit"
+    assert make_run(tmp_path, "three", THREE, 3)["segments"][1]["name"] == "very high balance, high credit limit"
+
+
+def test_a_names_file_that_the_user_names_has_to_be_there(tmp_path):
+    prepare(tmp_path, "one", THREE, 3)
+    with pytest.raises(
+        MissingInputError, match=r"there is no file data/segment_name\.csv on the volume: put it there, or name"
+    ):
+        segment(tmp_path, "one", names_file="data/segment_name.csv")
+    assert segment(tmp_path, "one")["published"]
+
+
+def test_a_name_for_a_segment_that_does_not_exist_is_warned_of(tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n1,Savers\n999,Nobody\n")
+    (warning,) = make_run(tmp_path, "one", THREE, 3)["warnings"]
+    assert "1 segment that no run has made (999)" in warning
+    assert warning in caplog.messages
 
 
 def test_a_bad_names_file_ends_the_stage(tmp_path):

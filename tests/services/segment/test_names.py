@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 
 from services.contract.errors import DataError
-from services.segment.names import make_names, read_names
+from services.segment.names import make_names, name_warnings, read_names
 from services.segment.profiles import Profile, Trait
 
 
-def profile(**indices: float) -> Profile:
-    """A profile by indices, the first trait sets it apart most."""
-    return Profile(10, tuple(Trait(name, index, index, index, 1.0) for name, index in indices.items()))
+def profile(**effects: float) -> Profile:
+    """A profile by effects, the first trait sets it apart most."""
+    return Profile(10, tuple(Trait(name, 0.0, 0.0, 100.0, effect) for name, effect in effects.items()))
 
 
-RICH = profile(BALANCE=200, PURCHASES=50, CREDIT_LIMIT=100)
+RICH = profile(BALANCE=1.0, PURCHASES=-0.5, CREDIT_LIMIT=0.0)
 
 
 def names(profiles: list[Profile], known: dict[int, str] | None = None, chosen: dict[int, str] | None = None) -> list[str]:
@@ -20,21 +20,48 @@ def names(profiles: list[Profile], known: dict[int, str] | None = None, chosen: 
 
 
 def test_a_name_says_what_sets_the_segment_apart_most():
-    assert names([RICH]) == ["high balance, few purchases"]
-    assert names([profile(PURCHASES=400, CREDIT_LIMIT=20)]) == ["very many purchases, very low credit limit"]
+    assert names([RICH]) == ["high balance, low purchases"]
+    assert names([profile(PURCHASES=3, CREDIT_LIMIT=-2)]) == ["very high purchases, very low credit limit"]
 
 
 def test_what_is_average_in_everything_is_called_so():
-    assert names([profile(BALANCE=100, PURCHASES=110)]) == ["average customers"]
+    assert names([profile(BALANCE=0.0, PURCHASES=0.1)]) == ["average customers"]
 
 
 def test_two_segments_never_have_the_same_name():
-    poorer = profile(BALANCE=150, PURCHASES=60, CREDIT_LIMIT=70)
+    poorer = profile(BALANCE=0.9, PURCHASES=-0.6, CREDIT_LIMIT=-0.3)
     assert names([RICH, poorer, RICH, RICH]) == [
-        "high balance, few purchases",
-        "high balance, few purchases, low credit limit",
-        "high balance, few purchases, average credit limit",
-        "high balance, few purchases (4)",
+        "high balance, low purchases",
+        "high balance, low purchases, low credit limit",
+        "high balance, low purchases, average credit limit",
+        "high balance, low purchases (4)",
+    ]
+
+
+def test_a_name_has_no_empty_part():
+    spender = profile(PURCHASES=3)
+    assert names([spender, spender]) == ["very high purchases", "very high purchases (2)"]
+
+
+def test_the_same_parts_in_another_order_are_the_same_name():
+    reverse = profile(PURCHASES=-1.0, BALANCE=0.5, CREDIT_LIMIT=0.0)
+    assert names([RICH, reverse, reverse]) == [
+        "high balance, low purchases",
+        "low purchases, high balance, average credit limit",
+        "low purchases, high balance (3)",
+    ]
+
+
+def test_names_that_look_alike_in_the_registry_stay():
+    known = {1: "few purchases, high balance", 2: "high balance, few purchases"}
+    assert names([RICH, RICH], known=known) == list(known.values())
+
+
+def test_ids_in_the_names_file_that_no_run_has_given_are_warned_of():
+    assert list(name_warnings({1: "a", 2: "b"}, {1, 2, 3})) == []
+    assert list(name_warnings({2: "b", 999: "c"}, {1, 2, 3})) == [
+        "the names file names 1 segment that no run has made (999): correct segment_id; "
+        "the ids of this and earlier runs go from 1 to 3"
     ]
 
 
@@ -43,7 +70,7 @@ def test_a_segment_keeps_its_name_though_its_profile_changes():
 
 
 def test_the_name_of_a_vanished_segment_is_not_given_again():
-    assert names([RICH], known={9: "High balance, few purchases"}) == ["high balance, few purchases, average credit limit"]
+    assert names([RICH], known={9: "High balance, low purchases"}) == ["high balance, low purchases, average credit limit"]
 
 
 def test_the_users_names_go_before_ours():
@@ -62,7 +89,7 @@ def test_a_name_with_its_number_is_nobody_else_s_either():
 
 
 def test_long_column_names_make_no_endless_names():
-    long = profile(**{"A" * 70: 200, "B" * 70: 200})
+    long = profile(**{"A" * 70: 1.0, "B" * 70: 1.0})
     assert names([long, long, long])[2].endswith(" (3)")
     assert len(set(names([long, long, long]))) == 3
 

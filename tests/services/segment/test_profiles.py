@@ -3,10 +3,19 @@ import pandas as pd
 import pytest
 
 from services.contract.results import PROFILE_COLUMNS
-from services.segment.profiles import Trait, make_profiles, make_table
+from services.segment.assignment import NOBODY
+from services.segment.profiles import Profile, Trait, find_effects, has_index, make_table
+from services.segment.profiles import make_profiles as make_profiles_with_effects
 
 CUSTOMERS = pd.DataFrame({"BALANCE": [10.0, 20.0, 30.0, 100.0, 240.0, 1e9], "CREDIT_LIMIT": [1.0, 1.0, 1.0, 1.0, 1.0, 1e9]})
 CLUSTER = np.array([0, 0, 0, 1, 1, -1])
+
+
+def make_profiles(features: pd.DataFrame, cluster: np.ndarray, n_clusters: int, shape=lambda values: values) -> list[Profile]:
+    """Make profiles of clusters that were found in the space of `shape`."""
+    assigned = cluster != NOBODY
+    effects = find_effects(shape(features[assigned].to_numpy()), cluster[assigned], n_clusters)
+    return make_profiles_with_effects(features, cluster, effects)
 
 
 def test_a_profile_is_in_the_units_of_the_table_and_knows_nobody_without_a_segment():
@@ -23,41 +32,65 @@ def test_the_index_is_100_for_the_mean_of_all_who_have_a_segment():
     assert (3 * small.traits[0].index + 2 * large.traits[0].index) / 5 == 100
 
 
-def test_where_the_mean_of_all_is_not_above_0_there_is_no_index():
+@pytest.mark.parametrize(
+    ("values", "has_one"),
+    [
+        ([0, 0, 0, 0, 7], True),  # a count, 0 for most
+        ([600, 1600, 3000, 6500, 30000], True),  # an amount
+        ([0.1, 0.5, 0.9, 1.0, 1.0], True),  # a share of months
+        ([1950, 1970, 1985, 2000, 2000], False),  # a year
+        ([640, 690, 720, 760, 800], False),  # a score
+        ([1950, 1970, 1985, 2000, 5e8], False),  # a year, and a mistake
+        ([-0.01, 10, 1000, 2000, 3000], False),  # a balance that can be negative
+        ([-5, 5, -5, 5], False),
+        ([12, 12, 12, 12, 6], False),  # nearly everybody is as far from zero
+        ([0, 0], False),
+        ([], False),
+    ],
+)
+def test_a_feature_has_an_index_if_its_zero_means_none(values, has_one):
+    assert has_index(np.array(values, dtype=float)) is has_one
+
+
+def test_a_feature_without_an_index_is_described_all_the_same():
     profiles = make_profiles(pd.DataFrame({"BALANCE": [-5.0, 5.0, -5.0, 5.0]}), np.array([0, 1, 0, 1]), 2)
     assert [np.isnan(profile.traits[0].index) for profile in profiles] == [True, True]
     assert [profile.sets_apart for profile in profiles] == [("low balance",), ("high balance",)]
 
 
-def test_features_are_ranked_by_how_many_standard_deviations_they_are_off():
-    frame = pd.DataFrame({"A": [1.0, 2.0, 1.0, 2.0], "B": [10.0, 10.0, 0.0, 0.0], "C": [5.0, 5.0, 5.0, 5.0]})
-    first, _ = make_profiles(frame, np.array([0, 0, 1, 1]), 2)
-    assert [trait.feature for trait in first.traits] == ["B", "A", "C"]
-    assert first.sets_apart == ("high b (index 200)",)
+def test_years_and_scores_have_levels():
+    born = pd.DataFrame({"YEAR": [1950.0, 1950.0, 1970.0, 1970.0, 1985.0, 1985.0, 2000.0, 2000.0]})
+    profiles = make_profiles(born, np.array([0, 0, 1, 1, 2, 2, 3, 3]), 4)
+    assert [profile.traits[0].level for profile in profiles] == ["very low", "low", "high", "very high"]
+    scores = pd.DataFrame({"SCORE": [640.0, 640.0, 720.0, 720.0, 800.0, 800.0]})
+    profiles = make_profiles(scores, np.array([0, 0, 1, 1, 2, 2]), 3)
+    assert [profile.traits[0].level for profile in profiles] == ["very low", "average", "very high"]
 
 
-def test_a_cluster_without_customers_has_an_empty_profile():
-    empty = make_profiles(CUSTOMERS, CLUSTER, 3)[2]
-    assert (empty.customers, empty.centroid, empty.sets_apart) == (0, {}, ())
+def test_one_outlier_changes_no_level_of_a_feature_whose_logarithm_was_clustered():
+    spent = pd.DataFrame({"SPENT": np.tile([10.0, 10.0, 100.0, 1000.0], 100)})
+    with_outlier = spent.copy()
+    with_outlier.loc[399, "SPENT"] = 5e8
+    for table in (spent, with_outlier):
+        profiles = make_profiles(table, np.tile([0, 0, 1, 2], 100), 3, np.log1p)
+        assert [profile.traits[0].level for profile in profiles] == ["low", "high", "very high"]
 
 
 @pytest.mark.parametrize(
-    ("index", "effect", "level"),
+    ("effect", "level"),
     [
-        (300, 1, "very high"),
-        (130, 1, "high"),
-        (129, 1, "average"),
-        (78, -1, "average"),
-        (77, -1, "low"),
-        (33, -1, "very low"),
-        (500, 0.05, "average"),
-        (np.nan, 2.0, "very high"),
-        (np.nan, -0.6, "low"),
-        (np.nan, 0.4, "average"),
-        (np.nan, np.nan, "average"),
+        (1.2, "very high"),
+        (1.19, "high"),
+        (0.2, "high"),
+        (0.19, "average"),
+        (-0.19, "average"),
+        (-0.2, "low"),
+        (-1.2, "very low"),
+        (np.nan, "average"),
     ],
 )
-def test_levels_follow_the_index(index, effect, level):
+@pytest.mark.parametrize("index", [20, 500, np.nan])
+def test_levels_follow_the_effect(index, effect, level):
     assert Trait("X", 0, 0, index, effect).level == level
 
 

@@ -7,9 +7,11 @@ import pytest
 from services.contract.artifacts import Workspace
 from services.contract.errors import DataError, MissingInputError
 from services.contract.results import SCORES_COLUMNS
+from services.contract.runs import run_folder
 from services.contract.settings import ScoreSettings
 from services.segment import score
 from tests.services.segment.runs import (
+    commit,
     finish,
     group,
     make_run,
@@ -40,11 +42,11 @@ def test_customers_who_are_scored_get_the_segment_that_the_run_gave_them(tmp_pat
 
 def test_every_row_of_the_file_comes_out_and_says_what_is_wrong_with_it(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
-    new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 3, seed=5, prefix="new"))
+    new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 3, seed=5, prefix="newer"))
     new.loc[1, "BALANCE"] = np.nan
     new.loc[2, "CREDIT_LIMIT"] = 241514
     rows = make_scores(tmp_path, new)
-    assert [row["CUST_ID"] for row in rows] == ["new-0", "new-1", "new-2", "new-0", "new-1", "new-2"]
+    assert [row["CUST_ID"] for row in rows] == ["new-0", "new-1", "new-2", "newer-0", "newer-1", "newer-2"]
     assert [row["reason"] for row in rows] == ["", "no value for BALANCE", "", "", "", ""]
     assert rows[2]["outside_training_range"] == "CREDIT_LIMIT"
     assert rows[2]["unusual"] == "yes"
@@ -67,7 +69,9 @@ def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog
         "scores": "scores/new/segments.csv",
         "in_force": "one",
         "rows": 4,
+        "duplicates_dropped": 0,
         "unassigned": 1,
+        "ungrouped": 0,
         "outside_training_range": 1,
     }
     names = read_register(tmp_path).entry("one").publication.segments
@@ -83,6 +87,61 @@ def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):
     shifted = regional.assign(CREDIT_LIMIT=regional["CREDIT_LIMIT"] + 50_000 * (regional["REGION"] == "north"))
     make_run(tmp_path, "one", shifted, 3, scale_by="REGION", smallest_group=5, log_columns=["PURCHASES"])
     assert members(make_scores(tmp_path, shifted)) == members(read_rows(tmp_path, "one"))
+
+
+def test_a_group_that_pandas_has_written_as_a_float_is_the_same_group(tmp_path):
+    regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
+    regional["BALANCE"] += 50_000 * regional["REGION"]
+    make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, scale_by="REGION", smallest_group=5)
+    assert members(make_scores(tmp_path, regional.astype({"REGION": "float"}))) == members(read_rows(tmp_path, "one"))
+
+
+@pytest.mark.parametrize(("n_unknown", "warns"), [(6, False), (7, True)])
+def test_customers_in_an_unknown_group_are_counted_and_many_of_them_are_warned_of(tmp_path, caplog, n_unknown, warns):
+    caplog.set_level(logging.INFO)
+    regional = THREE.assign(REGION="1")
+    make_run(tmp_path, "one", regional, 3, scale_by="REGION")
+    caplog.clear()
+    make_scores(tmp_path, regional.assign(REGION=["9"] * (n_unknown - 1) + [""] + ["1.0"] * (120 - n_unknown)))
+    assert (
+        f"standardised like all customers together: {n_unknown - 1} with a REGION that was not there in training" in caplog.text
+    )
+    assert "standardised like all customers together: 1 with no REGION" in caplog.text
+    assert any("more than 5%" in record.getMessage() for record in caplog.records if record.levelname == "WARNING") is warns
+
+
+def test_the_last_row_of_a_customer_counts_whatever_part_of_the_file_it_is_in(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("services.segment.table._PART_ROWS", 2)
+    make_run(tmp_path, "one", THREE, 3)
+    updated = table(THREE.iloc[:3], THREE.iloc[[119]].assign(CUST_ID="savers-1"), THREE.iloc[[2]], THREE.iloc[[0]])
+    (tmp_path / "data").mkdir()
+    updated.to_csv(tmp_path / "data/new.csv", index=False)
+    with Workspace(tmp_path, "new", "score", {}) as work:
+        assert score.main(ScoreSettings(volume=tmp_path, score="data/new.csv"), work)["duplicates_dropped"] == 3
+        commit(work)
+    rows = [row for part in sorted((tmp_path / "scores/new/segments").iterdir()) for row in read_csv(part)]
+    assert [(row["CUST_ID"], row["segment_id"]) for row in rows] == [("savers-1", "3"), ("savers-2", "1"), ("savers-0", "1")]
+    assert "dropped 3 rows whose CUST_ID comes again" in caplog.text
+
+
+def test_files_of_one_name_in_several_folders_get_folders_of_their_own():
+    def folder(path: str) -> str:
+        return run_folder(ScoreSettings(score=path).run)
+
+    assert folder("data/s.csv") == "s"
+    assert (
+        len({folder(path) for path in ("data/s.csv", "data/q/s.csv", "s.csv", "s", "data/s", "data/s.txt", "data/S.csv")}) == 7
+    )
+    assert ScoreSettings(score="data/q/s.csv", run="mine").run == "mine"
+
+
+def test_a_customer_on_the_centroid_of_a_segment_of_one_is_not_unusual(tmp_path):
+    alone = group("rich", 1)
+    make_run(tmp_path, "one", table(THREE, alone), 4)
+    (row,) = make_scores(tmp_path, alone.assign(CUST_ID="other", BALANCE=alone["BALANCE"] + 1))
+    assert (row["segment_id"], row["unusual"]) == ("4", "no")
+    assert float(row["confidence"]) > 0.99
 
 
 def test_a_run_that_was_held_back_does_not_score(tmp_path):

@@ -1,9 +1,15 @@
 """Each group of a column standardised by itself."""
 
+import dataclasses
+import io
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.pickles import load_pickle
+from services.contract.preparation import group_keys
 from services.transform.features import fit_preparation
 
 
@@ -88,3 +94,56 @@ def test_a_customer_is_prepared_the_same_alone_and_among_others(table, preparati
     among_others = preparation.transform(table)
     for row in (0, 17, 83):
         np.testing.assert_array_equal(preparation.transform(table.iloc[[row]])[0], among_others[row])
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [["1", "2", "3"], ["1.0", "2.0", "3.0"], ["01", "02", "03"], [" 1", "2 ", "3.00"], [1.0, 2.0, 3.0], [1, 2, 3]],
+)
+def test_groups_that_are_numbers_compare_as_numbers_however_they_are_spelled(table, spelling):
+    regions = np.arange(84) % 3
+    trained = fit_preparation(
+        table.assign(REGION=np.array(["1", "2", "3"])[regions]), ("BALANCE",), scale_by="REGION", smallest_group=5
+    )
+    again = table.assign(REGION=pd.Series([spelling[region] for region in regions]))
+    np.testing.assert_array_equal(
+        trained.transform(again), trained.transform(table.assign(REGION=np.array(["1", "2", "3"])[regions]))
+    )
+    assert trained.count_groups(again) == (0, 0)
+
+
+def test_text_that_is_no_plain_decimal_number_compares_as_text():
+    texts = ["1E5", "1e5", "100000", "0x1", "1_0", "½", "north", "North", "-", "."]
+    assert group_keys(pd.Series(texts, dtype="str")).tolist() == texts
+
+
+def test_numbers_of_many_digits_stay_apart():
+    assert group_keys(pd.Series(["12345678901234567890", "12345678901234567891"])).nunique() == 2
+
+
+@pytest.mark.parametrize(
+    "keys", [{6.0: "short", 12.0: "long"}, {"6.0": "short", "12": "long"}, {"6": "other", "6.0": "x", "12": "long"}]
+)
+def test_a_preparation_from_before_groups_were_compared_as_numbers_gives_right_results(table, keys):
+    table["TENURE"] = np.where(table["REGION"] == "north", 6.0, 12.0)
+    preparation = fit_preparation(table, ("BALANCE",), scale_by="TENURE")
+    pipelines = {"short": preparation.group_pipelines["6"], "long": preparation.group_pipelines["12"]}
+    pipelines |= {"other": pipelines["short"], "x": pipelines["long"]}
+    older = dataclasses.replace(preparation, group_pipelines={key: pipelines[name] for key, name in keys.items()})
+    del older.__dict__["pooled_groups"]
+    older = load_pickle(io.BytesIO(pickle.dumps(older)), "segmenter.pkl")
+    for tenure in (table["TENURE"], table["TENURE"].astype(int).astype("str"), table["TENURE"].astype("str")):
+        customers = table.assign(TENURE=tenure)
+        np.testing.assert_array_equal(older.transform(customers), preparation.transform(table))
+        assert older.count_groups(customers) == (0, 0)
+
+
+def test_customers_without_a_group_and_in_one_that_was_not_there_in_training_are_counted(table, preparation):
+    assert preparation.pooled_groups == ("isle",)
+    assert preparation.count_groups(table) == (1, 0)
+    assert preparation.count_groups(table.replace({"REGION": {"north": "North", "south": " "}})) == (41, 40)
+    assert fit_preparation(table, ("BALANCE",)).count_groups(table) == (0, 0)
+
+
+def test_a_customer_who_does_not_fit_is_not_counted_as_one_without_a_group(table, preparation):
+    assert preparation.count_groups(table.assign(BALANCE=np.nan)) == (0, 0)

@@ -83,7 +83,7 @@ def test_a_wrong_table_ends_in_65_and_names_what_is_wrong(volume, reader, tries,
     for table in tables:
         (volume / "data/bad.csv").write_bytes(table.content)
         code, log = run(volume, *READERS[reader]("data/bad.csv"))
-        if reader == "test file" and table not in WRONG_FILES:  # the rows before it have labels
+        if reader == "test file" and table not in WRONG_FILES and "row 1:" not in table.complaint:  # its header is right
             assert code == 0, log
             reason = read_evaluation(volume)["new_customers"][-1]["reason"]
             assert re.match(rf"bad\.csv.*{table.complaint}", reason), reason

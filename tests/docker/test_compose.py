@@ -1,6 +1,5 @@
 """The whole stack: that it does what it should, shows no more than it should, and can be stopped."""
 
-import json
 import os
 import re
 import time

@@ -182,6 +182,9 @@ clean: ## Remove all that was generated: results, database, secrets, images, env
 		($(COMPOSE_DOWN) --volumes); \
 		docker image ls --quiet --filter 'reference=customer-segmentation/*' | sort -u | xargs -r docker image rm --force; \
 	fi
+	@kept=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
+	test -z "$$kept" || test "$$kept" = "$(ABSOLUTE_VOLUME)" || \
+		echo "The results on $$kept stay: remove its folders runs, model and scores yourself if they are not needed"
 	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"
 	find . -type d -name '__pycache__' -prune -exec rm -r {} +
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants

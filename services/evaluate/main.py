@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 
-import numpy as np
 from sklearn.cluster import KMeans
 
 from services.contract import artifacts
@@ -12,12 +11,14 @@ from services.contract.errors import DataError, MissingInputError
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation, NewCustomer
 from services.contract.settings import EvaluateSettings
+from services.contract.workers import workers
 from services.evaluate.assessment import assess
-from services.evaluate.candidates import SILHOUETTE_CUSTOMERS, score_candidates
+from services.evaluate.candidates import SCREENING_RESAMPLES, SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, score_candidates
 from services.evaluate.checks import Thresholds, screen
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
+from services.evaluate.parts import draw_sample, load_scaled
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
 
 log = logging.getLogger(__name__)
@@ -29,19 +30,22 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     elbow = find_elbow(metrics["k_values"], metrics["sse"])
     log_elbow(elbow, metrics["k_values"])
 
-    parts = list(work.load_parts(artifacts.FEATURES))
-    preparation = parts[0]["preparation"]
+    parts = work.parts(artifacts.FEATURES)
+    preparation = parts[0].load()["preparation"]
     model = work.load(artifacts.MODEL)
     new_customers, problem = _label_new_customers(settings, work, preparation, model)
 
-    scaled = np.concatenate([part["scaled"] for part in parts])
-    models = work.load(artifacts.SWEEP)
+    models, seed = work.load(artifacts.SWEEP), model.random_state
     thresholds = Thresholds(settings.min_silhouette, settings.min_stability)
     candidates = []
-    for candidate in score_candidates(scaled, models, seed=model.random_state):
-        candidates.append(screen(candidate, thresholds))
-        log_candidate(candidates[-1])
-    assess_in_full = partial(assess, features=scaled, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
+    with workers(settings.dask_scheduler, work.target(artifacts.EVALUATION)[0]) as pool:
+        held = pool.hold(load_scaled, parts)
+        sample = draw_sample(held, STABILITY_CUSTOMERS, seed=seed)
+        n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
+        for candidate in score_candidates(held, sample, models, n_resamples=n_screening, seed=seed):
+            candidates.append(screen(candidate, thresholds))
+            log_candidate(candidates[-1])
+    assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
     choice = choose_cluster_count(candidates, elbow, settings.n_clusters, assess_in_full)
     log_choice(choice)
 
@@ -50,8 +54,9 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
         chosen_k=choice.k,
         rule=choice.rule,
         reason=choice.reason,
-        customers=len(scaled),
-        silhouette_customers=min(len(scaled), SILHOUETTE_CUSTOMERS),
+        customers=sample.n_customers,
+        silhouette_customers=min(sample.n_customers, SILHOUETTE_CUSTOMERS),
+        stability_customers=len(sample.features),
         resamples=settings.n_resamples,
         candidates=choice.candidates,
         lab_k=model.n_clusters,

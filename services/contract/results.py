@@ -109,10 +109,22 @@ class Candidate(Result):
     calinski_harabasz: float
     """Higher is better."""
     smallest_share: float
-    jaccard: tuple[float, ...]
-    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot)."""
+    jaccard: tuple[float | None, ...]
+    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot); None for a cluster
+    that is too small to assess."""
+    jaccard_se: tuple[float | None, ...] = ()
+    """Standard error of each of them; empty in older runs."""
     ari: float
     """Mean adjusted Rand index between the clusters and those of a bootstrap sample."""
+    ari_se: float | None = None
+    """Its standard error; None in older runs."""
+    n_resamples: int | None = None
+    """The number of bootstrap samples behind these estimates; None in older runs, see `Evaluation.resamples`."""
+
+    @property
+    def weakest(self) -> float | None:
+        """The lowest stability of its clusters; None if all are too small to assess."""
+        return min((jaccard for jaccard in self.jaccard if jaccard is not None), default=None)
 
 
 class NewCustomer(Result):
@@ -156,7 +168,8 @@ class Segment(Result):
     """In the units of the table."""
     sets_apart: tuple[str, ...]
     """Short phrases like "high BALANCE (index 312)", the most telling first."""
-    jaccard: float
+    jaccard: float | None
+    """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
     is_new: bool
     """Whether none of the segments in force before was like it; false where there was none at all."""
     previous_customers: int | None

@@ -228,7 +228,7 @@ class TrainSettings(PartsSettings):
     )
 
 
-class EvaluateSettings(StageSettings):
+class EvaluateSettings(PartsSettings):
     test_file: VolumePath = Field(
         default="data/test.csv",
         title="New customers",
@@ -241,12 +241,13 @@ class EvaluateSettings(StageSettings):
         title="Number of segments",
         description="How many segments to have; empty to choose by the elbow of the SSE curve.",
     )
-    resamples: int = Field(
-        default=15,
+    n_resamples: int = Field(
+        default=150,
         ge=2,
         le=1000,
-        title="Bootstrap samples",
-        description="How often the stability of the clusters is tried on a bootstrap sample.",
+        title="Bootstrap resamples",
+        description="Number of bootstrap resamples from which the stability of the segments is estimated, for every number of "
+        "segments that may be chosen; the others get at most 10.",
     )
 
 

@@ -44,7 +44,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, for
         return Choice(forced, "forced", f"k = {forced} was asked for; {curve} {found}.")
     if elbow is not None:
         return Choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
-    stable = [candidate for candidate in candidates if min(candidate.jaccard) >= STABLE]
+    stable = [candidate for candidate in candidates if candidate.weakest is not None and candidate.weakest >= STABLE]
     best = max(stable or candidates, key=lambda candidate: candidate.silhouette)
     if stable:
         among = f"of the k whose segments are all stable ({_join([candidate.k for candidate in stable])})"

@@ -108,7 +108,7 @@ def _indices(evaluation: Evaluation) -> list[Index]:
         _index(evaluation, "Silhouette", "highest", [c.silhouette for c in candidates]),
         _index(evaluation, "Davies–Bouldin", "lowest", [c.davies_bouldin for c in candidates]),
         _index(evaluation, "Calinski–Harabasz", "highest", [c.calinski_harabasz for c in candidates]),
-        _index(evaluation, "Weakest stability", "highest", [min(c.jaccard) for c in candidates]),
+        _index(evaluation, "Weakest stability", "highest", [1.0 if c.weakest is None else c.weakest for c in candidates]),
         _index(evaluation, "Agreement (ARI)", "highest", [c.ari for c in candidates]),
         _index(evaluation, "Smallest share, %", "highest", [100 * c.smallest_share for c in candidates]),
     ]

@@ -68,9 +68,12 @@ def draw_stability(segments: Sequence[Segment], looks: Mapping[int, Look]) -> Pi
         axes.text((left + right) / 2, 1.02, word, ha="center", va="bottom", color=MUTED, fontsize=9, transform=axes.transAxes)
     for place, segment in enumerate(segments):
         look, y = looks[segment.segment_id], place + 8 / row
-        axes.plot([0, segment.jaccard], [y, y], color=look.colour, linewidth=4, solid_capstyle="butt")
-        axes.plot(segment.jaccard, y, look.marker, color=look.colour, markersize=9, markeredgecolor=INK, clip_on=False)
         axes.text(0.012, y - 5 / row, shorten(segment.name, 46), fontsize=9.5, va="bottom")
+        if segment.jaccard is None:
+            axes.text(0.012, y, "too small to assess", color=MUTED, fontsize=9, va="center")
+        else:
+            axes.plot([0, segment.jaccard], [y, y], color=look.colour, linewidth=4, solid_capstyle="butt")
+            axes.plot(segment.jaccard, y, look.marker, color=look.colour, markersize=9, markeredgecolor=INK, clip_on=False)
         axes.text(1.035, y, score(segment.jaccard), fontweight="bold", va="center")
         badge(axes, -0.05, y, segment.segment_id, look)
     return Picture(

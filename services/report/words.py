@@ -32,9 +32,9 @@ def whole(value: float | None) -> str:
     return number(None if value is None else round(value))
 
 
-def score(value: float) -> str:
-    """Write a measure between -1 and 1 with two decimals."""
-    return f"{value:.2f}".replace("-", "−")
+def score(value: float | None) -> str:
+    """Write a measure between -1 and 1 with two decimals; a dash for None."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def percent(share: float) -> str:
@@ -71,8 +71,10 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def stability(jaccard: float) -> str:
+def stability(jaccard: float | None) -> str:
     """Hennig (2007), clusterboot."""
+    if jaccard is None:
+        return "too small to assess"
     if jaccard < 0.6:
         return "not to be trusted"
     if jaccard < 0.75:

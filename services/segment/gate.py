@@ -35,7 +35,7 @@ def find_misses(
     if silhouette < floors.silhouette:
         yield f"the silhouette is {silhouette:.3f}, less than {floors.silhouette:g}"
     for segment in segments:
-        if segment.jaccard < floors.stability:
+        if segment.jaccard is not None and segment.jaccard < floors.stability:
             yield (
                 f"segment {segment.segment_id} ({segment.name}) has a stability of {segment.jaccard:.3f}, "
                 f"less than {floors.stability:g}"

@@ -130,7 +130,7 @@ def _compare(
 
 
 def _describe(
-    profiles: Sequence[Profile], named: Mapping[int, str], stabilities: Sequence[float], earlier: Earlier | None
+    profiles: Sequence[Profile], named: Mapping[int, str], stabilities: Sequence[float | None], earlier: Earlier | None
 ) -> tuple[Segment, ...]:
     """Describe the segments, the largest first."""
     total = sum(profile.customers for profile in profiles)

@@ -40,7 +40,7 @@ def sample(tmp_path_factory) -> tuple[Path, str]:
         "--outliers=clip",
         "--scale-by=TENURE",
         "--k-values=2,3,4",
-        "--resamples=2",
+        "--n-resamples=2",
         "--publish-anyway",
         run="prepared",
     )
@@ -62,7 +62,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
     for name, part_rows in (("whole", 1_000_000), ("parts", 1000)):
         shutil.copytree(DATA, tmp_path / name / "data")
         for number in ("one", "two"):
-            flags = ("--k-values=4,5", "--resamples=2", "--publish-anyway", f"--part-rows={part_rows}")
+            flags = ("--k-values=4,5", "--n-resamples=2", "--publish-anyway", f"--part-rows={part_rows}")
             ended = run(tmp_path / name, *flags, run=number)
             assert ended.returncode == 0, ended.stderr
         folder = tmp_path / name / "runs/two"

@@ -52,7 +52,7 @@ def volume(tmp_path):
 
 def run(volume, **settings):
     with Workspace(volume, "demo", "evaluate", {}) as work:
-        result = evaluate.main(EvaluateSettings(run="demo", resamples=2, **settings), work)
+        result = evaluate.main(EvaluateSettings(run="demo", n_resamples=2, **settings), work)
         commit(work)
     return result, Evaluation.model_validate_json((volume / "runs/demo/evaluate/evaluation.json").read_text())
 

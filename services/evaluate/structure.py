@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
+from math import sqrt
 from operator import sub
 from typing import Literal, NamedTuple
 
@@ -171,9 +172,9 @@ def _measure(features: Floats, null: NullModel, n_clusters: int, seed: int) -> _
         nearest = np.partition(model.transform(features), 1, axis=1)
     confidence = 1 - np.divide(nearest[:, 0], nearest[:, 1], out=np.ones(len(features)), where=nearest[:, 1] > 0)
     is_end_atom = find_end_atoms(features, null)
-    rows: NDArray[np.bool_] = ~is_end_atom.any(axis=1)
-    if rows.mean() < LEAST_SHARE:
-        rows = np.ones(len(features), dtype=np.bool_)
+    rows = np.flatnonzero(~is_end_atom.any(axis=1))
+    if len(rows) < LEAST_SHARE * len(features):
+        rows = np.arange(len(features))
     separation = measure_separation(features[rows], model.cluster_centers_, model.labels_[rows])
     feature_dips = tuple(_find_dip(features[~is_end_atom[:, j], j]) for j in range(features.shape[1]))
     return _Statistics(separation, float(confidence.mean()), feature_dips)
@@ -198,7 +199,7 @@ def _is_separate(separation: NullComparison) -> bool:
 
 
 def _has_groups(feature: FeatureDip, n_customers: int) -> bool:
-    return feature.dip >= max(MIN_FEATURE_DIP, MIN_SCALED_FEATURE_DIP / n_customers**0.5, MIN_RATIO * feature.null_mean)
+    return feature.dip >= max(MIN_FEATURE_DIP, MIN_SCALED_FEATURE_DIP / sqrt(n_customers), MIN_RATIO * feature.null_mean)
 
 
 def _find_dip(values: Floats) -> float:

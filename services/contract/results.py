@@ -71,7 +71,7 @@ class NullComparison(Result):
 
 
 class FeatureDip(Result):
-    """Hartigan's dip of one feature: 0 for one mode; half the share of the smaller group for two that are separate.
+    """Hartigan's dip of one feature: 0 for one mode; for two, up to half the share of the smaller group, 0.15 of it at 6 sd.
 
     Customers without such an amount (zero, if many have it) are left out.
     """

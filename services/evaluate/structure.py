@@ -39,7 +39,7 @@ MIN_SEPARATION = 0.6  # as a scaled dip: Hartigan's dip test of one distribution
 MIN_RATIO = 1.5  # effect size: in multiples of the null model's mean
 MIN_DEVIATIONS = 6  # significance: beyond the null model's mean, in its standard deviations
 # What the dip of one feature must reach instead; also MIN_RATIO times its mean in the null model.
-MIN_FEATURE_DIP = 0.025  # effect size: two separate groups have half the share of the smaller one
+MIN_FEATURE_DIP = 0.02  # effect size: a group of 13 % at 6 of its standard deviations, or one of 5 % far away
 MIN_SCALED_FEATURE_DIP = 0.8  # significance: Hartigan's dip test rejects a single mode at the level 0.0003
 STABLE = 0.75  # bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable
 

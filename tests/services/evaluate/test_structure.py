@@ -151,8 +151,8 @@ def test_groups_in_one_feature_are_found_where_the_segments_cut_across_them(rng)
 @pytest.mark.parametrize(
     ("dip", "null_mean", "n_customers", "expected"),
     [
-        (0.025, 0.0, 2000, True),
-        (0.024, 0.0, 2000, False),
+        (0.02, 0.0, 2000, True),
+        (0.019, 0.0, 2000, False),
         (0.08, 0.0, 100, True),
         (0.079, 0.0, 100, False),  # such a dip is likely with so few customers
         (0.0301, 0.02, 2000, True),

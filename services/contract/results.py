@@ -101,12 +101,16 @@ class Candidate(Result):
     """Higher is better."""
     smallest_share: float
     jaccard: tuple[float | None, ...]
-    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot)."""
+    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot); None for a cluster
+    that is too small to assess."""
     jaccard_se: tuple[float | None, ...] = ()
+    """Standard error of each of them; empty in older runs."""
     ari: float
     """Mean adjusted Rand index between the clusters and those of a bootstrap sample."""
     ari_se: float | None = None
+    """Its standard error; None in older runs."""
     n_resamples: int | None = None
+    """The number of bootstrap samples behind these estimates; None in older runs, see `Evaluation.resamples`."""
     failed_checks: tuple[str, ...] = ()
     """One sentence for each check that it fails for certain, with the value found and the threshold."""
     structure: Structure | None = None

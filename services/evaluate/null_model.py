@@ -106,6 +106,20 @@ def draw_customers(null: NullModel, generator: np.random.Generator) -> Floats:
     return drawn
 
 
+def has_end_atom(features: Floats, null: NullModel) -> NDArray[np.bool_]:
+    """Tell which customers have, in some feature, an atom below or above all other values, such as zero purchases.
+
+    Parameters
+    ----------
+    features : array of shape (n_customers, n_features): the data of the null model, or drawn from it
+    """
+    result = np.zeros(len(features), dtype=np.bool_)
+    for column, margin in zip(features.T, null.margins, strict=True):
+        is_end = (margin.atoms < margin.values[0]) | (margin.atoms > margin.values[-1])
+        result |= np.isin(column, margin.atoms[is_end])
+    return result
+
+
 def _find_atoms(column: Floats) -> Floats:
     """Find the values that at least ATOM_SHARE of the customers have and that stand out from the values around them.
 

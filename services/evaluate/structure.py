@@ -8,30 +8,33 @@ alternatives that were tried, docs/trust.md what this finds in populations with 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import sub
 from typing import Literal, NamedTuple
 
 import numpy as np
-import sklearn
 from diptest import dipstat
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from services.contract.results import NullComparison, Structure
-from services.evaluate.null_model import draw_customers, fit_null_model, spread_ties
+from services.evaluate.null_model import NullModel, draw_customers, fit_null_model, has_end_atom, spread_ties
+from services.evaluate.threads import one_thread, thread_pool
 
 STRUCTURE_CUSTOMERS = 10_000  # looked at; the scaled dip of a gap grows with their square root
 N_DRAWS = 49  # tables drawn from the null model: the smallest p-value is 0.02
-STARTS = 3  # of K-Means, for the data and for each draw alike
+STARTS = 10  # of K-Means, for the data and for each draw alike: another local optimum has other gaps
 TUBE_SHARE = 0.5  # of the customers of two segments that lie in the tube between their centroids
 FEWEST = 20  # customers in a tube
+ROUNDING = 1e-9  # of squared distances, in squared standard deviations; in one feature all customers are on the line
+LEAST_SHARE = 0.1  # of the customers; where fewer have no zero or other end atom, all are projected
 
-MAX_P_VALUE = 0.05
-MIN_SEPARATION = 1.5  # effect size from which a gap counts: observed separation / mean separation of the null model
+# What the deepest gap must reach for the groups to count as separate.
+MIN_SEPARATION = 0.6  # as a scaled dip: Hartigan's dip test of one distribution rejects a single mode at the level 0.02
+MIN_RATIO = 1.5  # effect size: in multiples of the null model's mean
+MIN_DEVIATIONS = 6  # significance: beyond the null model's mean, in its standard deviations
 STABLE = 0.75  # bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable
 
 Floats = NDArray[np.float64]
@@ -45,11 +48,11 @@ class _Statistics(NamedTuple):
 def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structure:
     """Compare the segments of the data with those of tables drawn from a null model without clusters.
 
-    The data and each drawn table are clustered with K-Means. Two statistics are compared. The *separation* decides: the largest
-    scaled dip (`measure_separation`). Separate groups have a p-value of at most MAX_P_VALUE and a separation of at least
-    MIN_SEPARATION times the mean of the null model. The *simplified silhouette* (Hruschka et al. 2004), the mean over the
-    customers of 1 - distance to the nearest centroid / distance to the next one, describes how compact the segments are; it
-    also differs from the null model where dependence between features is not that of a Gaussian copula, and does not decide.
+    The data and each drawn table are clustered with K-Means, and two statistics are compared. The *separation*, the largest
+    scaled dip (`measure_separation`), decides: groups are separate if it reaches MIN_SEPARATION and exceeds the mean of the
+    null model by MIN_RATIO and MIN_DEVIATIONS. The *simplified silhouette* (Hruschka et al. 2004) is the mean over the
+    customers of 1 - distance to the nearest centroid / distance to the next one. It describes how compact the segments are. It
+    does not decide: it also differs from the null model where the dependence of features is not that of a Gaussian copula.
 
     Parameters
     ----------
@@ -64,16 +67,18 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
         features = features[generator.choice(len(features), STRUCTURE_CUSTOMERS, replace=False)]
     features = spread_ties(features, generator)
     null = fit_null_model(features)
-    with _many_small_fits():
-        observed = _measure(features, n_clusters, seed)
-        draws = [_measure(draw_customers(null, generator), n_clusters, seed) for _ in range(N_DRAWS)]
+    with warnings.catch_warnings(), thread_pool() as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a table may have fewer distinct customers than clusters
+        pending = pool.submit(_measure, features, null, n_clusters, seed)
+        draws = list(pool.map(partial(_draw_and_measure, null, n_clusters, seed), range(N_DRAWS)))
+        observed = pending.result()
     separation = _compare(observed.separation, [draw.separation for draw in draws], _ratio)
     return Structure(
         k=n_clusters,
         n_customers=len(features),
         separation=separation,
         silhouette=_compare(observed.silhouette, [draw.silhouette for draw in draws], sub),
-        is_structured=separation.p_value <= MAX_P_VALUE and separation.effect >= MIN_SEPARATION,
+        is_structured=_is_separate(separation),
     )
 
 
@@ -129,17 +134,26 @@ def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.i
             from_centroid = squared_norms - 2 * scores[:, j] + centroids[j] @ centroids[j]
             along = position - (centroids[i] - centroids[j]) @ centroids[j] / length
             from_line = from_centroid - along**2
-            tube = position[from_line <= np.quantile(from_line[own], TUBE_SHARE)]
+            tube = position[from_line <= np.quantile(from_line[own], TUBE_SHARE) + ROUNDING]
             if len(tube) >= FEWEST:
                 separation = max(separation, float(dipstat(np.sort(tube), sort_x=False) * np.sqrt(len(tube))))
     return separation
 
 
-def _measure(features: Floats, n_clusters: int, seed: int) -> _Statistics:
-    model = KMeans(n_clusters, n_init=STARTS, max_iter=100, random_state=seed).fit(features)
-    nearest = np.partition(model.transform(features), 1, axis=1)
+def _draw_and_measure(null: NullModel, n_clusters: int, seed: int, number: int) -> _Statistics:
+    return _measure(draw_customers(null, np.random.default_rng([seed, number])), null, n_clusters, seed)
+
+
+def _measure(features: Floats, null: NullModel, n_clusters: int, seed: int) -> _Statistics:
+    with one_thread():
+        model = KMeans(n_clusters, n_init=STARTS, max_iter=100, random_state=seed).fit(features)
+        nearest = np.partition(model.transform(features), 1, axis=1)
     confidence = 1 - np.divide(nearest[:, 0], nearest[:, 1], out=np.ones(len(features)), where=nearest[:, 1] > 0)
-    return _Statistics(measure_separation(features, model.cluster_centers_, model.labels_), float(confidence.mean()))
+    rows = ~has_end_atom(features, null)
+    if rows.mean() < LEAST_SHARE:
+        rows[:] = True
+    separation = measure_separation(features[rows], model.cluster_centers_, model.labels_[rows])
+    return _Statistics(separation, float(confidence.mean()))
 
 
 def _compare(observed: float, draws: Sequence[float], find_effect: Callable[[float, float], float]) -> NullComparison:
@@ -154,14 +168,11 @@ def _compare(observed: float, draws: Sequence[float], find_effect: Callable[[flo
     )
 
 
+def _is_separate(separation: NullComparison) -> bool:
+    return separation.observed >= max(
+        MIN_SEPARATION, MIN_RATIO * separation.null_mean, separation.null_mean + MIN_DEVIATIONS * separation.null_sd
+    )
+
+
 def _ratio(observed: float, mean: float) -> float:
     return observed / mean if mean > 0 else 0.0  # without a tube in any draw there is nothing to compare
-
-
-@contextmanager
-def _many_small_fits() -> Iterator[None]:
-    """Fit without what only pays for large data: threads, which would wait for each other, and checks of every argument."""
-    unchecked = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
-    with threadpool_limits(limits=1), unchecked, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a table may have fewer distinct customers than clusters
-        yield

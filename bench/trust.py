@@ -26,7 +26,7 @@ from bench import families
 from bench.families import Family
 from bench.measuring import REPOSITORY
 from services.evaluate.elbow import find_elbow
-from services.evaluate.structure import MIN_DEVIATIONS, MIN_RATIO, MIN_SEPARATION, N_DRAWS, assess_structure
+from services.evaluate.structure import MIN_DEVIATIONS, MIN_FEATURE_DIP, MIN_RATIO, MIN_SEPARATION, N_DRAWS, assess_structure
 
 FEATURES = ("BALANCE", "PURCHASES", "CREDIT_LIMIT")
 K_VALUES = range(2, 11)
@@ -164,6 +164,9 @@ def _measure_structure(features: NDArray[np.float64], k: int, seed: int) -> Entr
         "p_value": structure.separation.p_value,
         "effect": structure.separation.effect,
         "silhouette_effect": structure.silhouette.effect,
+        "feature_dip": max(
+            [feature.dip for feature in structure.feature_dips if feature.dip >= MIN_RATIO * feature.null_mean], default=0
+        ),
     }
     return {name: round(value, 4) for name, value in entry.items()} | {"is_structured": structure.is_structured}
 
@@ -260,7 +263,9 @@ def _describe_real(section: Mapping[str, Any]) -> str:
     return (
         f"k is the elbow of the SSE curve over k = {K_VALUES[0]}..{K_VALUES[-1]}, where there is none the best silhouette.\n"
         f"Groups are separate if the separation is at least {MIN_SEPARATION:g}, at least {MIN_RATIO:g} times the mean of\n"
-        f"{N_DRAWS} draws of the null model, and at least {MIN_DEVIATIONS:g} of their standard deviations above it.\n\n"
+        f"{N_DRAWS} draws of the null model, and at least {MIN_DEVIATIONS:g} of their standard deviations above it; or if\n"
+        f"a feature has a dip of at least {MIN_FEATURE_DIP:g} and {MIN_RATIO:g} times that of the null model. The last column\n"
+        "is the largest dip that is so many times that of the null model, or 0.\n\n"
         + _describe_populations("table", section["entries"])
     )
 
@@ -290,7 +295,14 @@ def _describe_detection(section: Mapping[str, Any]) -> str:
     )
 
 
-STRUCTURE_COLUMNS = ("seeds", "k", "separate groups", "separation / null mean", "standard deviations above it")
+STRUCTURE_COLUMNS = (
+    "seeds",
+    "k",
+    "separate groups",
+    "separation / null mean",
+    "deviations above it",
+    "dip of a feature",
+)
 
 
 def _describe_populations(heading: str, entries: Sequence[Entry]) -> str:
@@ -309,13 +321,15 @@ def _structure_row(name: str, group: Sequence[Entry]) -> tuple[object, ...]:
         _count(group),
         _summarise(ratios),
         _summarise(deviations),
+        _summarise([entry["feature_dip"] for entry in group], digits=3),
     )
 
 
-def _summarise(values: Sequence[float]) -> str:
+def _summarise(values: Sequence[float], digits: int = 1) -> str:
     if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{min(values):.1f} to {max(values):.1f}, median {statistics.median(values):.1f}"
+        return f"{values[0]:.{digits}f}"
+    least, median, most = min(values), statistics.median(values), max(values)
+    return f"{least:.{digits}f} to {most:.{digits}f}, median {median:.{digits}f}"
 
 
 def _by_name(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:

@@ -260,7 +260,7 @@ class EvaluateSettings(PartsSettings):
         le=1000,
         title="Bootstrap resamples",
         description="Number of bootstrap resamples from which the stability of the segments is estimated, for every number of "
-        "segments that may be chosen; the others get at most 20.",
+        "segments that may be chosen; the others get at most 10.",
     )
     min_silhouette: float = Field(
         default=0.25,

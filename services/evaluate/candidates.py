@@ -19,7 +19,7 @@ from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; it gives the mean to about 0.01
 STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled
 MIN_MEMBERS = 50  # drawn per resample on average; the stability of a smaller cluster would be that of the resample
-SCREENING_RESAMPLES = 20  # for every k; the standard error is then at most about 0.08
+SCREENING_RESAMPLES = 10  # for every k; the standard error of a segment is then at most about 0.1
 
 
 def score_candidates(

@@ -49,7 +49,15 @@ def test_an_interrupted_run_is_resumed_and_the_page_has_a_row_for_each_populatio
 
     def measure(name, seed):
         measured.append((name, seed))
-        return {"k": 3, "separation": 2.0, "null_mean": 0.5, "null_sd": 0.1, "effect": 4.0, "is_structured": True}
+        return {
+            "k": 3,
+            "separation": 2.0,
+            "null_mean": 0.5,
+            "null_sd": 0.1,
+            "effect": 4.0,
+            "feature_dip": 0.1,
+            "is_structured": True,
+        }
 
     names = [f"population {number}" for number in range(6)]
     monkeypatch.setattr(trust, "_list_tasks", lambda *_: [(name, 0, partial(measure, name, 0)) for name in names])
@@ -63,7 +71,7 @@ def test_an_interrupted_run_is_resumed_and_the_page_has_a_row_for_each_populatio
     trust.main([*arguments, "--resume"])
     assert measured == [(name, 0) for name in names[4:]]
     rows = [line for line in (tmp_path / "trust.md").read_text().splitlines() if line.startswith("| population ")]
-    assert rows[1:] == [f"| {name} | 0 | 3 | 1 of 1 | 4.0 | 15.0 |" for name in names]
+    assert rows[1:] == [f"| {name} | 0 | 3 | 1 of 1 | 4.0 | 15.0 | 0.100 |" for name in names]
 
 
 def test_the_stability_of_each_segment_stands_beside_that_of_the_reference():

@@ -71,7 +71,7 @@ def test_where_there_are_many_customers_the_silhouette_is_that_of_a_sample_drawn
 
 
 def test_the_sizes_of_the_samples_are_as_documented():
-    assert (SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, MIN_MEMBERS, SCREENING_RESAMPLES) == (1_000, 1_000_000, 50, 20)
+    assert (SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, MIN_MEMBERS, SCREENING_RESAMPLES) == (1_000, 1_000_000, 50, 10)
 
 
 def test_candidates_get_a_screening_estimate_with_its_standard_errors_and_number_of_resamples(features):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from diptest import dipstat
 
-from services.contract.results import NullComparison
+from services.contract.results import FeatureDip, NullComparison
 from services.evaluate import structure
 from services.evaluate.structure import FEWEST, STRUCTURE_CUSTOMERS, assess_structure, classify, measure_separation
 
@@ -103,7 +103,7 @@ def test_tables_with_next_to_nothing_in_them_have_no_structure(features):
     assert not assess_structure(features, 4, seed=7).is_structured
 
 
-def test_the_separation_is_the_largest_scaled_dip_in_a_tube_between_two_centroids():
+def test_the_separation_is_the_dip_in_a_tube_between_two_centroids_unless_a_smaller_one_leads_around_it():
     features = groups([0, 0], [5, 1], [1, 6], size=40, seed=3)
     labels = np.repeat([0, 1, 2], 40)
     centroids = np.array([features[labels == label].mean(axis=0) for label in range(3)])
@@ -115,7 +115,9 @@ def test_the_separation_is_the_largest_scaled_dip_in_a_tube_between_two_centroid
         radius = np.sqrt(np.quantile(distance[(labels == i) | (labels == j)] ** 2, 0.5))
         tube = position[distance <= radius + 1e-9]
         dips.append(dipstat(tube) * np.sqrt(len(tube)))
-    assert measure_separation(features, centroids, labels) == pytest.approx(max(dips))
+    assert measure_separation(features, centroids, labels) == pytest.approx(
+        sorted(dips)[1]
+    )  # the largest of three closes a circle
 
 
 def test_in_one_feature_all_customers_are_in_the_tube(rng):
@@ -129,6 +131,36 @@ def test_a_tube_with_few_customers_counts_for_nothing():
     features = np.concatenate([np.linspace(0, 1, FEWEST // 2 - 1), np.linspace(9, 10, FEWEST // 2)])[:, None]
     labels = np.repeat([0, 1], [FEWEST // 2 - 1, FEWEST // 2])
     assert measure_separation(features, np.array([[0.5], [9.5]]), labels) == 0
+
+
+def test_the_ends_of_a_bent_cloud_are_no_separate_groups(rng):
+    along = rng.normal(size=1000)
+    bent = np.column_stack([along, along**2 + rng.normal(0, 0.5, 1000)])
+    assert not assess_structure(bent, 4, seed=7).is_structured
+
+
+def test_groups_in_one_feature_are_found_where_the_segments_cut_across_them(rng):
+    features = rng.normal(size=(1500, 3))
+    features[:, 0] += 6 * rng.integers(3, size=1500)
+    found = assess_structure((features - features.mean(axis=0)) / features.std(axis=0), 5, seed=7)
+    assert found.is_structured
+    assert [feature.dip > 0.04 for feature in found.feature_dips] == [True, False, False]
+    assert max(feature.null_mean for feature in found.feature_dips) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("dip", "null_mean", "n_customers", "expected"),
+    [
+        (0.025, 0.0, 2000, True),
+        (0.024, 0.0, 2000, False),
+        (0.08, 0.0, 100, True),
+        (0.079, 0.0, 100, False),  # such a dip is likely with so few customers
+        (0.0301, 0.02, 2000, True),
+        (0.03, 0.021, 2000, False),  # the values that many customers share explain it
+    ],
+)
+def test_a_feature_has_groups_from_a_dip_of_some_size_on(dip, null_mean, n_customers, expected):
+    assert structure._has_groups(FeatureDip(dip=dip, null_mean=null_mean), n_customers) == expected
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def assess(
     Parameters
     ----------
     sample : Sample
-        Standardised customers, drawn from those that the models were fitted to.
+        Standardised features of customers drawn from all.
     models : mapping of int to KMeans
         Fitted models by their number of clusters; their seed is that of the estimates, too.
     in_full : bool

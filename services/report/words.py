@@ -39,7 +39,9 @@ def score(value: float | None) -> str:
 
 def with_error(value: float | None, error: float | None) -> str:
     """Write a measure between 0 and 1 with its standard error; without it if that is not known."""
-    return score(value) if value is None or error is None else f"{score(value)} ± {error:.2f}"
+    if value is None or error is None:
+        return score(value)
+    return f"{score(value)} ± {error:.2f}" if error >= 0.005 else f"{score(value)} ± <0.01"
 
 
 def percent(share: float) -> str:
@@ -133,13 +135,10 @@ def change(segment: Segment) -> str:
     return f"{arrow} {abs(difference):,} {more} than last time{share}"
 
 
-def heat(index: float | None, effect: float | None = None) -> float:
-    """Return how far a mean is from the average, from 0 to 1: 1 for an index of 25 or less, or of 400 or more.
-
-    Without an index it is the effect that counts: 1 from 2 standard deviations on.
-    """
+def heat(index: float | None) -> float:
+    """Say how far an index is from the average, from 0 (100) to 1 (a quarter or less, four times or more)."""
     if index is None:
-        return min(abs(effect or 0) / 2, 1)
+        return 0
     return min(abs(math.log2(index / 100)) / 2, 1) if index > 0 else 1
 
 

@@ -25,7 +25,7 @@ from tests.services.cluster import Cluster, Fatal, make_certificates, running
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "shared_volume/data"
 STAGES = ("extract", "transform", "train", "evaluate", "segment")
-ON_CLUSTER = ("extract", "transform", "train", "evaluate", "segment")
+ON_CLUSTER = ("extract", "transform", "train", "segment")
 SETTINGS = {
     "extract": ["--data-file=data/many"],
     "train": ["--strategy=sample", "--k-values=2,3,4,5", "--n-init=2"],

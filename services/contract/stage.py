@@ -35,9 +35,21 @@ MANIFEST_LINE = "manifest sha256:"
 log = logging.getLogger(__name__)
 
 
+class StageFormatter(logging.Formatter):
+    """Marks warnings and errors by name. The last line of a failure needs no mark: it begins with `failed (<code>, `."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+        """Format the line of a record, without its traceback."""
+        if record.levelno >= logging.WARNING and not record.message.startswith("failed ("):
+            record.message = f"{record.levelname}: {record.message}"
+        return super().formatMessage(record)
+
+
 def start(stage: str, settings: type[StageSettings] | None = None, module: str | None = None) -> NoReturn:
     """Run a stage as this process; `settings` and `module` are for what an image does besides its stage of a run."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    logging.getLogger().handlers[0].setFormatter(StageFormatter(f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S"))
+    logging.captureWarnings(capture=True)
     os.umask(0o002)  # what one user's container writes, the group's others can replace
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,6 +1,6 @@
 """Runs one stage as a container that outlives the process that started it, and hands its results to Airflow.
 
-DockerOperator provides the connection to the engine, ResumableJobMixin the decision whether to start or to attach. What is added:
+DockerOperator provides the connection to the engine, ResumableJobMixin whether to start or to attach. What is added:
 
 - the container is shut in (`containers.py`);
 - the container's name is that of its task, so that there are never two of one task in one run;
@@ -154,7 +154,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             return not self._task_state.is_current(self.container["Id"])
         return self._task_state.is_needed_later(self.container["Id"])
 
-    def submit_job(self, context: Context) -> str:
+    def submit_job(self, context: Context) -> str:  # noqa: ARG002 - the mixin's signature
         """Attach to the container of an earlier try that died before it could store the id, or start one."""
         if self._attachable:
             return self._attachable
@@ -173,13 +173,13 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         container: str = self.container["Id"]
         return container
 
-    def get_job_status(self, external_id: Any, context: Context) -> str:
+    def get_job_status(self, external_id: Any, context: Context) -> str:  # noqa: ARG002 - the mixin's signature
         return "attachable" if external_id == self._attachable else "gone"
 
     def is_job_active(self, status: str) -> bool:
         return status == "attachable"  # also one that has ended: what is left of its log is read before its result
 
-    def is_job_succeeded(self, status: str) -> bool:
+    def is_job_succeeded(self, status: str) -> bool:  # noqa: ARG002 - the mixin's signature
         return False
 
     def poll_until_complete(self, external_id: Any, context: Context) -> Outcome:  # type: ignore[override]
@@ -198,7 +198,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             log.info("::endgroup::")
         return self.get_job_result(external_id, context)
 
-    def get_job_result(self, external_id: Any, context: Context) -> Outcome:
+    def get_job_result(self, external_id: Any, context: Context) -> Outcome:  # noqa: ARG002 - the mixin's signature
         try:
             return read_outcome(self.cli, external_id, self.stage, str(self.mem_limit))
         except StageError:

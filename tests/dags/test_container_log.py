@@ -19,14 +19,14 @@ class Client:
         self.running = running
         self.since = []
 
-    def logs(self, container, since=None, **_):
+    def logs(self, _container, since=None, **_):
         self.since.append(since)
         for chunk in self.answers.pop(0):
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk
 
-    def inspect_container(self, container):
+    def inspect_container(self, _container):
         self.running -= 1
         return {"State": {"Running": self.running >= 0}}
 

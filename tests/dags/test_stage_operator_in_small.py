@@ -396,7 +396,7 @@ def test_a_container_that_does_not_run_is_replaced(toy, first, state):
         lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_MEMORY", "2g"),
         lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_USER", "1000:0"),
         lambda task, _: setattr(task.operator, "publishes", True),
-        lambda task, monkeypatch: setattr(task.toy, "image_id", "1" * 64),
+        lambda task, _: setattr(task.toy, "image_id", "1" * 64),
     ],
     ids=["setting", "upstream digest", "memory", "user", "mounts", "image"],
 )

@@ -62,17 +62,29 @@ class StoppedError(BaseException):
 class StageOperator(ResumableJobMixin, DockerOperator):
     """Run `stage` for the DAG run, or for `of_run` if given; `publishes` lets it write to the volume's `model/`.
 
+    A DAG with a form of its own passes `settings`, which are templated. `writes` names folders of the volume to write to in
+    place of the stage's own.
+
     With `durable=False`, a try removes whatever an earlier one has left, and leaves nothing itself.
 
     What the container gets depends on the run and on the host, so it is put together in `execute`, not while the DAG is
     parsed.
     """
 
-    template_fields = ("of_run", "docker_run", *DockerOperator.template_fields)
+    template_fields = ("of_run", "settings", "docker_run", *DockerOperator.template_fields)
     overwrite_rtif_after_execution = True  # so that the UI's rendered templates show it all the same
     external_id_key = "container"
 
-    def __init__(self, *, stage: str, of_run: str = "", publishes: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        stage: str,
+        of_run: str = "",
+        publishes: bool = False,
+        settings: dict[str, str] | None = None,
+        writes: tuple[str, ...] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             image=f"customer-segmentation/{stage}",
             network_mode="none",
@@ -83,6 +95,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.stage = stage
         self.of_run = of_run
         self.publishes = publishes
+        self.settings = settings or {}
+        self.writes = writes
         self.docker_run = ""  # nothing to render: a field of the templates, so that the UI shows it
         self.identity: dict[str, str] = {}  # the labels of every container of this task in this run
         self.of_this_try: dict[str, str] = {}
@@ -164,7 +178,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         try:
             self._create_container()
         except APIError as error:
-            if MOUNT_MISSES not in str(error):
+            if MOUNT_MISSES not in str(error) or self.writes:
                 raise
             log.info("the run has no folders yet: making them")
             self._make_folders()
@@ -320,6 +334,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
         engine = self._engine()
         known = [name for name in settings_of(self.stage).model_fields if name in values]
+        if self.settings:
+            known, values, sources = list(self.settings), self.settings, dict.fromkeys(self.settings, "form")
         on_cluster = "dask_scheduler" in known
         if on_cluster and values["dask_scheduler"] not in host.dask_schedulers.split(","):
             # Whoever answers there can have the stage run code of theirs: who fills in a form does not choose that.
@@ -349,7 +365,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             | {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
             # Where the certificates for a scheduler at tls:// are.
             | ({name: value for name, value in os.environ.items() if name.startswith("DASK_") and value} if on_cluster else {}),
-            writable=(folder, "model") if self.publishes else (folder,),
+            writable=self.writes or ((folder, "model") if self.publishes else (folder,)),
             host=host.model_copy(update={"stage_cpus": cpus}),
             network=host.cluster_network if on_cluster else "none",
             entrypoint=("python3", "-m", f"services.{self.stage}") if on_cluster else (),

@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow.sdk import Context
 
-_ENDED = frozenset({"success", "failed", "skipped", "upstream_failed"})
-_STOPPED_BY_USER = _ENDED | {"restarting", "removed"}  # cleared while it ran; deleted with its run
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed"})
+_STOPPED_BY_USER = ENDED | {"restarting", "removed"}  # cleared while it ran; deleted with its run
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class TaskState:
     def has_ended(self, dag: str, run: str, task: str, map_index: str) -> bool:
         """Determine whether any task of this Airflow has ended; False if it is unknown."""
         try:
-            return self._read_state(dag, run, task, int(map_index or -1)) in _ENDED
+            return self._read_state(dag, run, task, int(map_index or -1)) in ENDED
         except Exception as error:
             log.warning("Airflow does not say whether task %s of run %s has ended (%s)", task, run, error)
             return False

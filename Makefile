@@ -44,6 +44,8 @@ ON_STAGE_ENGINE = test ! -f "$(ENV_FILE)" || . "$(abspath $(ENV_FILE))"; \
 	test -z "$$STAGE_DOCKER_HOST" || export DOCKER_HOST="$$STAGE_DOCKER_HOST"; \
 	test -z "$$STAGE_DOCKER_CERT_PATH" || export DOCKER_CERT_PATH="$$STAGE_DOCKER_CERT_PATH" DOCKER_TLS_VERIFY=1
 ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
+# Empty unless it stands on the command line: `make up` keeps the volume of its last time.
+GIVEN_VOLUME = $(if $(filter command,$(origin VOLUME)),$(VOLUME))
 
 .PHONY: help
 help:
@@ -137,11 +139,12 @@ stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo AR
 # --- Airflow
 
 .PHONY: up
-up: images ## Start Airflow, wait until it is healthy, say where it is (AIRFLOW_PORT=8080)
-	@$(PYTHON) docker/environment.py $(ENV_FILE) "$(VOLUME)"
+up: images ## Start Airflow, wait until it is healthy, print its address (AIRFLOW_PORT=8080 VOLUME=/data/bank, both are kept)
+	@$(PYTHON) docker/environment.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
 	$(COMPOSE) up --detach --wait --wait-timeout 300
 	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
-	echo "Airflow: http://127.0.0.1:$$port  user: admin  password: AIRFLOW_ADMIN_PASSWORD in $(ENV_FILE)"
+	volume=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
+	echo "Airflow: http://127.0.0.1:$$port  user: admin  password: AIRFLOW_ADMIN_PASSWORD in $(ENV_FILE)  volume: $$volume"
 
 .PHONY: trigger
 trigger: ## Start a run of the DAG and follow it to its end (CONF='{"k_values": [2, 3]}')
@@ -160,12 +163,16 @@ screenshots: .venv/.has-dev ## Take the pictures of the README anew, from what i
 logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)
 	$(COMPOSE) logs --follow --tail 100 $(NAME)
 
-# Airflow first, so that it does not start a stage anew; then what its tasks left on the engine.
+# Airflow first, so that it does not start a stage anew; then what its tasks left on the engine, on whatever volume: every
+# stage carries the name of the stack. Those of a version before that are found by the volume of .env.
 .PHONY: down
 down: ## Stop Airflow and every stage that still runs; the database is kept
 	$(COMPOSE_DOWN)
 	@$(ON_STAGE_ENGINE); \
-	left=$$(docker ps --all --quiet --filter label=customer-segmentation.dag --filter "volume=$(ABSOLUTE_VOLUME)"); \
+	left=$$({ docker ps --all --quiet --filter label=customer-segmentation.project=$(COMPOSE_PROJECT_NAME); \
+		test -z "$$SEGMENTATION_HOST_VOLUME" || docker ps --all --filter "volume=$$SEGMENTATION_HOST_VOLUME" \
+		--filter label=customer-segmentation.dag --format '{{.ID}} {{.Label "customer-segmentation.project"}}' \
+		| awk 'NF == 1'; } | sort -u); \
 	test -z "$$left" || docker rm --force $$left
 
 .PHONY: clean
@@ -175,7 +182,7 @@ clean: ## Remove all that was generated: results, database, secrets, images, env
 		($(COMPOSE_DOWN) --volumes); \
 		docker image ls --quiet --filter 'reference=customer-segmentation/*' | sort -u | xargs -r docker image rm --force; \
 	fi
-	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model"
+	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"
 	find . -type d -name '__pycache__' -prune -exec rm -r {} +
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
 

@@ -28,6 +28,11 @@ class HostSettings(BaseSettings):
         pattern="^/",
         description="path of shared_volume on the Docker host, which is not its path in Airflow's own container",
     )
+    project: str = Field(
+        default="",
+        pattern=r"^[\w-]*$",
+        description="name of the compose project that the stages belong to, which `make down` stops them by; empty for none",
+    )
     image_tag: str = Field(default="latest", pattern=r"^\w[\w.-]{0,127}$", description="tag of the stage images")
     stage_user: str = Field(
         default="50000:0",

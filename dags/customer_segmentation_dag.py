@@ -8,10 +8,17 @@ are evaluated.
 An Airflow Variable `customer_segmentation` with a JSON object like `{"n_init": 20}` changes defaults for all runs. A
 field of the form wins over the Variable; but a field that shows its built-in default counts as not filled in.
 
-**What comes out**: the note on the run's page says how many segments there are, how large, and whether they were published
-or held back; the tab *Report* shows the rest. The tasks' XComs hold the results (`k_values` and `sse` of the training, the
-label of the first new customer), `runs/<run>/` on the volume holds every artifact with a manifest of its making, and
-`model/` what was last published. Each publication updates the asset `segments_in_force`.
+**To try something out** set *Publish* to `never`: everything is computed and reported, the run's page and report are marked as
+experimental, and nothing below `model/` on the volume changes.
+
+**Past dates**: every run reads the files that are on the volume when it starts. A backfill, a cleared run of an earlier week
+or a run triggered with an old logical date therefore publishes nothing, unless *Publish* is set to `always`. The run of the
+current week publishes, even if it starts late.
+
+**What comes out**: the note on the run's page says how many segments there are, how large, and whether they were published;
+if not, it names the checks that failed. The tab *Report* shows the rest. The tasks' XComs hold the results (`k_values` and
+`sse` of the training, the label of the first new customer), `runs/<run>/` on the volume holds every artifact with a manifest
+of its making, and `model/` what was last published. Each publication updates the asset `segments_in_force`.
 
 **When a task fails**, its log ends with the reason, what to do about it, and a `docker run` line that replays that one
 stage by hand. Wrong data or settings fail at once; passing trouble is tried again after two minutes.
@@ -59,13 +66,15 @@ with DAG(
         stage="train",
         publishes=True,
         task_display_name="Train K-Means",
-        doc_md="Fits K-Means for every number of clusters and publishes the last model. Returns `k_values` and their `sse`.",
+        doc_md="Fits K-Means for every number of clusters and publishes the last model unless *Publish* is `never`. "
+        "Returns `k_values` and their `sse`.",
     )
     evaluate = StageOperator(
         task_id="evaluate_customer_model",
         stage="evaluate",
         task_display_name="Evaluate model",
-        doc_md="Finds the elbow of the SSE curve and labels the new customers. Returns the label of the first one.",
+        doc_md="Finds the elbow of the SSE curve, checks stability and cluster structure, chooses the number of segments, and "
+        "labels the new customers. Returns the label of the first one.",
     )
     segment = StageOperator(
         task_id="segment_customers",
@@ -75,7 +84,7 @@ with DAG(
         post_execute=announce,
         on_success_callback=tell_if_held_back,
         task_display_name="Segment customers",
-        doc_md="Gives every customer a segment, compares with the segments in force, and publishes unless the run falls short.",
+        doc_md="Gives every customer a segment, compares with the segments in force, and publishes them if every check passes.",
     )
     report = StageOperator(
         task_id="report_segments",

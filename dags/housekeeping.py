@@ -49,6 +49,16 @@ def folders_in_progress(states: Mapping[str, Mapping[str, str | None]]) -> list[
     return sorted(run_folder(run) for run, tasks in states.items() if not ENDED.issuperset(tasks.values()))
 
 
+def describe_volume(result: Mapping[str, Any]) -> str:
+    """Describe what housekeeping has removed from the volume, and how full it is, from the result of the stage `prune`."""
+    verb = "would remove" if result["dry_run"] else "removed"
+    runs = "1 run" if result["n_removed"] == 1 else f"{result['n_removed']} runs"
+    text = f"{verb} {runs} ({result['freed_bytes'] / 1e9:.1f} GB); the volume is {result['used_share']:.0%} full"
+    if result["is_filling"]:
+        text += f", {result['free_bytes'] / 1e9:.1f} GB are free: keep fewer runs, or give the volume more space"
+    return text
+
+
 def remove_logs(folder: Path, before: float, *, dry_run: bool) -> Iterator[Path]:
     """Remove log files last written before a time, and the folders that they leave empty; yields what goes.
 

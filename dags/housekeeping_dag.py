@@ -109,4 +109,4 @@ with DAG(
 
     settings = plan()
     settings >> remove_runs
-    remove_logs_and_rows(settings)
+    remove_logs_and_rows(settings)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context
@@ -14,7 +15,7 @@ SEGMENTS_IN_FORCE = Asset("segments_in_force")
 
 PUBLISHED = AssetAlias("published_segments")
 """The outlet of the task that publishes. An asset as outlet would be updated by every success of the task, also by that of a
-run that was held back; through an alias, only what the task names is updated."""
+run that was not published; through an alias, only what the task names is updated."""
 
 
 def announce(context: Context, result: dict[str, Any]) -> None:
@@ -25,10 +26,48 @@ def announce(context: Context, result: dict[str, Any]) -> None:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    """Say what came of a run: k, sizes, published or held back, and why."""
+    """Summarise a run: k, sizes, published, not published or experimental, and the checks that failed."""
     why = "; ".join(result["held_back"])
-    verdict = ("published all the same" if why else "published") if result["published"] else "held back"
+    if result["published"]:
+        verdict = "published although checks failed" if why else "published"
+    elif result.get("experimental"):
+        verdict = "experimental, not published"
+    else:
+        verdict = "not published"
     sizes = [f"{segment['customers']:,} {segment['name']}" for segment in result["segments"]]
     if len(sizes) < result["k"]:
         sizes.append(f"{result['k'] - len(sizes)} more")  # a result is kept short
     return f"{result['k']} segments, {result['customers']:,} customers, {verdict}{why and f' ({why})'}: {'; '.join(sizes)}"
+
+
+def is_for_past_date(dag_run: Any, timetable: Any) -> bool:
+    """Determine whether a run stands for an earlier date of the schedule than the one that is current.
+
+    A run stands for the past if the next date of the schedule after its logical date had come when it started, as in a backfill
+    or after a trigger with an old date. A scheduled run that starts late, because the machine was down, does not: the scheduler
+    creates it for the last date that has come. Neither does a run without a logical date.
+
+    Parameters
+    ----------
+    dag_run : DagRun
+        The run, as a task or the scheduler has it.
+    timetable : Timetable
+        The timetable of its DAG.
+
+    Returns
+    -------
+    bool
+    """
+    if dag_run.logical_date is None:
+        return False
+    # Only here: Airflow's timetables take a while to import.
+    import pendulum
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import DataInterval, TimeRestriction
+
+    following = coerce_to_core_timetable(timetable).next_dagrun_info(
+        last_automated_data_interval=DataInterval.exact(pendulum.instance(dag_run.logical_date)),
+        restriction=TimeRestriction(earliest=None, latest=None, catchup=True),
+    )
+    started = dag_run.start_date or datetime.now(UTC)
+    return following is not None and following.run_after <= started

@@ -34,6 +34,7 @@ from requests import RequestException
 from dags.container_log import follow, level_of
 from dags.containers import VOLUME, StageContainer, host_settings
 from dags.outcomes import MOUNT_MISSES, Outcome, errors_as_airflow_takes_them, read_outcome
+from dags.publication import is_for_past_date
 from dags.task_state import TaskState
 from dags.trigger_form import given
 from services.contract.errors import ExitCode, PassingError, SetupError, StageError, UsageError
@@ -44,6 +45,8 @@ from services.contract.spelling import as_text
 LABEL = "customer-segmentation"
 MANIFEST_KEY = "manifest"
 """Under this key, a task's XCom holds the sha256 of its stage's manifest."""
+VOLUME_KEY = "volume"
+"""Under this key, a task's XCom holds the volume on the Docker host that its stage has written to."""
 REASON_KEY = "reason"
 """Under this key, a failed task's XCom holds why, for those who are told when the run has failed."""
 _LONGEST_REASON = 1000
@@ -119,6 +122,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
                 outcome = self._run(context)
             if outcome.manifest:
                 context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
+                context["ti"].xcom_push(key=VOLUME_KEY, value=host_settings().host_volume)
             log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
         except AirflowException as error:
@@ -323,6 +327,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             f"{LABEL}.run": run,
             f"{LABEL}.task": task.task_id,
         }
+        if host.project:
+            self.identity[f"{LABEL}.project"] = host.project  # so may another one that shares the volume
         if task.map_index is not None and task.map_index >= 0:
             self.identity[f"{LABEL}.map-index"] = str(task.map_index)
         self.labels = self.of_this_try = {**self.identity, f"{LABEL}.try": str(task.try_number)}
@@ -332,8 +338,13 @@ class StageOperator(ResumableJobMixin, DockerOperator):
 
         # Who works on what a run has published has a form of its own.
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
+        settings = settings_of(self.stage).model_fields
+        decides = "publish" in settings and values.get("publish") not in ("never", "always")
+        if decides and is_for_past_date(context["dag_run"], self.dag.timetable):
+            # It reads the current files: published, they would be active as those of an old date.
+            values["publish"], sources["publish"] = "never", "backfill"
         engine = self._engine()
-        known = [name for name in settings_of(self.stage).model_fields if name in values]
+        known = [name for name in settings if name in values]
         if self.settings:
             known, values, sources = list(self.settings), self.settings, dict.fromkeys(self.settings, "form")
         on_cluster = "dask_scheduler" in known
@@ -353,7 +364,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
 
         variables = {name.upper(): as_text(values[name]) for name in known}
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
-        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context))
+        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context, host.host_volume))
         variables["IMAGE"] = f"{self.image} {image_id}"
         of_run = self.of_run or run
         folder = f"runs/{run_folder(of_run)}/{self.stage}"
@@ -365,7 +376,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             | {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
             # Where the certificates for a scheduler at tls:// are.
             | ({name: value for name, value in os.environ.items() if name.startswith("DASK_") and value} if on_cluster else {}),
-            writable=self.writes or ((folder, "model") if self.publishes else (folder,)),
+            writable=self.writes or self._writable(folder, values),
             host=host.model_copy(update={"stage_cpus": cpus}),
             network=host.cluster_network if on_cluster else "none",
             entrypoint=("python3", "-m", f"services.{self.stage}") if on_cluster else (),
@@ -383,6 +394,10 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.mem_limit = host.stage_memory
         self.docker_run = self.definition.docker_run
 
+    def _writable(self, folder: str, values: dict[str, Any]) -> tuple[str, ...]:
+        # An experimental run can only read model/.
+        return (folder, "model") if self.publishes and values.get("publish") != "never" else (folder,)
+
     def _engine(self) -> APIClient:
         """Connect to the engine that the environment names, as Docker's own client does."""
         if certificates := os.environ.get("DOCKER_CERT_PATH"):
@@ -395,12 +410,22 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         except AirflowException:
             raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
 
-    def _digests_of_upstream(self, context: Context) -> dict[str, str]:
-        """Collect what the stages before this one reported, so that trust does not rest on the volume."""
+    def _digests_of_upstream(self, context: Context, volume: str) -> dict[str, str]:
+        """Collect what the stages before this one reported, so that trust does not rest on the volume.
+
+        Raises SetupError if they wrote to another volume than this one.
+        """
         digests = {}
         for task in sorted(self.get_flat_relatives(upstream=True), key=lambda task: task.task_id):
             if isinstance(task, StageOperator):
                 digest = context["ti"].xcom_pull(task_ids=task.task_id, key=MANIFEST_KEY)
+                written_to = context["ti"].xcom_pull(task_ids=task.task_id, key=VOLUME_KEY)
+                if written_to and written_to != volume:
+                    raise SetupError(
+                        f"{task.stage} of this run has written to the volume {written_to}, and Airflow has been started with "
+                        f"{volume} since: start a new run, or go back with `make up VOLUME={written_to} CHANGE_VOLUME=yes` "
+                        "and clear this task"
+                    )
                 if digest:
                     digests[task.stage] = digest
                 else:
@@ -418,7 +443,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         stages = [own.with_name(task.stage) for task in self.dag.tasks if isinstance(task, StageOperator)]
         container = self.cli.create_container(
             self.image,
-            entrypoint=["sh", "-c", 'umask 002 && exec mkdir -p "$@"', "mkdir"],
+            entrypoint=["sh", "-c", 'umask 007 && exec mkdir -p "$@"', "mkdir"],
             command=[f"{VOLUME}/{path}" for path in (*stages, *others)],
             user=self.user,
             labels=self.labels,

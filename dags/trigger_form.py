@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from pydantic import ValidationError
 
 from services.contract.errors import UsageError
-from services.contract.settings import SETTINGS, StageSettings
+from services.contract.settings import SETTINGS, PipelineSettings, StageSettings
 from services.contract.spelling import as_text
 
 VARIABLE = "customer_segmentation"
@@ -89,13 +89,15 @@ def _check(found: Mapping[str, Any], form: dict[str, Param], source: str) -> Non
 
 
 def _check_together(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Let every stage's model judge already now what the stage would refuse only when its turn comes."""
-    for stage, model in SETTINGS.items():
-        known = {name: as_text(value) for name, value in values.items() if name in model.model_fields}
-        try:
-            model(run="unknown yet", **known)  # type: ignore[arg-type]
-        except ValidationError as error:
-            found = error.errors()[0]
-            name = str(found["loc"][0]) if found["loc"] else ""
-            what = f"{name}={known[name]} ({sources[name]})" if name in known else "these settings together"
-            raise UsageError(f"{stage} cannot use {what}: {found['msg'].removeprefix('Value error, ')}") from None
+    """Reject, before the first stage starts, what a later stage would reject, and settings that contradict each other."""
+    texts = {name: as_text(value) for name, value in values.items()}
+    try:
+        PipelineSettings(run="unknown yet", **texts)  # type: ignore[arg-type]
+    except ValidationError as error:
+        found = error.errors()[0]
+        message = found["msg"].removeprefix("Value error, ")
+        if not found["loc"]:
+            origins = "; ".join(f"{name} is from the {source}" for name, source in sources.items() if name in message)
+            raise UsageError(f"these settings contradict each other: {message} ({origins})") from None
+        name = str(found["loc"][0])
+        raise UsageError(f"{name}={texts.get(name)} ({sources.get(name)}) cannot be used: {message}") from None

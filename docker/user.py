@@ -12,17 +12,22 @@ import secrets
 import sys
 from pathlib import Path
 
-from environment import read  # the files beside this one
+from environment import MIN_PASSWORD, read  # the files beside this one
 from trigger import Airflow, errors_in_one_line
 
 
 def ask_for_password(name: str) -> str:
-    if sys.stdin.isatty():
-        password = getpass.getpass(f"Password for {name} (empty: make one up): ")
-        if password and password != getpass.getpass("Once more: "):
-            sys.exit("the two were not the same: nothing was changed")
-        return password
-    return sys.stdin.readline().rstrip("\n")
+    is_terminal = sys.stdin.isatty()
+    prompt = f"Password for {name}, at least {MIN_PASSWORD} characters (empty: make one up): "
+    password = getpass.getpass(prompt) if is_terminal else sys.stdin.readline().rstrip("\n")
+    if 0 < len(password) < MIN_PASSWORD:
+        sys.exit(
+            f"the password has {len(password)} characters, expected at least {MIN_PASSWORD}: "
+            "take several words, or leave it empty to have one made up; nothing was changed"
+        )
+    if is_terminal and password and password != getpass.getpass("Once more: "):
+        sys.exit("the two were not the same: nothing was changed")
+    return password
 
 
 def main(environment: Path, name: str, role: str) -> None:

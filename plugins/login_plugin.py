@@ -1,53 +1,223 @@
-"""Slows down those who guess passwords.
+"""Limit how fast passwords can be guessed, and show the description of the REST API to signed-in users only.
 
-Airflow limits its login form (`[fab] auth_rate_limit`, 5 tries in 40 seconds) and leaves /auth/token, where clients of the
-REST API sign in with the same passwords, to as many tries as one likes.
+Airflow limits its login form by address (`[fab] auth_rate_limit`, 5 tries in 40 seconds).
+It does not limit /auth/token, where clients of the REST API sign in with the same passwords, nor guesses from many addresses.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import json
 import time
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from airflow.plugins_manager import AirflowPlugin
 
-PATHS = ("/auth/token", "/auth/token/cli")
+TOKEN_PATHS = ("/auth/token", "/auth/token/cli")
+FORM_PATHS = ("/auth/login", "/auth/login/")
+DOCUMENTATION = ("docs", "redoc", "openapi.json", "oauth2-redirect")
+_MAX_BODY_BYTES = 1 << 16
+_MAX_NAME = 256  # characters; the database holds no longer ones
+
+
+class Limit(NamedTuple):
+    """At most `failures` failed sign-ins in `window_s` seconds."""
+
+    failures: int
+    window_s: float
+
+
+BY_ADDRESS = Limit(5, 40)
+BY_NAME = Limit(20, 900)
 
 
 class LoginThrottle:
-    """ASGI middleware: after `most` refused passwords from one address, it has to wait until the first is `window_s` old."""
+    """ASGI middleware: refuse sign-ins while an address or a user name has too many failed ones.
 
-    def __init__(self, app: Any, most: int = 5, window_s: float = 40.0) -> None:
+    An attempt counts from its start, before its password is checked, and is refunded if it succeeds.
+    Attempts that start while running ones could still exceed a limit wait for these to end.
+
+    by_address
+        Limit per address; for IPv6 per /64 network, since a single host usually has all of its addresses.
+    by_name
+        Limit per user name over all addresses.
+        Addresses from which that user has signed in since the start of the server are exempt: otherwise, guessing without
+        end would lock the user out.
+
+    The counts are in the memory of one process: the api-server has one worker.
+    """
+
+    def __init__(self, app: Any, by_address: Limit = BY_ADDRESS, by_name: Limit = BY_NAME) -> None:
         self.app = app
-        self.most = most
-        self.window_s = window_s
-        self.refused: list[tuple[float, str]] = []
+        self.limits = {"address": by_address, "name": by_name}
+        self.failed: dict[tuple[str, str], list[float]] = {}
+        """When attempts failed, in ascending order, by ("address", address) and ("name", name)."""
+        self.running: Counter[tuple[str, str]] = Counter()
+        self.known: set[tuple[str, str]] = set()
+        """Pairs of user name and address that belong together."""
+        self._ended = asyncio.Condition()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or not scope["path"].endswith(PATHS):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(TOKEN_PATHS + FORM_PATHS):
             await self.app(scope, receive, send)
             return
-
-        address = scope["client"][0] if scope["client"] else ""
-        self.refused = [entry for entry in self.refused if entry[0] > time.monotonic() - self.window_s]
-        of_address = [when for when, who in self.refused if who == address]
-        if len(of_address) >= self.most:
-            wait_s = round(of_address[0] + self.window_s - time.monotonic()) + 1
-            body = b'{"detail": "too many wrong passwords: wait for %d seconds"}' % wait_s
-            headers = [(b"content-type", b"application/json"), (b"retry-after", str(wait_s).encode())]
-            await send({"type": "http.response.start", "status": 429, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+        is_form = path.endswith(FORM_PATHS)
+        if is_form and not _header(scope, b"content-type").startswith("application/x-www-form-urlencoded"):
+            await _refuse(send, 415, "expected a form as application/x-www-form-urlencoded")
+            return
+        body = await _read_body(receive)
+        if body is None:
+            await _refuse(send, 413, f"expected at most {_MAX_BODY_BYTES} bytes")
             return
 
-        async def count(message: Any) -> None:
-            if message.get("status") == 401:
-                self.refused.append((time.monotonic(), address))
+        address = _network_of(scope["client"][0] if scope["client"] else "")
+        names = _names_in(body, is_form=is_form)
+        keys = [("address", address), *(("name", name) for name in names if (name, address) not in self.known)]
+        wait_s = await self._admit(keys)
+        if wait_s:
+            detail = f"too many wrong passwords: wait for {wait_s} seconds"
+            await _refuse(send, 429, detail, (b"retry-after", str(wait_s).encode()))
+            return
+
+        succeeded = False
+
+        async def watch(message: Any) -> None:
+            nonlocal succeeded
+            if message["type"] == "http.response.start":
+                succeeded = _has_signed_in(scope, message) if is_form else message["status"] < 300
             await send(message)
 
-        await self.app(scope, receive, count)
+        try:
+            await self.app(scope, _replay(body, receive), watch)
+        finally:
+            async with self._ended:
+                for key in keys:
+                    self.running[key] -= 1
+                    if not succeeded:
+                        self.failed.setdefault(key, []).append(time.monotonic())
+                if succeeded:
+                    self.known |= {(name, address) for name in names}
+                self.running += Counter()  # drops the zeros
+                self._ended.notify_all()
+
+    async def _admit(self, keys: list[tuple[str, str]]) -> int:
+        """Count the start of an attempt and return 0, or return after how many seconds the next one is allowed."""
+        async with self._ended:
+            while True:
+                self._forget()
+                waits_s, is_full = [], False
+                for key in keys:
+                    limit, failed = self.limits[key[0]], self.failed.get(key, [])
+                    if len(failed) >= limit.failures:
+                        waits_s.append(failed[-limit.failures] + limit.window_s - time.monotonic())
+                    is_full |= len(failed) + self.running[key] >= limit.failures
+                if waits_s:
+                    return max(1, round(max(waits_s)) + 1)
+                if not is_full:
+                    self.running.update(keys)
+                    return 0
+                await self._ended.wait()
+
+    def _forget(self) -> None:
+        """Remove the failures that are older than the window of their limit."""
+        now = time.monotonic()
+        recent = {
+            key: [when for when in failed if when > now - self.limits[key[0]].window_s] for key, failed in self.failed.items()
+        }
+        self.failed = {key: failed for key, failed in recent.items() if failed}
 
 
-MIDDLEWARES: list[Any] = [{"name": "login throttle", "middleware": LoginThrottle}]
+class DocumentationGuard:
+    """ASGI middleware: the description of the REST API is for signed-in users."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].rstrip("/").endswith(tuple(f"/{name}" for name in DOCUMENTATION)):
+            # Every task loads the plugins, but only the api-server gets here.
+            from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
+            from fastapi import HTTPException, Request
+
+            request = Request(scope)
+            try:
+                await get_user(request, None, await bearer_scheme(request))
+            except HTTPException as error:
+                await _refuse(send, error.status_code, str(error.detail))
+                return
+        await self.app(scope, receive, send)
+
+
+async def _read_body(receive: Any) -> bytes | None:
+    """Read the body of a request; None if it is longer than a sign-in needs."""
+    body = b""
+    while len(body) <= _MAX_BODY_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body if len(body) <= _MAX_BODY_BYTES else None
+    return None
+
+
+def _replay(body: bytes, receive: Any) -> Any:
+    """Return a `receive` that yields the body that was already read, then what follows it."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+def _names_in(body: bytes, *, is_form: bool) -> set[str]:
+    """Return every user name in the body of a sign-in, as Airflow compares them: without regard to case."""
+    try:
+        values = parse_qs(body.decode(errors="replace")).get("username", []) if is_form else [json.loads(body)["username"]]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return set()  # Airflow refuses it too
+    return {value.lower()[:_MAX_NAME] for value in values if isinstance(value, str)}
+
+
+def _network_of(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 6 and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
+
+
+def _has_signed_in(scope: Any, answer: Any) -> bool:
+    """Determine from the answer of the login form whether the password was right.
+
+    Airflow then redirects, sets the cookie with the token, and gives the session another id.
+    The session of a user who was already signed in keeps its id: that answer says nothing about a password.
+    """
+    lines = [value.decode("latin-1").partition(";")[0] for name, value in answer["headers"] if name.lower() == b"set-cookie"]
+    cookies = {name: value for name, _, value in (line.partition("=") for line in lines)}
+    session = cookies.get("session")
+    return answer["status"] == 302 and "_token" in cookies and bool(session) and str(session) not in _header(scope, b"cookie")
+
+
+def _header(scope: Any, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+
+
+async def _refuse(send: Any, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
+    headers = ((b"content-type", b"application/json"), *headers)
+    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})
+
+
+MIDDLEWARES: list[Any] = [
+    {"name": "login throttle", "middleware": LoginThrottle},
+    {"name": "documentation for signed-in users", "middleware": DocumentationGuard},
+]
 
 
 class LoginPlugin(AirflowPlugin):

@@ -10,17 +10,25 @@ import os
 from collections.abc import Awaitable, Callable
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from dags.publication import DAG_ID
+from dags.stage_operator import REASON_KEY
 from services.contract.artifacts import REPORT, Workspace
 from services.contract.errors import MissingInputError, SetupError, StageError, from_operating_system
 from services.contract.publishing import ModelFolder
+from services.contract.runs import run_folder
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -65,7 +73,7 @@ def report_of_run(dag_id: str, run_id: str) -> Response:
     try:
         return HTMLResponse(_report(run_id))
     except MissingInputError:
-        return _waiting(f"Run {run_id} has no report yet. Its last task writes one, and it then appears here by itself.")
+        return _without_report(run_id)
 
 
 @app.get("/in-force", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID))])
@@ -76,7 +84,7 @@ def report_in_force() -> Response:
     try:
         return HTMLResponse(_report(run))
     except MissingInputError:
-        return _waiting(f"The segments of run {run} are in force, but it has no report yet. Its last task writes one.")
+        return _without_report(run, f"The segments of run {run} are active, but there is no report of it. ")
 
 
 def _volume() -> Path:
@@ -90,6 +98,57 @@ def _report(run: str) -> str:
     """Read a run's report, after its bytes were found to be those in the manifest, and the manifest to be that run's."""
     report: str = Workspace(_volume(), run, stage="airflow", upstream={}).load(REPORT)
     return report
+
+
+def _without_report(run_id: str, introduction: str = "") -> HTMLResponse:
+    """Explain why a run has no report: it is unknown, not finished, failed, or its files are gone."""
+    run = _airflow_run(run_id)
+    if run is None:
+        title, text = "No such run", f"Airflow knows no run {run_id}, and there is no report of it on the volume."
+    elif run.state == "failed":
+        title, text = "The run failed", f"Run {run_id} failed, so it has no report. {run.failure}"
+    elif run.state != "success":
+        return _waiting(f"{introduction}Run {run_id} is {run.state}. Its last task writes the report, which then appears here.")
+    elif not (_volume() / "runs" / run_folder(run_id)).is_dir():
+        title = "The report was removed"
+        text = (
+            f"Run {run_id} succeeded, but its folder runs/{run_folder(run_id)} is no longer on the volume. "
+            "Restore it from a backup, or clear the run to compute it from the current files."
+        )
+    else:
+        title = "The report was removed"
+        text = (
+            f"Run {run_id} succeeded, but the folder runs/{run_folder(run_id)} on the volume has no report. "
+            f"Clear its task report_segments to write it."
+        )
+    return _page(title, introduction + text, 404)
+
+
+class AirflowRun(NamedTuple):
+    """The state of a run, and which task failed and why, as a sentence."""
+
+    state: str
+    failure: str
+
+
+def _airflow_run(run_id: str) -> AirflowRun | None:
+    if "\0" in run_id:  # no text of a database can hold it
+        return None
+    with create_session(scoped=False) as session:
+        state = session.scalar(select(DagRun.state).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id))
+        if state is None:
+            return None
+        of_run = (TaskInstance.dag_id == DAG_ID, TaskInstance.run_id == run_id)
+        failed = session.scalars(
+            select(TaskInstance).where(*of_run, TaskInstance.state == "failed").order_by(TaskInstance.end_date)
+        ).first()
+        if failed is None:
+            return AirflowRun(str(state), "None of its tasks failed: it was marked as failed, or it took too long.")
+        query = XComModel.get_many(run_id=run_id, key=REASON_KEY, dag_ids=DAG_ID, task_ids=failed.task_id)
+        reason = session.scalars(query).first()
+        name = failed.task_display_name or failed.task_id
+        said = XComModel.deserialize_value(reason) if reason else "the log of the task has the reason"
+        return AirflowRun(str(state), f"Task {name}: {said}")
 
 
 def _waiting(text: str) -> HTMLResponse:

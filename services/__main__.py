@@ -54,9 +54,18 @@ def summarise(run: Path) -> str:
     lines = ["", f"{segmentation.k} segments: {evaluation.reason}"]
     lines += [f"{one.customers:>10,} {one.share:>6.1%}  {one.segment_id}: {one.name}" for one in segmentation.segments]
     lines += [f"{count:>10,}         without a segment: {reason}" for reason, count in segmentation.unassigned.items()]
-    lines += [f"Held back: {reason}" for reason in segmentation.held_back if not segmentation.published]
+    lines.append(_publication(segmentation))
+    lines += [f"  failed check: {reason}" for reason in segmentation.held_back]
     lines += [f"The report: {path(REPORT)}", f"All results: {run}"]
     return "\n".join(lines)
+
+
+def _publication(segmentation: Segmentation) -> str:
+    if segmentation.experimental:
+        return "Experimental run (publish=never): nothing was published."
+    if segmentation.published:
+        return "Published" + (", although a check failed (publish=always):" if segmentation.held_back else ".")
+    return "Not published:"
 
 
 if __name__ == "__main__":

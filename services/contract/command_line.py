@@ -47,6 +47,8 @@ def parse(model: type[Settings], arguments: list[str], prog: str) -> Settings:
 
 
 def _explain(model: type[StageSettings], item: Any) -> str:
+    if not item["loc"]:  # settings that contradict each other; the message names them
+        return str(item["msg"]).removeprefix("Value error, ")
     name = str(item["loc"][0])
     flag = "--" + name.replace("_", "-")
     if item["type"] == "missing":

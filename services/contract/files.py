@@ -36,7 +36,7 @@ def lock(folder: Path, name: str = LOCK_NAME, *, wait: bool = False) -> int:
 
     Raises PassingError where one is in it, unless told to wait: for what is over in a moment.
     """
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

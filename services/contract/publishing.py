@@ -75,7 +75,7 @@ class ModelFolder:
         if publication is None or expected is None:
             raise MissingInputError(f"run {entry.run} has not published {name}: run segment for it again")
         where = f"model/published/{publication.folder}/{name}"
-        remedy = f"run segment for run {entry.run} again, with --publish-anyway if need be"
+        remedy = f"run segment for run {entry.run} again, with --publish=always if need be"
         try:
             file = (self._published / publication.folder / name).open("rb")
         except FileNotFoundError:

@@ -56,6 +56,25 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+WEAKEST_SEGMENT = "the weakest segment"
+"""Stands in a failed check for the segment with the lowest stability, which has no id yet when evaluate writes it."""
+
+
+class Structure(Result):
+    """Whether the data has more cluster structure than data without clusters would show by chance."""
+
+    statistic: str
+    value: float
+    null_draws: tuple[float, ...]
+    null_mean: float
+    null_std: float
+    n_draws: int
+    p_value: float
+    effect_size: float
+    evidence: tuple[str, ...] = ()
+    is_structured: bool
+
+
 class Candidate(Result):
     """One k of the sweep."""
 
@@ -68,10 +87,36 @@ class Candidate(Result):
     calinski_harabasz: float
     """Higher is better."""
     smallest_share: float
-    jaccard: tuple[float, ...]
+    jaccard: tuple[float | None, ...]
     """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot)."""
+    jaccard_se: tuple[float | None, ...] = ()
     ari: float
     """Mean adjusted Rand index between the clusters and those of a bootstrap sample."""
+    ari_se: float | None = None
+    n_resamples: int | None = None
+    failed_checks: tuple[str, ...] = ()
+    """One sentence for each check that it fails for certain, with the value found and the threshold."""
+    structure: Structure | None = None
+    """The test for cluster structure; None if it was not made, because another k was chosen before or a check had failed."""
+    classification: Literal["natural", "reproducible", "constructive"] | None = None
+    """The kind of segmentation (Dolnicar, Grün and Leisch 2018); None without `structure`."""
+
+    @property
+    def weakest(self) -> float | None:
+        """The lowest stability of its clusters; None if all are too small to assess."""
+        return min((jaccard for jaccard in self.jaccard if jaccard is not None), default=None)
+
+    @property
+    def weakest_se(self) -> float | None:
+        """The standard error of `weakest`; None if it is not known."""
+        return self.jaccard_se[self.jaccard.index(self.weakest)] if self.jaccard_se and self.weakest is not None else None
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether it passes every check; None if that was not found out."""
+        if self.failed_checks:
+            return False
+        return None if self.structure is None else True
 
 
 class NewCustomer(Result):
@@ -89,7 +134,8 @@ class Evaluation(Result):
 
     elbow: int | None
     chosen_k: int
-    rule: Literal["elbow", "fallback", "forced"]
+    rule: Literal["elbow", "fallback", "forced", "only"]
+    """How k was chosen: the elbow, the largest silhouette, on request, or without a choice because a single k was fitted."""
     reason: str
     """One sentence for people."""
     customers: int
@@ -97,7 +143,8 @@ class Evaluation(Result):
     """On how many of them, drawn with the seed, the silhouette was computed."""
     stability_customers: int | None = None
     """From how many of them, drawn with the seed, the bootstrap samples were drawn."""
-    resamples: int
+    resamples: int | None = None
+    """Bootstrap samples behind the stability of every k, in older runs; None if each candidate has a number of its own."""
     candidates: tuple[Candidate, ...]
     lab_k: int
     """The k of kmeans_custom.sav, the model that labels the new customers."""
@@ -115,7 +162,10 @@ class Segment(Result):
     """In the units of the table."""
     sets_apart: tuple[str, ...]
     """Short phrases like "high BALANCE (index 312)", the most telling first."""
-    jaccard: float
+    jaccard: float | None
+    """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
+    jaccard_se: float | None = None
+    """Standard error of `jaccard`."""
     is_new: bool
     """Whether none of the segments in force before was like it; false where there was none at all."""
     previous_customers: int | None
@@ -145,8 +195,10 @@ class Segmentation(Result):
     run: str
     k: int
     published: bool
+    experimental: bool = False
+    """Whether the run was not to be published, whatever its checks (publish=never)."""
     held_back: tuple[str, ...]
-    """Why it was not published, or would not have been."""
+    """The checks that failed: why it was not published, or would not have been."""
     warnings: tuple[str, ...]
     rows: int
     unassigned: dict[str, int]

@@ -8,8 +8,9 @@ environment, `spelling.py` knows how values are written there, `dags/trigger_for
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -105,6 +106,18 @@ class PartsSettings(StageSettings):
     )
 
 
+class PublishSettings(PartsSettings):
+    """Settings of the stages that publish: train the lab's model, segment the segments."""
+
+    publish: Literal["if-passed", "never", "always"] = Field(
+        default="if-passed",
+        title="Publish",
+        description="if-passed publishes the segments if every check passes; never is for experiments: everything is computed "
+        "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
+        "for a past date, like that of a backfill, publishes nothing unless this is always.",
+    )
+
+
 class FeatureSettings(PartsSettings):
     """What the stages that look at the features have in common."""
 
@@ -191,7 +204,7 @@ class TransformSettings(FeatureSettings):
         return value
 
 
-class TrainSettings(PartsSettings):
+class TrainSettings(PublishSettings):
     k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
@@ -239,7 +252,8 @@ class EvaluateSettings(StageSettings):
         ge=2,
         le=100,
         title="Number of segments",
-        description="How many segments to have; empty to choose by the elbow of the SSE curve.",
+        description="How many segments to have; one of the numbers of clusters. Leave empty to take the elbow of the SSE curve "
+        "if it passes every check, else the number with the largest silhouette of those that do.",
     )
     resamples: int = Field(
         default=15,
@@ -248,9 +262,23 @@ class EvaluateSettings(StageSettings):
         title="Bootstrap samples",
         description="How often the stability of the clusters is tried on a bootstrap sample.",
     )
+    min_silhouette: float = Field(
+        default=0.25,
+        ge=-1,
+        le=1,
+        title="Minimum silhouette",
+        description="A number of segments whose mean silhouette is below this fails the check.",
+    )
+    min_stability: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        title="Minimum stability",
+        description="A number of segments fails the check if one of them has a bootstrap Jaccard similarity below this.",
+    )
 
 
-class SegmentSettings(PartsSettings):
+class SegmentSettings(PublishSettings):
     """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
 
     names_file: VolumePath = Field(
@@ -267,31 +295,12 @@ class SegmentSettings(PartsSettings):
         description="By what share the sum of squared distances may be larger than that of the trained clusters so that "
         "customers stay in their segments. 0 takes the trained clusters whenever they are the better ones.",
     )
-    smallest_silhouette: float = Field(
-        default=0.25,
-        ge=-1,
-        le=1,
-        title="Least silhouette",
-        description="A run whose mean silhouette is below this is held back.",
-    )
-    smallest_stability: float = Field(
-        default=0.6,
-        ge=0,
-        le=1,
-        title="Least stability",
-        description="A run with a segment whose bootstrap Jaccard similarity is below this is held back.",
-    )
-    largest_unassigned: float = Field(
+    max_unassigned: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        title="Most unassigned",
-        description="A run that leaves more than this share of the customers without a segment is held back.",
-    )
-    publish_anyway: bool = Field(
-        default=False,
-        title="Publish anyway",
-        description="Publish the run even if it would be held back.",
+        title="Maximum share unassigned",
+        description="Not published if more than this share of the customers has no segment.",
     )
 
 
@@ -328,7 +337,7 @@ class PruneSettings(StageSettings):
     keep: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         default=(),
         title="Folders to keep",
-        description="Folders in runs/ to keep however old they are, comma-separated; Airflow names the runs that are in progress.",
+        description="Folders in runs/ to keep however old they are, comma-separated; Airflow names those in progress.",
     )
     warn_share: float = Field(
         default=0.85,
@@ -349,7 +358,13 @@ class ReportSettings(StageSettings):
 
 
 class PipelineSettings(ExtractSettings, TransformSettings, TrainSettings, EvaluateSettings, SegmentSettings, ReportSettings):
-    """Every setting of every stage, for those who start them all."""
+    """Every setting of every stage, for the callers that start all of them: no setting may contradict another one."""
+
+    @model_validator(mode="after")
+    def _agree_across_stages(self) -> Self:
+        if self.n_clusters is not None:
+            require_fitted(self.n_clusters, self.k_values)
+        return self
 
 
 SETTINGS: dict[str, type[StageSettings]] = {
@@ -365,6 +380,15 @@ SETTINGS: dict[str, type[StageSettings]] = {
 
 CONSUMERS = frozenset({"changes", "prune"})
 """Folders of services/ that are no stage of a run: they work on what runs have left, in DAGs of their own."""
+
+
+def require_fitted(n_clusters: int, k_values: Sequence[int]) -> None:
+    """Raise ValueError unless the requested number of segments is among the numbers of clusters that are fitted."""
+    if n_clusters not in k_values:
+        raise ValueError(
+            f"n_clusters is {n_clusters}, expected one of k_values ({', '.join(map(str, k_values))}): "
+            f"request one of these, or add {n_clusters} to k_values"
+        )
 
 
 def settings_of(stage: str) -> type[StageSettings]:

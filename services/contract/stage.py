@@ -56,7 +56,7 @@ def start(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     logging.getLogger().handlers[0].setFormatter(StageFormatter(f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S"))
     logging.captureWarnings(capture=True)
-    os.umask(0o002)  # what one user's container writes, the group's others can replace
+    os.umask(0o007)  # other members of the group can replace what this user writes; other users cannot even read it
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()

@@ -3,58 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from services.contract.errors import UsageError
 from services.contract.results import Candidate
+from services.contract.settings import require_fitted
 
-STABLE = 0.75  # bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable
+
+class Assess(Protocol):
+    """Estimate stability and cluster structure of a candidate, and record the checks that it fails."""
+
+    def __call__(self, candidate: Candidate, *, in_full: bool = False) -> Candidate:
+        """Return the candidate with full estimates; `in_full` tests the structure even if another check has failed."""
 
 
 class Choice(NamedTuple):
     k: int
-    rule: Literal["elbow", "fallback", "forced"]
+    rule: Literal["elbow", "fallback", "forced", "only"]
     reason: str
     """One sentence for people."""
+    candidates: tuple[Candidate, ...]
+    """All of them, ascending by k, with what was found out on the way."""
 
 
 def refuse_unfitted(k: int | None, k_values: Sequence[int]) -> None:
-    """Raise UsageError where the number that is asked for is none of those that were fitted."""
-    if k is not None and k not in k_values:
-        raise UsageError(
-            f"n_clusters is {k}, and train has fitted {_join(k_values)}: "
-            f"ask for one of these, or run train with {k} among its k_values"
-        )
+    """Raise UsageError if the requested number of segments is none of those that train has fitted."""
+    try:
+        if k is not None:
+            require_fitted(k, k_values)
+    except ValueError as error:
+        raise UsageError(f"{error} and run train again") from None
 
 
-def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, forced: int | None) -> Choice:
-    """Choose by what is asked for, else by the elbow, else by stability and silhouette.
+def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, requested: int | None, assess: Assess) -> Choice:
+    """Choose the requested k; else the elbow if it passes every check; else the k with the largest silhouette that does.
 
-    The last rule is for an SSE curve without an elbow. Of the k whose clusters are all stable (bootstrap Jaccard similarity of
-    0.75 or more, Hennig 2007) it takes the one with the largest mean silhouette (Rousseeuw 1987), the smaller one of equals;
-    where no k is that stable, it looks at all of them.
+    The last rule takes the mean silhouette as Rousseeuw (1987) proposes, the smaller k of equals. Candidates are assessed in
+    this order until one passes, because that is what takes time. If none passes, the choice is the elbow, or the largest
+    silhouette of all if there is none; the checks that it fails keep it from being published.
 
     Parameters
     ----------
-    candidates : the k of the sweep, ascending, at least one; `elbow` and `forced` are among them or None
+    candidates : sequence of Candidate
+        The k of the sweep, ascending, at least one, each with the checks that it fails for certain.
+    elbow, requested : int or None
+        Among the candidates, or None.
+    assess : callable
+        Makes the estimates that take time.
+
+    References
+    ----------
+    Rousseeuw (1987), Silhouettes: a graphical aid to the interpretation and validation of cluster analysis.
     """
-    curve = f"the SSE curve over k = {_join([candidate.k for candidate in candidates])}"
-    if forced is not None:
+    by_k = {candidate.k: candidate for candidate in candidates}
+    ranking = sorted(by_k, key=lambda k: (-by_k[k].silhouette, k))
+    curve = f"the SSE curve over k = {_join(list(by_k))}"
+
+    def choice(k: int, rule: Literal["elbow", "fallback", "forced", "only"], reason: str) -> Choice:
+        return Choice(k, rule, reason, tuple(by_k.values()))
+
+    fixed = ranking[0] if len(ranking) == 1 else requested
+    preferred = elbow if fixed is None else fixed
+    if preferred is not None:
+        by_k[preferred] = assess(by_k[preferred], in_full=True)
+    if len(ranking) == 1:
+        return choice(ranking[0], "only", f"k = {ranking[0]} is the only number of segments that was fitted.")
+    if requested is not None:
         found = "has no elbow" if elbow is None else f"has its elbow at {elbow}"
-        return Choice(forced, "forced", f"k = {forced} was asked for; {curve} {found}.")
+        return choice(requested, "forced", f"k = {requested} was asked for; {curve} {found}.")
+    if elbow is not None and not by_k[elbow].failed_checks:
+        return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
+
+    why_not = f"{curve} has no elbow" if elbow is None else f"the elbow of {curve}, k = {elbow}, fails: {_list(by_k[elbow])}"
+    for k in ranking:
+        if k != elbow and not by_k[k].failed_checks:
+            by_k[k] = assess(by_k[k])
+            if not by_k[k].failed_checks:
+                best = f"k = {k} has the largest mean silhouette, {by_k[k].silhouette:.2f}, of the k that pass every check"
+                return choice(k, "fallback", f"{best} (Rousseeuw 1987); {why_not}.")
     if elbow is not None:
-        return Choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
-    stable = [candidate for candidate in candidates if min(candidate.jaccard) >= STABLE]
-    best = max(stable or candidates, key=lambda candidate: candidate.silhouette)
-    if stable:
-        among = f"of the k whose segments are all stable ({_join([candidate.k for candidate in stable])})"
-    else:
-        among = "no k has only stable segments, and of all"
-    return Choice(
-        best.k,
-        "fallback",
-        f"{curve[0].upper()}{curve[1:]} has no elbow; {among} {best.k} has the best silhouette, {best.silhouette:.2f}.",
-    )
+        return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}; no k passes every check.")
+    best_k = ranking[0]
+    by_k[best_k] = assess(by_k[best_k], in_full=True)
+    best = f"k = {best_k} has the largest mean silhouette, {by_k[best_k].silhouette:.2f}, of all k (Rousseeuw 1987)"
+    return choice(best_k, "fallback", f"{best}; {why_not}, and no k passes every check.")
+
+
+def _list(candidate: Candidate) -> str:
+    return "; ".join(candidate.failed_checks)
 
 
 def _join(numbers: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ from services.contract.manifest import MANIFEST_NAME
 from services.prune.selection import RunFolder
 
 _REMOVED_PREFIX = ".removed-"
-"""Begins the name that a run gets before it is removed. No run has such a name, so that a half of one is not taken for a run."""
+"""Begins the name that a run gets before it is removed. No run has such a name: a half of one is not taken for a run."""
 
 log = logging.getLogger(__name__)
 

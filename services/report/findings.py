@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from services.contract.errors import DataError
 from services.contract.manifest import Manifest
-from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Evaluation, Segmentation
+from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Candidate, Evaluation, Segmentation
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,13 @@ class Findings(NamedTuple):
     """The stages before this one, in the order in which they ran."""
 
     @property
+    def chosen(self) -> Candidate:
+        return next(candidate for candidate in self.evaluation.candidates if candidate.k == self.evaluation.chosen_k)
+
+    @property
     def status(self) -> str:
+        if self.segmentation.experimental:
+            return "experimental"
         if not self.segmentation.published:
             return "held back"
         return "published on request" if self.segmentation.held_back else "published"

@@ -22,8 +22,8 @@ class Index(NamedTuple):
     """A measure that is drawn over k beside the elbow."""
 
     title: str
-    values: list[float]
-    chosen: float
+    values: list[float | None]
+    chosen: float | None
     best: str
 
 
@@ -54,6 +54,8 @@ def render(findings: Findings) -> str:
         "silhouettes": pictures.draw_silhouettes(findings.points, segments, looks, segmentation.silhouette),
         "map": pictures.draw_map(findings.points, segments, looks),
     }
+    if findings.chosen.structure is not None:
+        drawn["structure"] = pictures.draw_structure(findings.chosen.structure, evaluation.chosen_k)
     for place, index in enumerate(indices):
         drawn[f"index-{place}"] = pictures.draw_index(index.title, evaluation.candidates, index.values, evaluation.chosen_k)
     if findings.moves:
@@ -61,6 +63,8 @@ def render(findings: Findings) -> str:
     return _template().render(
         findings=findings,
         evaluation=evaluation,
+        chosen=findings.chosen,
+        n_resamples=findings.chosen.n_resamples or evaluation.resamples,
         segmentation=segmentation,
         manifests=findings.manifests,
         looks=looks,
@@ -86,6 +90,7 @@ def _template() -> Template:
     for function in (
         words.breakable,
         words.change,
+        words.consequence,
         words.day,
         words.heat,
         words.number,
@@ -96,6 +101,7 @@ def _template() -> Template:
         words.shift,
         words.stability,
         words.whole,
+        words.with_error,
     ):
         environment.filters[function.__name__] = function
     environment.filters["css"] = lambda colour: CSS_OF.get(colour, colour)
@@ -108,16 +114,17 @@ def _indices(evaluation: Evaluation) -> list[Index]:
         _index(evaluation, "Silhouette", "highest", [c.silhouette for c in candidates]),
         _index(evaluation, "Davies–Bouldin", "lowest", [c.davies_bouldin for c in candidates]),
         _index(evaluation, "Calinski–Harabasz", "highest", [c.calinski_harabasz for c in candidates]),
-        _index(evaluation, "Weakest stability", "highest", [min(c.jaccard) for c in candidates]),
+        _index(evaluation, "Weakest stability", "highest", [c.weakest for c in candidates]),
         _index(evaluation, "Agreement (ARI)", "highest", [c.ari for c in candidates]),
         _index(evaluation, "Smallest share, %", "highest", [100 * c.smallest_share for c in candidates]),
     ]
 
 
-def _index(evaluation: Evaluation, title: str, best: str, values: list[float]) -> Index:
+def _index(evaluation: Evaluation, title: str, best: str, values: Sequence[float | None]) -> Index:
     k_values = [candidate.k for candidate in evaluation.candidates]
-    best_k = k_values[values.index(max(values) if best == "highest" else min(values))]
-    return Index(title, values, values[k_values.index(evaluation.chosen_k)], f"best ({best}) at {best_k}")
+    known = {value: k for k, value in zip(reversed(k_values), reversed(values), strict=True) if value is not None}
+    best_k = known[max(known) if best == "highest" else min(known)] if known else "no k"
+    return Index(title, list(values), values[k_values.index(evaluation.chosen_k)], f"best ({best}) at {best_k}")
 
 
 def _features(findings: Findings) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from services.contract.results import Candidate, Segment
-from services.report.drawing import ACCENT, GRID, INK, MUTED, STYLE, WIDTH, Look, badge, paper, shorten
+from services.contract.results import Candidate, Segment, Structure
+from services.report.drawing import ACCENT, GRID, INK, MUTED, NOBODY, STYLE, WIDTH, Look, badge, paper, shorten
 from services.report.findings import Point
 from services.report.svg import Picture
-from services.report.words import compact, number, percent, score, stability
+from services.report.words import compact, number, percent, score, stability, with_error
 
 
 @rc_context(STYLE)
@@ -45,8 +46,8 @@ def draw_elbow(candidates: Sequence[Candidate], chosen_k: int, elbow: int | None
 
 
 @rc_context(STYLE)
-def draw_index(title: str, candidates: Sequence[Candidate], values: Sequence[float], chosen_k: int) -> Picture:
-    """Draw one measure over k, small, to stand beside others."""
+def draw_index(title: str, candidates: Sequence[Candidate], values: Sequence[float | None], chosen_k: int) -> Picture:
+    """Draw one measure over k, small, to stand beside others; None leaves a gap."""
     figure, axes = paper(150, 100, left=32, bottom=18, right=8)
     _draw_over_k(axes, candidates, values, chosen_k, size=6, most_ticks=5)
     axes.margins(y=0.15)
@@ -68,18 +69,67 @@ def draw_stability(segments: Sequence[Segment], looks: Mapping[int, Look]) -> Pi
         axes.text((left + right) / 2, 1.02, word, ha="center", va="bottom", color=MUTED, fontsize=9, transform=axes.transAxes)
     for place, segment in enumerate(segments):
         look, y = looks[segment.segment_id], place + 8 / row
-        axes.plot([0, segment.jaccard], [y, y], color=look.colour, linewidth=4, solid_capstyle="butt")
-        axes.plot(segment.jaccard, y, look.marker, color=look.colour, markersize=9, markeredgecolor=INK, clip_on=False)
         axes.text(0.012, y - 5 / row, shorten(segment.name, 46), fontsize=9.5, va="bottom")
+        if segment.jaccard is None:
+            axes.text(0.012, y, "too small to assess", color=MUTED, fontsize=9, va="center")
+        else:
+            axes.plot([0, segment.jaccard], [y, y], color=look.colour, linewidth=4, solid_capstyle="butt")
+            axes.plot(segment.jaccard, y, look.marker, color=look.colour, markersize=9, markeredgecolor=INK, clip_on=False)
+        if segment.jaccard is not None and segment.jaccard_se is not None:
+            ends = [max(segment.jaccard - 2 * segment.jaccard_se, 0), min(segment.jaccard + 2 * segment.jaccard_se, 1)]
+            axes.plot(ends, [y, y], "|-", color=INK, linewidth=1.2, markersize=9, clip_on=False, zorder=5)
         axes.text(1.035, y, score(segment.jaccard), fontweight="bold", va="center")
         badge(axes, -0.05, y, segment.segment_id, look)
     return Picture(
         figure,
         "Stability of every segment",
         "Bootstrap Jaccard similarity from 0 to 1. "
-        + "; ".join(f"{s.segment_id} {s.name}: {score(s.jaccard)}, {stability(s.jaccard)}" for s in segments)
+        + "; ".join(f"{s.segment_id} {s.name}: {with_error(s.jaccard, s.jaccard_se)}, {stability(s.jaccard)}" for s in segments)
         + ".",
     )
+
+
+@rc_context(STYLE)
+def draw_structure(structure: Structure, k: int) -> Picture:
+    """Draw the statistic of the chosen k beside its values for data without clusters, one dot for each null draw."""
+    figure, axes = paper(WIDTH, 170, left=12, bottom=36, top=40)
+    heights = _stack_dots(structure.null_draws, structure.value)
+    axes.plot(structure.null_draws, heights, "o", color=NOBODY, markersize=5, markeredgewidth=0)
+    axes.axvline(structure.value, ymax=0.94, color=ACCENT, linewidth=2.5)
+    axes.margins(x=0.12)
+    axes.set_ylim(0, max(8, *heights) + 1)
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"{structure.statistic} at k = {k}")
+    low, high = axes.get_xlim()
+    for x, y, colour, text in (
+        (structure.value, 1.0, ACCENT, f"these customers: {score(structure.value)}"),
+        (structure.null_mean, 1.13, MUTED, f"without groups: {with_error(structure.null_mean, structure.null_std)}"),
+    ):
+        # Centred above its marks, unless it would leave the picture.
+        side = "left" if x < low + 0.3 * (high - low) else "right" if x > high - 0.3 * (high - low) else "center"
+        place = {"left": low, "right": high, "center": x}[side]
+        axes.text(place, y, text, ha=side, va="bottom", color=colour, transform=axes.get_xaxis_transform())
+    return Picture(
+        figure,
+        "The chosen number of segments beside data without groups",
+        f"{structure.statistic} at k = {k}: {score(structure.value)} for these customers; "
+        f"{score(structure.null_mean)} on average, with a standard deviation of {structure.null_std:.2g}, "
+        f"in {structure.n_draws} simulated tables without groups, which range from {score(min(structure.null_draws))} "
+        f"to {score(max(structure.null_draws))}.",
+    )
+
+
+def _stack_dots(draws: Sequence[float], value: float) -> list[int]:
+    """Find the height of each dot so that dots of nearly the same value lie on top of each other."""
+    breadth = (max(*draws, value) - min(*draws, value)) / 45 or 1.0
+    columns: Counter[int] = Counter()
+    heights = []
+    for draw in draws:
+        columns[round(draw / breadth)] += 1
+        heights.append(columns[round(draw / breadth)])
+    return heights
 
 
 @rc_context(STYLE)
@@ -140,7 +190,7 @@ def draw_map(points: Sequence[Point], segments: Sequence[Segment], looks: Mappin
 def _draw_over_k(
     axes: Axes,
     candidates: Sequence[Candidate],
-    values: Sequence[float],
+    values: Sequence[float | None],
     chosen_k: int,
     *,
     size: float,
@@ -148,15 +198,16 @@ def _draw_over_k(
     label: str = "",
 ) -> None:
     k_values = [candidate.k for candidate in candidates]
-    axes.plot(k_values, values, "-o", color=MUTED, linewidth=1.5, markersize=size / 2, clip_on=False)
-    chosen = values[k_values.index(chosen_k)]
+    heights = [math.nan if value is None else value for value in values]
+    axes.plot(k_values, heights, "-o", color=MUTED, linewidth=1.5, markersize=size / 2, clip_on=False)
+    chosen = heights[k_values.index(chosen_k)]
     axes.plot(chosen_k, chosen, "o", color=ACCENT, markersize=size * 1.3, clip_on=False, zorder=5, label=label)
     axes.set_xticks(k_values[:: math.ceil(len(k_values) / most_ticks)])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     axes.grid(axis="x", visible=False)
 
 
-def _over_k(candidates: Sequence[Candidate], values: Sequence[float], write: Callable[[float], str]) -> str:
+def _over_k(candidates: Sequence[Candidate], values: Sequence[float | None], write: Callable[[float | None], str]) -> str:
     return ", ".join(f"k = {c.k}: {write(value)}" for c, value in zip(candidates, values, strict=True)) + "."
 
 

@@ -32,9 +32,14 @@ def whole(value: float | None) -> str:
     return number(None if value is None else round(value))
 
 
-def score(value: float) -> str:
-    """Write a measure between -1 and 1 with two decimals."""
-    return f"{value:.2f}".replace("-", "−")
+def score(value: float | None) -> str:
+    """Write a measure between -1 and 1 with two decimals; a dash for None."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """Write a measure between 0 and 1 with its standard error; without it if that is not known."""
+    return score(value) if value is None or error is None else f"{score(value)} ± {error:.2f}"
 
 
 def percent(share: float) -> str:
@@ -71,13 +76,30 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def stability(jaccard: float) -> str:
+def stability(jaccard: float | None) -> str:
     """Hennig (2007), clusterboot."""
+    if jaccard is None:
+        return "too small to assess"
     if jaccard < 0.6:
         return "not to be trusted"
     if jaccard < 0.75:
         return "a pattern with uncertain borders"
     return "stable" if jaccard < 0.85 else "very stable"
+
+
+CONSEQUENCES = {
+    "natural": "These groups are separate in the data: customers of one segment differ from those of the next by more than "
+    "drawing borders through one large group would explain.",
+    "reproducible": "There are no gaps between these groups: customers near a border resemble those beyond it, "
+    "although the same segments are found in every sample of the customers.",
+    "constructive": "There are no gaps between these groups, and other samples of the customers give other borders: "
+    "do not rely on these segments.",
+}
+"""What the kind of segmentation (Dolnicar, Grün and Leisch 2018) means for the readers of the report."""
+
+
+def consequence(classification: str) -> str:
+    return CONSEQUENCES[classification]
 
 
 def separation(silhouette: float) -> str:

@@ -17,7 +17,7 @@ from services.contract.tables import CUSTOMER_ID
 from services.contract.workers import Held, workers
 from services.segment.assignment import Segmenter, can_prepare
 from services.segment.clusters import Earlier, find_clusters
-from services.segment.gate import Floors
+from services.segment.gate import Gate
 from services.segment.history import find_predecessor
 from services.segment.names import read_names
 from services.segment.parts import assign_all, each_with_previous, join, load_columns, write_part
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     names = read_names(work.data_file(settings.names_file)) if work.has_data_file(settings.names_file) else {}
     evaluation = Evaluation.model_validate(work.load(artifacts.EVALUATION))
-    register = work.register(hold=True)
+    is_experimental = settings.publish == "never"
+    register = work.register(hold=not is_experimental)
     entry = find_predecessor(register, work.run)
     segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
     features = list(work.load_parts(artifacts.FEATURES))
@@ -60,7 +61,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
             register,
             CUSTOMER_ID in columns,
             names,
-            _floors(settings),
+            Gate(settings.max_unassigned, settings.publish),
         )
         log_outcome(outcome.segmentation)
         write = partial(write_part, segmenter=outcome.segmenter, target=target)
@@ -71,8 +72,9 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     work.save(artifacts.POINTS, outcome.points.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.SEGMENTATION, outcome.segmentation.model_dump(mode="json"))
     work.save(artifacts.SEGMENTER, outcome.segmenter._asdict())
-    contents = outcome.contents if outcome.segmentation.published else None
-    work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+    if not is_experimental:
+        contents = outcome.contents if outcome.segmentation.published else None
+        work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
     return make_result(outcome.segmentation)
 
 
@@ -85,12 +87,3 @@ def _load_earlier(
     if segmenter.has_ids and CUSTOMER_ID in columns:
         members = read_members(work.open_published(entry, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
     return Earlier(entry.run, entry.publication, segmenter, can_prepare(segmenter.preparation, columns), members)
-
-
-def _floors(settings: SegmentSettings) -> Floors:
-    return Floors(
-        silhouette=settings.smallest_silhouette,
-        stability=settings.smallest_stability,
-        unassigned=settings.largest_unassigned,
-        publish_anyway=settings.publish_anyway,
-    )

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
 from services.contract.register import Contents, KnownSegment, Register
-from services.contract.results import MIGRATION_COLUMNS, Comparison, Evaluation, Segment, Segmentation
+from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
 from services.segment.assignment import Segmenter, find_reach
 from services.segment.clusters import Clusters, Earlier
 from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
-from services.segment.gate import Floors, find_misses
+from services.segment.gate import Gate, find_failed_checks, find_unassessed
 from services.segment.history import find_newer
 from services.segment.identity import closeness, give_ids
 from services.segment.names import make_names
@@ -47,7 +47,7 @@ def segment_customers(
     register: Register,
     has_ids: bool,
     chosen_names: Mapping[int, str],
-    floors: Floors,
+    gate: Gate,
 ) -> Outcome:
     """Make segments of clusters: with an identity, a name, a description, and the decision whether they may come into force.
 
@@ -75,12 +75,14 @@ def segment_customers(
     by_customer = np.array([*ids, NO_SEGMENT])[assignment.cluster]  # position -1, nobody, takes the last
     comparison, migration = _compare(features, by_customer, named, earlier)
     candidate = next(candidate for candidate in evaluation.candidates if candidate.k == evaluation.chosen_k)
-    segments = _describe(profiles, named, candidate.jaccard, earlier)
+    segments = _describe(profiles, named, candidate, earlier)
     unassigned = count_reasons(preparation.complaints(customers[~assignment.assigned]))
     n_unassigned, n_customers = sum(unassigned.values()), len(customers)
     assert sum(profile.customers for profile in profiles) + n_unassigned == n_customers, "a customer counts twice or never"
     newer = find_newer(register, run)
-    held_back = tuple(find_misses(segments, candidate.silhouette, n_unassigned, n_customers, newer, floors))
+    failed_checks = tuple(
+        find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
+    )
     reach = find_reach(assignment, len(ids))
     return Outcome(
         segmenter=Segmenter(preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), has_ids),
@@ -90,9 +92,14 @@ def segment_customers(
         segmentation=Segmentation(
             run=run,
             k=len(ids),
-            published=floors.publish_anyway or not held_back,
-            held_back=held_back,
-            warnings=(*clusters.notes, *(find_warnings(comparison, segments) if comparison else ())),
+            published=gate.is_open(failed_checks),
+            experimental=gate.publish == "never",
+            held_back=failed_checks,
+            warnings=(
+                *clusters.notes,
+                *find_unassessed(segments),
+                *(find_warnings(comparison, segments) if comparison else ()),
+            ),
             rows=n_customers,
             unassigned=unassigned,
             segments=segments,
@@ -130,10 +137,11 @@ def _compare(
 
 
 def _describe(
-    profiles: Sequence[Profile], named: Mapping[int, str], stabilities: Sequence[float], earlier: Earlier | None
+    profiles: Sequence[Profile], named: Mapping[int, str], candidate: Candidate, earlier: Earlier | None
 ) -> tuple[Segment, ...]:
     """Describe the segments, the largest first."""
     total = sum(profile.customers for profile in profiles)
+    errors = candidate.jaccard_se or (None,) * len(candidate.jaccard)  # older runs have none
     before = earlier.members.sizes if earlier and earlier.members else {}
     segments = [
         Segment(
@@ -144,9 +152,10 @@ def _describe(
             centroid=profile.centroid,
             sets_apart=profile.sets_apart,
             jaccard=jaccard,
+            jaccard_se=error,
             is_new=earlier is not None and segment_id not in earlier.publication.segments,
             previous_customers=before.get(segment_id),
         )
-        for (segment_id, name), profile, jaccard in zip(named.items(), profiles, stabilities, strict=True)
+        for (segment_id, name), profile, jaccard, error in zip(named.items(), profiles, candidate.jaccard, errors, strict=True)
     ]
     return tuple(sorted(segments, key=lambda segment: (-segment.customers, segment.segment_id)))

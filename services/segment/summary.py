@@ -27,7 +27,9 @@ def log_outcome(segmentation: Segmentation) -> None:
     for warning in segmentation.warnings:
         log.warning("%s", warning)
     for reason in segmentation.held_back:
-        log.warning("%s: %s", "published all the same" if segmentation.published else "held back", reason)
+        log.warning("%s: %s", "published although a check failed" if segmentation.published else "check failed", reason)
+    if segmentation.experimental:
+        log.info("experimental run (publish=never): nothing below model/ changes; its new segment ids are provisional")
     if segmentation.published:
         log.info("comes into force: run %s", segmentation.run)
 
@@ -42,6 +44,7 @@ def make_result(segmentation: Segmentation) -> dict[str, Any]:
             "k": segmentation.k,
             "customers": segmentation.rows,
             "published": segmentation.published,
+            "experimental": segmentation.experimental,
             "held_back": held_back,
             "segments": [dict(zip(("id", "name", "customers"), segment, strict=True)) for segment in segments],
         }

@@ -22,7 +22,10 @@ def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
     work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})
     work.save(artifacts.MODEL, fits[-1].model)
     work.save(artifacts.METRICS, metrics)
-    work.publish(artifacts.MODEL)
+    if settings.publish == "never":
+        log.info("experimental run (publish=never): model/%s stays as it is", artifacts.MODEL.name)
+    else:
+        work.publish(artifacts.MODEL)
     return metrics
 
 

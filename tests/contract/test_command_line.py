@@ -4,7 +4,14 @@ from hypothesis import strategies as st
 
 from services.contract.command_line import parse, sources
 from services.contract.errors import UsageError
-from services.contract.settings import SETTINGS, EvaluateSettings, ExtractSettings, TrainSettings, TransformSettings
+from services.contract.settings import (
+    EvaluateSettings,
+    ExtractSettings,
+    PipelineSettings,
+    StageSettings,
+    TrainSettings,
+    TransformSettings,
+)
 from services.contract.spelling import as_flag, as_text
 
 
@@ -74,10 +81,19 @@ def test_a_value_may_hold_a_line_end():
 
 @pytest.mark.parametrize("value", [True, False])
 def test_a_switch_is_a_flag_without_a_value(value):
-    flag = as_flag("publish_anyway", value)
-    settings = read(SETTINGS["segment"], flag)
-    assert settings.publish_anyway is value
-    assert sources(settings, [flag])["publish_anyway"] == "flag"
+    class Switch(StageSettings):
+        is_on: bool = not value
+
+    flag = as_flag("is_on", value)
+    settings = read(Switch, flag)
+    assert settings.is_on is value
+    assert sources(settings, [flag])["is_on"] == "flag"
+
+
+def test_settings_that_contradict_each_other_are_named_with_the_remedy():
+    with pytest.raises(UsageError) as error:
+        read(PipelineSettings, "--k-values=2,3", "--n-clusters=4")
+    assert str(error.value) == ("n_clusters is 4, expected one of k_values (2, 3): request one of these, or add 4 to k_values")
 
 
 def test_one_wrong_setting_is_one_complaint():

@@ -52,8 +52,6 @@ def test_pairs_are_taken_with_blanks_around_and_a_comma_too_many():
     assert split_pairs(" extract=ab , train=c=d,, ") == {"extract": "ab", "train": "c=d"}
 
 
-@pytest.mark.parametrize(
-    ("value", "flag"), [(True, "--publish-anyway"), (False, "--no-publish-anyway"), ([1, 2], "--publish-anyway=1,2")]
-)
+@pytest.mark.parametrize(("value", "flag"), [(True, "--is-on"), (False, "--no-is-on"), ([1, 2], "--is-on=1,2")])
 def test_a_switch_is_a_flag_with_or_without_no_and_everything_else_has_a_value(value, flag):
-    assert as_flag("publish_anyway", value) == flag
+    assert as_flag("is_on", value) == flag

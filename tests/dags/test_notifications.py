@@ -97,12 +97,13 @@ def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
     tell_if_held_back(ended(HELD_BACK))
     [told] = hook.got
     assert told["event"] == "held back"
-    assert "held back (silhouette 0.1 is below 0.25)" in told["reason"]
+    assert "not published (silhouette 0.1 is below 0.25)" in told["reason"]
     assert mailbox.got[0]["Subject"] == "probe: a run was held back"
 
 
 def test_a_run_that_was_published_is_nothing_to_tell(hook):
     tell_if_held_back(ended({**HELD_BACK, "published": True}))
+    tell_if_held_back(ended({**HELD_BACK, "experimental": True}))
     assert hook.got == []
 
 

@@ -1,6 +1,7 @@
 """StageOperator with a toy for an engine: what it asks for, and what it makes of the answers. Needs no Docker."""
 
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_result_comes_back_the_digest_goes_on_and_nothing_is_left(toy):
     toy.stage = End(stdout='{"k_values": [2, 3]}\n', stderr=said("fitting", f"manifest sha256:{DIGEST}"))
     task = Try()
     assert task.run() == {"k_values": [2, 3]}
-    assert task.xcom == {"manifest": DIGEST}
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
     assert toy.containers == {}
 
 
@@ -126,6 +127,25 @@ def test_one_that_publishes_writes_to_the_model_folder_too(toy):
     assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
 
 
+def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(toy):
+    attempt = Try(publishes=True)
+    attempt.params["publish"] = "never"
+    attempt.run()
+    folders, stage = toy.created
+    assert "/shared/model" not in folders["Cmd"]
+    assert [one["Target"] for one in stage["HostConfig"]["Mounts"] if not one["ReadOnly"]] == folders["Cmd"]
+
+
+def test_settings_that_contradict_each_other_fail_the_first_task_before_its_container_starts(toy):
+    toy.images.add("customer-segmentation/extract:latest")
+    first = Try("extract")
+    first.params |= {"n_clusters": 12, "k_values": [2, 3]}
+    assert fails(first, again=False).startswith(
+        "failed (64, unusable settings): these settings contradict each other: n_clusters is"
+    )
+    assert toy.created == []
+
+
 def test_the_first_stage_of_a_run_makes_the_folders_of_all_and_the_others_need_none(toy):
     first = Try("extract")
     with first.operator.dag:
@@ -161,6 +181,38 @@ def test_the_stage_is_told_what_it_may_know_of_the_form_and_who_said_so(toy, mon
         "SEGMENTATION_N_INIT": "20",
         "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
     }
+
+
+LONG_AGO, THIS_WEEK = datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 3, 2, 9, tzinfo=UTC)
+THURSDAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
+
+
+def publishing(toy, logical_date, publish="if-passed"):
+    """Run a stage that publishes, on a Thursday; returns its setting, where that is from, and whether it may write model/."""
+    task = Try("train", schedule="0 9 * * 1", publishes=True)
+    task.dag_run = SimpleNamespace(logical_date=logical_date, start_date=THURSDAY)
+    task.params["publish"] = publish
+    task.run()
+    given = dict(line.split("=", 1) for line in toy.created[-1]["Env"])
+    folders = [mount["Target"] for mount in toy.created[-1]["HostConfig"]["Mounts"]]
+    return given.get("SEGMENTATION_PUBLISH"), given.get("SEGMENTATION_SOURCES"), "/shared/model" in folders
+
+
+def test_a_run_for_a_past_date_publishes_nothing_and_the_manifest_says_why(toy):
+    assert publishing(toy, LONG_AGO) == ("never", "publish=backfill", False)
+
+
+@pytest.mark.parametrize("logical_date", [None, THIS_WEEK, THURSDAY])
+def test_a_run_without_a_date_or_for_this_week_publishes(toy, logical_date):
+    assert publishing(toy, logical_date) == (None, None, True)
+
+
+def test_a_run_for_a_past_date_publishes_if_that_was_requested(toy):
+    assert publishing(toy, LONG_AGO, "always") == ("always", "publish=form", True)
+
+
+def test_a_run_for_a_past_date_that_is_an_experiment_anyway_says_so(toy):
+    assert publishing(toy, LONG_AGO, "never") == ("never", "publish=form", False)
 
 
 def test_who_works_on_what_a_run_published_is_told_of_that_run_and_not_of_the_form(toy):
@@ -267,6 +319,19 @@ def test_a_wrong_variable_ends_the_task_before_there_is_a_container(toy, monkeyp
     assert toy.created == []
 
 
+def test_a_run_that_began_on_another_volume_is_not_continued_on_this_one(toy):
+    task = Try()
+    with task.operator.dag:
+        StageOperator(task_id="transform_it", stage="transform") >> task.operator
+    task.xcom = {("transform_it", "manifest"): DIGEST, ("transform_it", "volume"): "/data/sample"}
+    assert fails(task, again=False) == (
+        "failed (78, the volume or the image is set up wrong): transform of this run has written to the volume /data/sample, "
+        "and Airflow has been started with /data/bank since: start a new run, or go back with `make up VOLUME=/data/sample "
+        "CHANGE_VOLUME=yes` and clear this task"
+    )
+    assert toy.created == []
+
+
 # --- whose container is whose
 
 
@@ -287,6 +352,16 @@ def test_what_an_earlier_try_left_is_removed_and_what_is_of_another_run_is_not(t
     other = toy.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
     task.run()
     assert list(toy.containers) == [other]
+
+
+def test_the_containers_of_a_stack_carry_its_name_and_those_of_another_one_on_the_same_volume_are_left_alone(toy, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_PROJECT", "bank")
+    task = Try()
+    task.instance.try_number = 2
+    left, other = (toy.add(labels_of(task, 1) | {"customer-segmentation.project": name}) for name in ("bank", "another"))
+    task.run()
+    assert {container["Labels"]["customer-segmentation.project"] for container in toy.created[2:]} == {"bank"}
+    assert (left in toy.containers, other in toy.containers) == (False, True)
 
 
 def test_a_try_that_was_given_up_for_lost_makes_way_for_a_later_one(toy):
@@ -347,7 +422,7 @@ def test_the_next_try_attaches_to_a_container_that_still_runs(toy, first, caplog
     caplog.set_level(logging.INFO)
     task = first.next_try()
     assert task.run() == "trained once"
-    assert task.xcom == {"manifest": DIGEST}
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
     assert (toy.created, toy.containers) == ([], {})
     assert f"attached to container {first.container[:12]} of try 1: it has run since 2026-01-05T09:00:00" in caplog.text
 
@@ -362,7 +437,7 @@ def test_a_container_that_has_ended_meanwhile_yields_its_result(toy, first):
     toy.states[first.container] = "exited"
     task = first.next_try()
     assert task.run() == "trained once"
-    assert task.xcom == {"manifest": DIGEST}
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
     assert (toy.created, toy.containers) == ([], {})
 
 

@@ -72,8 +72,8 @@ def test_null_counts_as_not_filled_in():
         ('{"k_values": [1, 2]}', "sets k_values to [1, 2]: 1 is less than the minimum of 2"),
         ('{"n_init": "many"}', "sets n_init to \"many\": 'many' is not of type 'integer'"),
         ('{"data_file": "../../etc/passwd"}', 'sets data_file to "../../etc/passwd"'),
-        ('{"scale_by": "BALANCE"}', "transform cannot use scale_by=BALANCE (variable): is a feature column too"),
-        ('{"log_columns": ["TENURE"]}', "transform cannot use log_columns=TENURE (variable): column TENURE is not among"),
+        ('{"scale_by": "BALANCE"}', "scale_by=BALANCE (variable) cannot be used: is a feature column too"),
+        ('{"log_columns": ["TENURE"]}', "log_columns=TENURE (variable) cannot be used: column TENURE is not among"),
     ],
 )
 def test_a_wrong_variable_is_refused_in_one_line_that_names_it(variable, text, complaint):
@@ -82,6 +82,34 @@ def test_a_wrong_variable_is_refused_in_one_line_that_names_it(variable, text, c
         given(DEFAULTS)
     assert complaint in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_settings_of_two_stages_that_contradict_each_other_are_rejected_with_their_sources(variable):
+    variable('{"n_clusters": 12}')
+    with pytest.raises(UsageError) as rejected:
+        given({**DEFAULTS, "k_values": [2, 3, 4]})
+    assert str(rejected.value) == (
+        "these settings contradict each other: n_clusters is 12, expected one of k_values (2, 3, 4): request one of these, "
+        "or add 12 to k_values (n_clusters is from the variable; k_values is from the form)"
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"n_clusters": 12},
+        {"n_clusters": 2, "k_values": [3, 4]},
+        {"feature_columns": ["PAYMENTS"], "log_columns": ["BALANCE"]},
+        {"feature_columns": ["PAYMENTS", "TENURE"], "scale_by": "TENURE"},
+    ],
+)
+def test_the_form_rejects_what_contradicts_a_default_or_another_field(values):
+    with pytest.raises(UsageError):
+        given({**DEFAULTS, **values})
+
+
+def test_a_requested_number_of_segments_that_is_fitted_is_accepted():
+    assert given({**DEFAULTS, "n_clusters": 3, "k_values": [3, 4]})[0] == {"n_clusters": 3, "k_values": [3, 4]}
 
 
 def test_a_configuration_that_names_no_setting_is_refused():

@@ -14,8 +14,8 @@ from dags.trigger_form import trigger_form
 
 
 class Try:
-    def __init__(self, stage: str = "train", **arguments: Any) -> None:
-        with DAG("probe", schedule=None):
+    def __init__(self, stage: str = "train", schedule: str | None = None, **arguments: Any) -> None:
+        with DAG("probe", schedule=schedule):
             self.operator = StageOperator(task_id=stage, stage=stage, **arguments)
         self.xcom: dict[Any, Any] = {}
         self.instance = SimpleNamespace(
@@ -33,7 +33,7 @@ class Try:
         self.states: dict[str, dict[str, str | None]] = {self.instance.run_id: {stage: "running"}}
         """What Airflow knows: the state of each task, by run."""
         self.store: Any = Store()
-        self.dag_run = SimpleNamespace(clear_number=0)
+        self.dag_run = SimpleNamespace(logical_date=None, start_date=None, clear_number=0)
         self.params = {name: field.value for name, field in trigger_form().items()}
 
     @property

@@ -4,20 +4,41 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.docker.commands import REPOSITORY
+from tests.docker.commands import REPOSITORY, docker
 from tests.docker.stack import free_port
 
 SECRETS = ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET")
 
 
-def prepare(folder: Path, **variables: str) -> dict[str, str]:
+def run(folder: Path, requested: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a checkout, as `make up` or `make up VOLUME=<requested>` does."""
     environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", "DOCKER_HOST": "", "AIRFLOW_PORT": free_port(), **variables}
-    command = [sys.executable, str(REPOSITORY / "docker/environment.py"), str(folder / ".env"), str(folder / "shared_volume")]
-    subprocess.run(command, check=True, env=os.environ | environment)
+    command = [sys.executable, str(REPOSITORY / "docker/environment.py"), ".env", "shared_volume", requested]
+    (folder / "shared_volume").mkdir(exist_ok=True)
+    return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+
+
+def prepare(folder: Path, requested: str = "", **variables: str) -> dict[str, str]:
+    """Run the script and return what it has written to .env."""
+    ended = run(folder, requested, **variables)
+    assert ended.returncode == 0, ended.stderr
+    return written(folder)
+
+
+def refused(folder: Path, requested: str = "", **variables: str) -> str:
+    """Run the script, which must fail; returns why."""
+    ended = run(folder, requested, **variables)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def written(folder: Path) -> dict[str, str]:
     lines = (folder / ".env").read_text().splitlines()
     return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines if not line.startswith("#"))}
 
@@ -60,8 +81,136 @@ def test_the_stages_never_run_as_root_and_may_write_where_they_publish(tmp_path:
     assert group == "0"
     for name in ("runs", "model"):
         folder = (tmp_path / "shared_volume" / name).stat()
-        assert folder.st_mode & 0o7777 == 0o2775
+        assert folder.st_mode & 0o7777 == 0o2770
         assert str(folder.st_uid) == user or folder.st_gid == 0
+
+
+# --- which volume
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Path:
+    """A volume outside of the checkout."""
+    folder = tmp_path / "data of the bank"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    return folder
+
+
+def test_the_volume_is_kept_until_another_one_is_named(checkout: Path, bank: Path) -> None:
+    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(checkout / "shared_volume")
+    assert prepare(checkout, str(bank), CHANGE_VOLUME="yes")["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout, str(bank))["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert not (bank / "data").exists()
+
+
+def test_another_volume_is_refused_with_both_paths_unless_the_change_is_confirmed(checkout: Path, bank: Path) -> None:
+    prepare(checkout, str(bank))
+    before = (checkout / ".env").read_text()
+    for word in ("", "no", "1"):
+        complaint = refused(checkout, "shared_volume", CHANGE_VOLUME=word)
+        assert f"the volume is {bank}, and {checkout / 'shared_volume'} is another one" in complaint
+        assert "CHANGE_VOLUME=yes" in complaint
+    assert (checkout / ".env").read_text() == before
+    changed = run(checkout, "shared_volume", CHANGE_VOLUME="yes")
+    assert f"The volume changes from {bank} to {checkout / 'shared_volume'}." in changed.stdout
+    assert written(checkout)["SEGMENTATION_HOST_VOLUME"] == str(checkout / "shared_volume")
+
+
+def test_a_volume_that_an_earlier_version_has_written_down_is_kept(checkout: Path, bank: Path) -> None:
+    prepare(checkout, str(bank))
+    lines = (checkout / ".env").read_text().splitlines()
+    (checkout / ".env").write_text("\n".join(line for line in lines if not line.startswith("VOLUME=")) + "\n")
+    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert f"the volume is {bank}" in refused(checkout, "shared_volume")
+
+
+def test_a_volume_that_is_not_mounted_is_neither_replaced_nor_made(checkout: Path, bank: Path) -> None:
+    prepare(checkout, str(bank))
+    bank.rename(bank.with_name("elsewhere"))
+    assert f"the volume {bank} is not there: mount it" in refused(checkout)
+    assert not bank.exists()
+
+
+def test_a_mistyped_volume_is_not_made(checkout: Path) -> None:
+    assert f"the volume {checkout}/typo is not there: make the folder" in refused(checkout, "typo")
+    assert not (checkout / "typo").exists()
+    assert not (checkout / ".env").exists()
+
+
+def test_the_same_volume_by_another_name_is_no_change(checkout: Path, bank: Path) -> None:
+    prepare(checkout, str(bank))
+    (checkout / "link").symlink_to(bank)
+    for name in ("link", f"{bank}/", "../data of the bank", f"{bank}/../data of the bank/."):
+        assert prepare(checkout, name)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+
+
+@pytest.mark.parametrize("name", ["o'clock", "a:b", "back\\slash", "two\nlines"])
+def test_a_path_that_docker_or_the_file_of_secrets_cannot_take_is_refused(checkout: Path, name: str) -> None:
+    (checkout / name).mkdir()
+    assert "in its path" in refused(checkout, name)
+
+
+@pytest.mark.parametrize("name", ["runs", "model", "scores"])
+def test_a_link_in_place_of_a_folder_of_results_is_refused(checkout: Path, bank: Path, name: str) -> None:
+    (checkout / "shared_volume").mkdir()
+    (checkout / "shared_volume" / name).symlink_to(bank)
+    assert f"{name} is a link" in refused(checkout)
+
+
+@pytest.mark.needs_docker
+def test_the_volume_does_not_change_under_a_stage_that_runs(docker_engine: None, checkout: Path, bank: Path) -> None:
+    prepare(checkout, str(bank))
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    stage = docker("run", "--detach", f"--label=customer-segmentation.volume={bank}", "--entrypoint=sleep", base, "300")
+    try:
+        complaint = refused(checkout, "shared_volume", CHANGE_VOLUME="yes")
+        assert f"1 stage(s) still run on the volume {bank}" in complaint
+        assert str(checkout / "shared_volume") in complaint
+        assert written(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    finally:
+        docker("rm", "--force", stage)
+
+
+# --- who reads the volume
+
+
+def test_results_that_an_earlier_version_wrote_for_all_to_read_are_closed_to_others(checkout: Path) -> None:
+    for name in ("runs", "model", "scores"):
+        (checkout / "shared_volume" / name / "demo").mkdir(parents=True)
+        (checkout / "shared_volume" / name).chmod(0o2775)
+    prepare(checkout)
+    for name in ("runs", "model", "scores"):
+        assert (checkout / "shared_volume" / name).stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize(
+    ("of_folder", "of_file", "warns"), [(0o755, 0o644, True), (0o750, 0o644, False), (0o755, 0o640, False)]
+)
+def test_customers_that_every_user_of_the_machine_can_read_are_a_warning(of_folder: int, of_file: int, warns: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:  # the folders of pytest are closed to others
+        checkout = Path(name)
+        checkout.chmod(0o755)
+        file = checkout / "shared_volume/data/file.csv"
+        file.parent.mkdir(parents=True)
+        (checkout / "shared_volume").chmod(0o755)
+        file.write_text("CUST_ID\n")
+        file.chmod(of_file)
+        file.parent.chmod(of_folder)
+        ended = run(checkout)
+        assert ended.returncode == 0
+        assert (f"warning: {file} is readable by every user" in ended.stderr) is warns
+        assert file.stat().st_mode & 0o777 == of_file, "data/ stays as the user has set it"
+
+
+# --- which engine
 
 
 def certificates(folder: Path) -> str:
@@ -100,12 +249,8 @@ def test_the_stages_can_have_an_engine_elsewhere_and_the_scheduler_no_socket_the
         ),
     ],
 )
-def test_an_engine_that_cannot_be_used_safely_is_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], variables: dict[str, str], complaint: str
-) -> None:
-    with pytest.raises(subprocess.CalledProcessError):
-        prepare(tmp_path, **variables)
-    assert complaint in capfd.readouterr().err
+def test_an_engine_that_cannot_be_used_safely_is_refused(tmp_path: Path, variables: dict[str, str], complaint: str) -> None:
+    assert complaint in refused(tmp_path, **variables)
     assert not (tmp_path / ".env").exists()
 
 
@@ -114,8 +259,7 @@ def test_secrets_that_a_database_still_needs_are_not_drawn_anew(docker_engine: N
     volume = f"no-such-stack-{os.getpid()}_database"
     subprocess.run(["docker", "volume", "create", volume], check=True, capture_output=True)
     try:
-        with pytest.raises(subprocess.CalledProcessError):
-            prepare(tmp_path, COMPOSE_PROJECT_NAME=volume.removesuffix("_database"))
+        assert "the database made with its secrets" in refused(tmp_path, COMPOSE_PROJECT_NAME=volume.removesuffix("_database"))
     finally:
         subprocess.run(["docker", "volume", "rm", volume], check=True, capture_output=True)
     assert not (tmp_path / ".env").exists()
@@ -133,7 +277,6 @@ def test_compose_does_not_start_without_the_secrets(docker_engine: None) -> None
 def test_a_port_that_another_program_has_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        with pytest.raises(subprocess.CalledProcessError):
-            prepare(tmp_path, AIRFLOW_PORT=port)
+        assert f"port {port} is in use by another program" in refused(tmp_path, AIRFLOW_PORT=port)
     assert not (tmp_path / ".env").exists()
     assert prepare(tmp_path, AIRFLOW_PORT=port)["AIRFLOW_PORT"] == port

@@ -32,13 +32,21 @@ def test_a_password_is_taken_from_stdin_and_printed_nowhere(stack: Stack, name: 
     assert may_sign_in(stack, name, "correct horse")
 
 
+@pytest.mark.parametrize("password", ["a", "eleven char"])
+def test_a_short_password_is_refused_with_the_length_that_is_expected(stack: Stack, name: str, password: str) -> None:
+    ended = stack.make("user", NAME=name, ROLE="Viewer", stdin=f"{password}\n", check=False)
+    assert ended.returncode != 0
+    assert f"the password has {len(password)} characters, expected at least 12" in ended.stderr
+    assert not may_sign_in(stack, name, password)
+
+
 def test_somebody_who_is_there_already_keeps_the_password(stack: Stack, name: str) -> None:
-    stack.make("user", NAME=name, ROLE="Viewer", stdin="the first\n")
-    ended = stack.make("user", NAME=name, ROLE="Admin", stdin="the second\n", check=False)
+    stack.make("user", NAME=name, ROLE="Viewer", stdin="the first password\n")
+    ended = stack.make("user", NAME=name, ROLE="Admin", stdin="the second password\n", check=False)
     assert ended.returncode != 0
     assert "already exists" in ended.stderr
-    assert may_sign_in(stack, name, "the first")
-    assert not may_sign_in(stack, name, "the second")
+    assert may_sign_in(stack, name, "the first password")
+    assert not may_sign_in(stack, name, "the second password")
 
 
 def test_a_role_that_there_is_not_is_refused_by_its_name(stack: Stack, name: str) -> None:

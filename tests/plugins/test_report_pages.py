@@ -3,6 +3,7 @@ from urllib.parse import quote
 import pytest
 
 from services.contract.register import Register, RunEntry
+from services.contract.runs import run_folder
 from tests.plugins.conftest import write_report
 
 DAG = "customer_segmentation_lab1"
@@ -87,11 +88,58 @@ def test_the_pages_describe_themselves_to_nobody(viewer):
 # --- what is shown
 
 
-def test_a_run_without_a_report_says_so_and_looks_again(viewer, volume):
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_run_that_has_not_ended_says_so_and_the_page_looks_again(viewer, volume, airflow_run, state):
+    airflow_run(RUN, state)
     answer = viewer.get(page_of(RUN))
     assert answer.status_code == 404
-    assert f"Run {RUN} has no report yet" in answer.text
+    assert "No report yet" in answer.text
+    assert f"Run {RUN} is {state}." in answer.text
     assert answer.headers["refresh"] == "10"
+
+
+def test_a_run_that_failed_names_the_task_and_the_reason_and_the_page_stays(viewer, volume, airflow_run):
+    airflow_run(
+        RUN, "failed", failed_task="extract_customer_data", reason="failed (65, invalid data): file.csv row 17: <b> & co"
+    )
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 404
+    assert "The run failed" in answer.text
+    assert "Task extract_customer_data: failed (65, invalid data): file.csv row 17: &lt;b&gt; &amp; co" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_failed_task_without_a_reason_refers_to_its_log(viewer, volume, airflow_run):
+    airflow_run(RUN, "failed", failed_task="train_kmeans_customer_model")
+    assert "Task train_kmeans_customer_model: the log of the task has the reason" in viewer.get(page_of(RUN)).text
+
+
+def test_a_run_that_was_marked_as_failed_blames_no_task(viewer, volume, airflow_run):
+    airflow_run(RUN, "failed")
+    assert "None of its tasks failed" in viewer.get(page_of(RUN)).text
+
+
+def test_a_run_whose_folder_was_removed_says_so_and_the_page_stays(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 404
+    assert f"its folder runs/{run_folder(RUN)} is no longer on the volume" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_run_whose_report_alone_was_removed_says_so(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    (write_report(volume, RUN, "<h1>Five segments</h1>") / "report.html").unlink()
+    answer = viewer.get(page_of(RUN))
+    assert f"the folder runs/{run_folder(RUN)} on the volume has no report" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_run_that_airflow_does_not_know_is_no_run(viewer, volume):
+    answer = viewer.get(page_of("no such run"))
+    assert answer.status_code == 404
+    assert "Airflow knows no run no such run" in answer.text
+    assert "refresh" not in answer.headers
 
 
 def test_what_stands_in_the_address_is_text_and_never_part_of_a_page(viewer, volume):
@@ -101,9 +149,10 @@ def test_what_stands_in_the_address_is_text_and_never_part_of_a_page(viewer, vol
     assert "&lt;script&gt;" in viewer.get(page_of("<script>")).text
 
 
-def test_a_report_that_its_stage_has_not_committed_is_not_there(viewer, volume):
+def test_a_report_that_its_stage_has_not_committed_is_not_there(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
     (write_report(volume, RUN, "<h1>Half</h1>") / "manifest.json").unlink()
-    assert "no report yet" in viewer.get(page_of(RUN)).text
+    assert "No report yet" in viewer.get(page_of(RUN)).text
 
 
 def test_the_runs_of_other_dags_have_none(viewer, volume):
@@ -170,11 +219,22 @@ def test_before_anything_is_published_it_says_so(viewer, volume):
     assert "No segments have been published yet" in answer.text
 
 
-def test_a_run_that_is_in_force_already_and_has_no_report_yet_is_named(viewer, volume):
+def test_an_active_run_that_has_not_written_its_report_is_named_and_the_page_looks_again(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
     put_in_force(volume, RUN)
     answer = viewer.get(IN_FORCE)
     assert answer.status_code == 404
-    assert f"The segments of run {RUN} are in force" in answer.text
+    assert f"The segments of run {RUN} are active, but there is no report of it. Run {RUN} is running." in answer.text
+    assert answer.headers["refresh"] == "10"
+
+
+def test_an_active_run_whose_folder_was_removed_is_not_waited_for(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    put_in_force(volume, RUN)
+    answer = viewer.get(IN_FORCE)
+    assert "are active, but there is no report of it." in answer.text
+    assert "is no longer on the volume" in answer.text
+    assert "refresh" not in answer.headers
 
 
 # --- what it may do
@@ -198,7 +258,8 @@ def test_a_report_can_show_itself_and_do_nothing_else(viewer, volume):
     }
 
 
-def test_the_page_that_looks_again_may_not_run_scripts_either(viewer, volume):
+def test_the_page_that_looks_again_may_not_run_scripts_either(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
     found = policy(viewer.get(page_of(RUN)))
     assert found["sandbox"] == "allow-scripts allow-same-origin", "without, browsers do not look again"
     assert found["default-src"] == "'none'"

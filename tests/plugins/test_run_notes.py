@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from airflow.sdk import DAG
 from sqlalchemy import text
 
 from dags.publication import DAG_ID, TASK_ID
@@ -16,6 +17,7 @@ RESULT = {
     "held_back": [],
     "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "[buyers](http://x)", "customers": 200}],
 }
+EXPERIMENT = {**RESULT, "published": False, "experimental": True}
 NOTE = "2 segments, 1,200 customers, published: 1,000 savers; 200 \\[buyers\\](http://x)"
 
 
@@ -56,6 +58,12 @@ def test_a_run_that_has_made_segments_says_what_came_of_it(ended):
     assert run.note == NOTE
 
 
+def test_an_experimental_run_is_marked_as_one(ended):
+    run = ended(EXPERIMENT)
+    on_dag_run_success(run, "success")
+    assert run.note.startswith("2 segments, 1,200 customers, experimental, not published: ")
+
+
 def test_so_does_one_that_failed_after_that(ended):
     run = ended(RESULT)
     on_dag_run_failed(run, "task_failure")
@@ -94,3 +102,12 @@ def test_a_note_fits_into_what_the_database_takes(ended):
     on_dag_run_success(run, "success")
     assert len(run.note) == 1000
     assert run.note.endswith("…")
+
+
+@pytest.mark.parametrize(("result", "explains"), [(EXPERIMENT, True), (RESULT, False)])
+def test_the_note_of_a_run_for_a_past_date_says_why_it_is_not_published(ended, result, explains):
+    run = ended(result, logical_date=datetime(2026, 1, 5, 9, tzinfo=UTC), start_date=datetime(2026, 3, 5, tzinfo=UTC))
+    run.dag = DAG(DAG_ID, schedule="0 9 * * 1")
+    on_dag_run_success(run, "success")
+    assert run.note.startswith("This run is for a past date and read the current files") is explains
+    assert "2 segments, 1,200 customers" in run.note

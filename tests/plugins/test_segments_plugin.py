@@ -27,7 +27,8 @@ def test_airflow_loads_the_plugins_and_nothing_else_of_the_folder(airflow_app):
     assert "report_pages" not in sys.modules
 
 
-def test_every_view_leads_to_a_page_of_ours(viewer, volume):
+def test_every_view_leads_to_a_page_of_ours(viewer, volume, airflow_run):
+    airflow_run("demo", "running")
     for view in VIEWS:
         address = view["href"].replace("{DAG_ID}", DAG_ID).replace("{RUN_ID}", "demo")
         assert "No report yet" in viewer.get(f"/{address}").text

@@ -1,12 +1,24 @@
 import pytest
 
 from services.contract.errors import UsageError
-from services.contract.results import Candidate
+from services.contract.results import Candidate, Structure
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
 
+STRUCTURE = Structure(
+    statistic="silhouette",
+    value=0.4,
+    null_draws=(0.3, 0.31),
+    null_mean=0.305,
+    null_std=0.005,
+    n_draws=2,
+    p_value=0.3,
+    effect_size=1.0,
+    is_structured=False,
+)
 
-def candidate(k: int, *, silhouette: float = 0.4, weakest: float = 0.9) -> Candidate:
+
+def candidate(k: int, *, silhouette: float = 0.4, fails: str = "") -> Candidate:
     return Candidate(
         k=k,
         sse=100 / k,
@@ -14,59 +26,120 @@ def candidate(k: int, *, silhouette: float = 0.4, weakest: float = 0.9) -> Candi
         davies_bouldin=1.0,
         calinski_harabasz=1.0,
         smallest_share=0.1,
-        jaccard=(weakest, *[0.95] * (k - 1)),
+        jaccard=(0.9,) * k,
+        jaccard_se=(0.01,) * k,
         ari=0.9,
+        ari_se=0.01,
+        n_resamples=20,
+        failed_checks=(fails,) if fails else (),
     )
 
 
-def test_the_elbow_decides_where_there_is_one():
-    choice = choose_cluster_count([candidate(2, silhouette=0.9), candidate(3), candidate(4)], elbow=3, forced=None)
-    assert (choice.k, choice.rule) == (3, "elbow")
+class Assessments:
+    """Assesses candidates: those named in `failing` fail; `order` is that of the assessments."""
+
+    def __init__(self, *failing: int) -> None:
+        self.failing = failing
+        self.order: list[int] = []
+
+    def __call__(self, candidate: Candidate, *, in_full: bool = False) -> Candidate:
+        self.order.append(candidate.k)
+        fails = ("it is unstable",) if candidate.k in self.failing else candidate.failed_checks
+        found = {"structure": None if fails and not in_full else STRUCTURE, "n_resamples": 100, "failed_checks": fails}
+        return candidate.model_copy(update=found)
+
+
+def choose(*candidates: Candidate, elbow: int | None = None, requested: int | None = None, failing: tuple[int, ...] = ()):
+    assessments = Assessments(*failing)
+    return choose_cluster_count(candidates, elbow, requested, assessments), assessments.order
+
+
+def test_an_elbow_that_passes_is_chosen_and_no_other_k_is_assessed():
+    choice, assessed = choose(candidate(2, silhouette=0.9), candidate(3), candidate(4), elbow=3)
+    assert (choice.k, choice.rule, assessed) == (3, "elbow", [3])
     assert choice.reason == "k = 3 is the elbow of the SSE curve over k = 2 to 4."
+    assert [(one.k, one.passes) for one in choice.candidates] == [(2, None), (3, True), (4, None)]
 
 
 def test_what_is_asked_for_goes_before_the_elbow():
-    choice = choose_cluster_count([candidate(2), candidate(3), candidate(4)], elbow=3, forced=4)
-    assert (choice.k, choice.rule) == (4, "forced")
+    choice, assessed = choose(candidate(2), candidate(3), candidate(4), elbow=3, requested=4)
+    assert (choice.k, choice.rule, assessed) == (4, "forced", [4])
     assert choice.reason == "k = 4 was asked for; the SSE curve over k = 2 to 4 has its elbow at 3."
 
 
 def test_what_is_asked_for_needs_no_elbow():
-    choice = choose_cluster_count([candidate(2), candidate(5)], elbow=None, forced=5)
+    choice, _ = choose(candidate(2), candidate(5), requested=5)
     assert choice.reason == "k = 5 was asked for; the SSE curve over k = 2, 5 has no elbow."
 
 
-def test_without_an_elbow_the_best_silhouette_among_the_stable_decides():
+def test_a_requested_k_that_fails_is_kept_and_has_its_structure_tested_for_the_report():
+    choice, assessed = choose(candidate(2), candidate(3), requested=3, failing=(3,))
+    assert (choice.k, assessed) == (3, [3])
+    assert choice.candidates[1].failed_checks == ("it is unstable",)
+    assert choice.candidates[1].structure == STRUCTURE
+
+
+def test_if_the_elbow_fails_the_largest_silhouette_that_passes_is_chosen_and_the_reason_says_why():
     candidates = [
         candidate(2, silhouette=0.3),
         candidate(3, silhouette=0.5),
-        candidate(4, silhouette=0.6, weakest=0.74),
-        candidate(5, silhouette=0.4, weakest=0.75),
+        candidate(4, silhouette=0.7),
+        candidate(5, silhouette=0.6),
     ]
-    choice = choose_cluster_count(candidates, elbow=None, forced=None)
+    choice, assessed = choose(*candidates, elbow=4, failing=(4, 5))
     assert (choice.k, choice.rule) == (3, "fallback")
+    assert assessed == [4, 5, 3]  # by silhouette, until one passes: 2 needs no assessment
     assert choice.reason == (
-        "The SSE curve over k = 2 to 5 has no elbow; of the k whose segments are all stable (2, 3, 5) "
-        "3 has the best silhouette, 0.50."
+        "k = 3 has the largest mean silhouette, 0.50, of the k that pass every check (Rousseeuw 1987); "
+        "the elbow of the SSE curve over k = 2 to 5, k = 4, fails: it is unstable."
     )
 
 
-def test_without_an_elbow_and_without_a_stable_k_the_best_silhouette_of_all_decides_and_that_is_said():
-    candidates = [candidate(2, silhouette=0.3, weakest=0.5), candidate(3, silhouette=0.5, weakest=0.1)]
-    choice = choose_cluster_count(candidates, elbow=None, forced=None)
+def test_without_an_elbow_the_largest_silhouette_that_passes_is_chosen():
+    choice, assessed = choose(candidate(2, silhouette=0.3), candidate(3, silhouette=0.5), candidate(4, silhouette=0.4))
+    assert (choice.k, choice.rule, assessed) == (3, "fallback", [3])
+    assert choice.reason == (
+        "k = 3 has the largest mean silhouette, 0.50, of the k that pass every check (Rousseeuw 1987); "
+        "the SSE curve over k = 2 to 4 has no elbow."
+    )
+
+
+def test_a_k_that_fails_a_quick_check_is_not_assessed():
+    choice, assessed = choose(candidate(2, silhouette=0.9, fails="it is unstable"), candidate(3, silhouette=0.5))
+    assert (choice.k, assessed) == (3, [3])
+    assert choice.candidates[0].passes is False
+
+
+def test_if_no_k_passes_the_elbow_is_chosen_and_that_is_said():
+    choice, _ = choose(candidate(2), candidate(3), candidate(4), elbow=3, failing=(2, 3, 4))
+    assert (choice.k, choice.rule) == (3, "elbow")
+    assert choice.reason == "k = 3 is the elbow of the SSE curve over k = 2 to 4; no k passes every check."
+
+
+def test_if_no_k_passes_and_there_is_no_elbow_the_largest_silhouette_of_all_is_chosen_with_its_structure():
+    choice, _ = choose(candidate(2, silhouette=0.3), candidate(3, silhouette=0.5, fails="it is unstable"), failing=(2,))
     assert (choice.k, choice.rule) == (3, "fallback")
     assert choice.reason == (
-        "The SSE curve over k = 2, 3 has no elbow; no k has only stable segments, and of all 3 has the best silhouette, 0.50."
+        "k = 3 has the largest mean silhouette, 0.50, of all k (Rousseeuw 1987); "
+        "the SSE curve over k = 2, 3 has no elbow, and no k passes every check."
     )
+    assert choice.candidates[1].structure == STRUCTURE
 
 
 def test_of_equal_silhouettes_the_smaller_k_is_taken():
-    candidates = [candidate(2, silhouette=0.5), candidate(3, silhouette=0.5)]
-    assert choose_cluster_count(candidates, elbow=None, forced=None).k == 2
+    choice, _ = choose(candidate(2, silhouette=0.5), candidate(3, silhouette=0.5))
+    assert choice.k == 2
+
+
+@pytest.mark.parametrize("requested", [None, 4])
+def test_a_single_k_leaves_no_choice_to_explain(requested):
+    choice, assessed = choose(candidate(4), requested=requested, failing=(4,))
+    assert (choice.k, choice.rule, assessed) == (4, "only", [4])
+    assert choice.reason == "k = 4 is the only number of segments that was fitted."
 
 
 def test_a_k_that_was_not_fitted_is_refused_with_those_that_were():
-    with pytest.raises(UsageError, match="n_clusters is 12, and train has fitted 2 to 10: ask for one of these, or run"):
+    with pytest.raises(UsageError, match=r"n_clusters is 12, expected one of k_values \(2, 3, .*10\).* and run train again"):
         refuse_unfitted(12, range(2, 11))
 
 

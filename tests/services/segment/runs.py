@@ -65,8 +65,8 @@ def prepare(
     *,
     seed: int = 7,
     features: Sequence[str] = FEATURES,
-    silhouette: float = 0.6,
-    jaccard: Sequence[float] | float = 0.9,
+    fails: Sequence[str] = (),
+    jaccard: Sequence[float | None] | float = 0.9,
     **preparation: Any,
 ) -> KMeans:
     """Write what extract, transform, train and evaluate would have written; returns the model of the chosen k."""
@@ -76,12 +76,13 @@ def prepare(
     candidate = Candidate(
         k=k,
         sse=model.inertia_,
-        silhouette=silhouette,
+        silhouette=0.6,
         davies_bouldin=1.0,
         calinski_harabasz=1.0,
         smallest_share=0.1,
         jaccard=(jaccard,) * k if isinstance(jaccard, float) else tuple(jaccard),
         ari=0.9,
+        failed_checks=tuple(fails),
     )
     evaluation = Evaluation(
         elbow=k,

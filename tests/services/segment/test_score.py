@@ -87,7 +87,7 @@ def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):
 
 def test_a_run_that_was_held_back_does_not_score(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
-    prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, silhouette=0)
+    prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, fails=["the silhouette is 0.000, less than 0.25"])
     assert not segment(tmp_path, "two")["published"]
     assert {row["segment_id"] for row in make_scores(tmp_path, group("rich", 5))} == {"3"}
 

@@ -31,6 +31,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound, TL
 from docker.types import LogConfig, Mount
 from requests import RequestException
 
+from dags import lineage
 from dags.container_log import follow, level_of
 from dags.containers import VOLUME, StageContainer, host_settings
 from dags.outcomes import MOUNT_MISSES, Outcome, errors_as_airflow_takes_them, read_outcome
@@ -38,6 +39,7 @@ from dags.publication import is_for_past_date
 from dags.task_state import TaskState
 from dags.trigger_form import given
 from services.contract.errors import ExitCode, PassingError, SetupError, StageError, UsageError
+from services.contract.manifest import MANIFEST_NAME
 from services.contract.runs import run_folder
 from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_of
 from services.contract.spelling import as_text
@@ -111,6 +113,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self._task_state: TaskState | None = None
         self._of_stage: dict[str, str] = {}  # the labels by which a later try recognises the container
         self._attachable: str | None = None
+        self._manifest: dict[str, Any] | None = None
         self._has_failed = False  # the container, which has ended
         self._is_stopped = self._can_be_interrupted = False
 
@@ -123,6 +126,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             if outcome.manifest:
                 context["ti"].xcom_push(key=MANIFEST_KEY, value=outcome.manifest)
                 context["ti"].xcom_push(key=VOLUME_KEY, value=host_settings().host_volume)
+                self._read_manifest(outcome.manifest)
             log.info("result: %s", json.dumps(outcome.result))
             return outcome.result
         except AirflowException as error:
@@ -141,6 +145,19 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         if self._can_be_interrupted:
             self._can_be_interrupted = False
             raise StoppedError
+
+    def _read_manifest(self, sha256: str) -> None:
+        """Read the manifest while the container is there, if lineage is wanted."""
+        assert self.definition is not None
+        if lineage.is_enabled():
+            path = f"{VOLUME}/{self.definition.writable[0]}/{MANIFEST_NAME}"
+            self._manifest = lineage.read_manifest(self.cli, self.container["Id"], path, sha256)
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """Describe inputs and outputs to Airflow's OpenLineage provider, which calls this by its name."""
+        if self._manifest is None or self.definition is None:
+            return None
+        return lineage.describe_lineage(self._manifest, self.definition.host.host_volume, self.definition.writable[0])
 
     # --- the container's life
 

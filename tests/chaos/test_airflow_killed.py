@@ -1,9 +1,11 @@
 """Killed in the middle: a task, its worker, the scheduler, the engine, the host. The stage goes on, or runs again."""
 
+import os
 import random
 import time
 
 import pytest
+import requests
 
 from tests.chaos.airflow import Airflow, wait_for
 from tests.chaos.conftest import Tell, Tries
@@ -100,6 +102,33 @@ def test_an_engine_that_is_restarted_under_a_stage_gets_it_again(airflow: Airflo
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert airflow.left(run) == []
     tell("the stages' Docker engine restarted under a stage", 1, "the next try succeeded")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="kills the processes of containers, which takes root")
+def test_after_a_power_cut_everything_comes_back_with_the_run_in_progress(airflow: Airflow, tell: Tell) -> None:
+    run = "wait-power"
+    airflow.start(run)
+    airflow.cut_power(airflow.started_by_try(run, 1))
+    cut = time.monotonic()
+
+    def answers() -> bool:
+        try:
+            return bool(airflow.stack.get("monitor/health")["scheduler"]["status"] == "healthy")
+        except (requests.RequestException, AssertionError):
+            return False
+
+    wait_for(answers, "Airflow to come back")
+    airflow.started_by_try(run, 2)
+    recovered = time.monotonic() - cut
+    airflow.release(run)
+    task = airflow.ended(run)
+    assert (task["state"], task["try_number"]) == ("success", 2)
+    wait_for(lambda: airflow.left(run) == [], f"the removal of the container of {run}")
+    tell(
+        "every container killed at once, as by a power cut",
+        1,
+        f"the stage ran again after {recovered:.0f} s; the run succeeded",
+    )
 
 
 def test_make_down_under_a_stage_leaves_nothing_and_make_up_carries_on(airflow: Airflow, tell: Tell) -> None:

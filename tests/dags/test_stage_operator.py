@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.client import from_env
 from docker.errors import NotFound
 
+from dags.lineage import read_manifest
 from dags.stage_operator import StageOperator, end_log_with_reason
 from tests.dags.tries import Try
 
@@ -511,6 +512,24 @@ def test_a_killed_process_loses_nothing(volume, engine, caplog, when):
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert levels["12:00:00 train: WARNING: before the kill"] == "WARNING"
     assert levels["12:00:00 train: after the kill"] == "INFO"
+
+
+def test_the_manifest_is_read_out_of_the_container_that_has_ended(volume, engine):
+    stage = """
+import hashlib, json, pathlib, sys
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+text = json.dumps({"stage": "train"}).encode()
+(own / "manifest.json").write_bytes(text)
+print("12:00:00 train: manifest sha256:" + hashlib.sha256(text).hexdigest(), file=sys.stderr)
+print(json.dumps(str(own / "manifest.json")))
+"""
+    task = Task(volume, stage)
+    path = task.operator.execute(task.context)
+    container, digest = task.operator.container["Id"], task.xcom["manifest"]
+    assert read_manifest(engine.api, container, path, digest) == {"stage": "train"}
+    assert read_manifest(engine.api, container, path, "0" * 64) is None
+    assert read_manifest(engine.api, container, "/shared/none.json", digest) is None
+    engine.containers.get(container).remove()
 
 
 def test_a_container_that_is_removed_by_hand_is_reported_and_the_next_try_starts_another(volume, engine):

@@ -1,7 +1,7 @@
 """Lineage: what a stage has read and written, as OpenLineage describes it, taken from the stage's manifest.
 
-Airflow's OpenLineage provider sends the events, if it is installed and configured (docs/operations.md). Without it, nothing here
-is called and no manifest is read.
+Airflow's OpenLineage provider sends the events, if it is installed and configured (docs/operations.md). Otherwise no manifest
+is read, and nothing is described.
 """
 
 from __future__ import annotations

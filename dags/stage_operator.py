@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import time
 from pathlib import PurePosixPath
 from typing import Any
@@ -440,8 +441,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
                 if written_to and written_to != volume:
                     raise SetupError(
                         f"{task.stage} of this run has written to the volume {written_to}, and Airflow has been started with "
-                        f"{volume} since: start a new run, or go back with `make up VOLUME={written_to} CHANGE_VOLUME=yes` "
-                        "and clear this task"
+                        f"{volume} since: start a new run, or go back with `make up VOLUME={shlex.quote(written_to)} "
+                        "CHANGE_VOLUME=yes` and clear this task"
                     )
                 if digest:
                     digests[task.stage] = digest

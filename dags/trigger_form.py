@@ -18,7 +18,7 @@ from services.contract.settings import SETTINGS, PipelineSettings, StageSettings
 from services.contract.spelling import as_text
 
 VARIABLE = "customer_segmentation"
-USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file")
+USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", "publish")
 """Asked first, in the only section that Airflow's form shows unfolded; the others stand under their stage."""
 
 

@@ -122,6 +122,8 @@ def choose_volume(known: dict[str, str], default: str, requested: str, *, may_ch
             "make the folder" if requested or not previous else "mount it, or name another one: VOLUME=... CHANGE_VOLUME=yes"
         )
         sys.exit(f"the volume {folder} is not there: {remedy}")
+    if folder == folder.parent:
+        sys.exit(f"the volume is {folder}, expected a folder of its own: name another one")
     if unusable := sorted(set(str(folder)) & set("'\\\n\r:")):
         sys.exit(f"the volume {folder} has {unusable[0]!r} in its path, which Docker or .env cannot take: rename the folder")
     before = Path(previous).resolve()
@@ -164,6 +166,8 @@ def prepare(volume: Path) -> None:
             folder.chmod(0o2770)
         except PermissionError:
             sys.exit(f"{folder} belongs to another user, so the stages could not write to it: hand it over with chown")
+    if not (volume / "data").is_dir():
+        print(f"warning: {volume} has no folder data: the customer table is expected there as data/file.csv", file=sys.stderr)
     if file := readable_by_all(volume / "data"):
         print(
             f"warning: {file} is readable by every user of this machine: if customers are in it, "
@@ -194,6 +198,18 @@ def database_outlived(path: Path) -> bool:
     return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
 
 
+def other_stack_on(volume: Path) -> str:
+    """Name another stack of this engine whose containers use the volume; an empty text if there is none."""
+    command = ["docker", "ps", f"--filter=volume={volume}", '--format={{.Label "com.docker.compose.project"}}']
+    names = set(subprocess.run(command, capture_output=True, text=True).stdout.split())
+    return min(names - {os.environ["COMPOSE_PROJECT_NAME"]}, default="")
+
+
+def require_port(port: str) -> None:
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
+        sys.exit(f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535")
+
+
 def port_is_taken(port: str) -> bool:
     """Tell whether something else than the stack that is up listens there."""
     try:
@@ -218,12 +234,17 @@ def main(path: Path, default: str, requested: str = "") -> None:
     values["AIRFLOW_PORT"] = os.environ.get("AIRFLOW_PORT") or known.get("AIRFLOW_PORT") or "8080"
     # The same for where people reach it, if that is not this machine: links in notifications begin with it.
     values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
+    require_port(values["AIRFLOW_PORT"])
     if port_is_taken(values["AIRFLOW_PORT"]):
         sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
     # So does another engine for the stages; naming it as empty goes back to this machine's.
     host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
     values |= machine() | engine(host, certificates)
     prepare(volume)
+    if other := other_stack_on(volume):
+        print(
+            f"warning: the stack {other} uses the volume {volume} too: both will start and publish every run", file=sys.stderr
+        )
     write(path, values)
 
 

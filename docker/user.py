@@ -25,6 +25,8 @@ def ask_for_password(name: str) -> str:
             f"the password has {len(password)} characters, expected at least {MIN_PASSWORD}: "
             "take several words, or leave it empty to have one made up; nothing was changed"
         )
+    if password and len(set(password)) < 5:
+        sys.exit(f"the password has {len(set(password))} different characters, expected at least 5; nothing was changed")
     if is_terminal and password and password != getpass.getpass("Once more: "):
         sys.exit("the two were not the same: nothing was changed")
     return password

@@ -21,8 +21,8 @@ _TASKS = {DAG_ID: TASK_ID, "housekeeping": "remove_runs"}
 """The task of each DAG whose result the note is made from."""
 _LONGEST = 1000  # what the database takes
 _PAST = (
-    "This run is for a past date and read the current files, so it publishes nothing unless Publish is set to always: a later "
-    "date of the schedule had come when it started."
+    "Not published, since this run is for a past date of the schedule and read the current files; Publish set to always would "
+    "publish it."
 )
 
 

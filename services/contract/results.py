@@ -56,23 +56,36 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-WEAKEST_SEGMENT = "the weakest segment"
-"""Stands in a failed check for the segment with the lowest stability, which has no id yet when evaluate writes it."""
+class NullComparison(Result):
+    """A statistic of the data next to its values on data drawn from a null model, which has no clusters."""
+
+    observed: float
+    null_draws: tuple[float, ...]
+    """One value per draw."""
+    null_mean: float
+    null_sd: float
+    p_value: float
+    """(1 + draws with at least the observed value) / (1 + draws)."""
+    effect: float
+    """Effect size; the field that holds the comparison says in which unit."""
 
 
 class Structure(Result):
-    """Whether the data has more cluster structure than data without clusters would show by chance."""
+    """Whether the data has more cluster structure than its margins and correlations explain, for one k."""
 
-    statistic: str
-    value: float
-    null_draws: tuple[float, ...]
-    null_mean: float
-    null_std: float
-    n_draws: int
-    p_value: float
-    effect_size: float
-    evidence: tuple[str, ...] = ()
+    k: int
+    n_customers: int
+    """How many customers were looked at, drawn with the seed."""
+    separation: NullComparison
+    """The deepest gap between two segments, as a scaled dip. Effect: observed / null mean. It decides `is_structured`."""
+    silhouette: NullComparison
+    """Mean simplified silhouette, from 0 to 1. Effect: observed - null mean."""
     is_structured: bool
+    """Whether the data has separate groups."""
+
+
+WEAKEST_SEGMENT = "the weakest segment"
+"""Stands in a failed check for the segment with the lowest stability, which has no id yet when evaluate writes it."""
 
 
 class Candidate(Result):
@@ -143,8 +156,7 @@ class Evaluation(Result):
     """On how many of them, drawn with the seed, the silhouette was computed."""
     stability_customers: int | None = None
     """From how many of them, drawn with the seed, the bootstrap samples were drawn."""
-    resamples: int | None = None
-    """Bootstrap samples behind the stability of every k, in older runs; None if each candidate has a number of its own."""
+    resamples: int
     candidates: tuple[Candidate, ...]
     lab_k: int
     """The k of kmeans_custom.sav, the model that labels the new customers."""

@@ -255,8 +255,8 @@ class EvaluateSettings(StageSettings):
         description="How many segments to have; one of the numbers of clusters. Leave empty to take the elbow of the SSE curve "
         "if it passes every check, else the number with the largest silhouette of those that do.",
     )
-    resamples: int = Field(
-        default=15,
+    n_resamples: int = Field(
+        default=100,
         ge=2,
         le=1000,
         title="Bootstrap samples",

@@ -51,6 +51,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
         reason=choice.reason,
         customers=len(scaled),
         silhouette_customers=min(len(scaled), SILHOUETTE_CUSTOMERS),
+        resamples=settings.n_resamples,
         candidates=choice.candidates,
         lab_k=model.n_clusters,
         new_customers=tuple(new_customers),

@@ -56,16 +56,15 @@ def log_choice(choice: Choice) -> None:
     for candidate in choice.candidates:
         if candidate.structure is not None:
             log_candidate(candidate)
-            structure = candidate.structure
+            gap = candidate.structure.separation
             log.info(
-                "k=%d %s %.3f, without clusters %.3f ± %.3f (%d draws), p=%.3f: %s",
+                "k=%d deepest gap %.2f, without clusters %.2f ± %.2f (%d draws), p=%.2f: %s",
                 candidate.k,
-                structure.statistic,
-                structure.value,
-                structure.null_mean,
-                structure.null_std,
-                structure.n_draws,
-                structure.p_value,
+                gap.observed,
+                gap.null_mean,
+                gap.null_sd,
+                len(gap.null_draws),
+                gap.p_value,
                 candidate.classification,
             )
     log.info("%s", choice.reason)

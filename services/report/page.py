@@ -55,7 +55,7 @@ def render(findings: Findings) -> str:
         "map": pictures.draw_map(findings.points, segments, looks),
     }
     if findings.chosen.structure is not None:
-        drawn["structure"] = pictures.draw_structure(findings.chosen.structure, evaluation.chosen_k)
+        drawn["structure"] = pictures.draw_structure(findings.chosen.structure.separation, evaluation.chosen_k)
     for place, index in enumerate(indices):
         drawn[f"index-{place}"] = pictures.draw_index(index.title, evaluation.candidates, index.values, evaluation.chosen_k)
     if findings.moves:

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from services.contract.results import Candidate, Segment, Structure
+from services.contract.results import Candidate, NullComparison, Segment
 from services.report.drawing import ACCENT, GRID, INK, MUTED, NOBODY, STYLE, WIDTH, Look, badge, paper, shorten
 from services.report.findings import Point
 from services.report.svg import Picture
@@ -90,22 +90,22 @@ def draw_stability(segments: Sequence[Segment], looks: Mapping[int, Look]) -> Pi
 
 
 @rc_context(STYLE)
-def draw_structure(structure: Structure, k: int) -> Picture:
-    """Draw the statistic of the chosen k beside its values for data without clusters, one dot for each null draw."""
+def draw_structure(gap: NullComparison, k: int) -> Picture:
+    """Draw the deepest gap between two segments beside those of tables without groups, one dot for each null draw."""
     figure, axes = paper(WIDTH, 170, left=12, bottom=36, top=40)
-    heights = _stack_dots(structure.null_draws, structure.value)
-    axes.plot(structure.null_draws, heights, "o", color=NOBODY, markersize=5, markeredgewidth=0)
-    axes.axvline(structure.value, ymax=0.94, color=ACCENT, linewidth=2.5)
+    heights = _stack_dots(gap.null_draws, gap.observed)
+    axes.plot(gap.null_draws, heights, "o", color=NOBODY, markersize=5, markeredgewidth=0)
+    axes.axvline(gap.observed, ymax=0.94, color=ACCENT, linewidth=2.5)
     axes.margins(x=0.12)
     axes.set_ylim(0, max(8, *heights) + 1)
     axes.set_yticks([])
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"{structure.statistic} at k = {k}")
+    axes.set_xlabel("deepest gap between two segments (scaled dip)")
     low, high = axes.get_xlim()
     for x, y, colour, text in (
-        (structure.value, 1.0, ACCENT, f"these customers: {score(structure.value)}"),
-        (structure.null_mean, 1.13, MUTED, f"without groups: {with_error(structure.null_mean, structure.null_std)}"),
+        (gap.observed, 1.0, ACCENT, f"these customers: {score(gap.observed)}"),
+        (gap.null_mean, 1.13, MUTED, f"without groups: {score(gap.null_mean)} on average"),
     ):
         # Centred above its marks, unless it would leave the picture.
         side = "left" if x < low + 0.3 * (high - low) else "right" if x > high - 0.3 * (high - low) else "center"
@@ -114,10 +114,10 @@ def draw_structure(structure: Structure, k: int) -> Picture:
     return Picture(
         figure,
         "The chosen number of segments beside data without groups",
-        f"{structure.statistic} at k = {k}: {score(structure.value)} for these customers; "
-        f"{score(structure.null_mean)} on average, with a standard deviation of {structure.null_std:.2g}, "
-        f"in {structure.n_draws} simulated tables without groups, which range from {score(min(structure.null_draws))} "
-        f"to {score(max(structure.null_draws))}.",
+        f"Deepest gap between two of {k} segments: {score(gap.observed)} for these customers; "
+        f"{score(gap.null_mean)} on average, with a standard deviation of {score(gap.null_sd)}, "
+        f"in {len(gap.null_draws)} simulated tables without groups, which range from {score(min(gap.null_draws))} "
+        f"to {score(max(gap.null_draws))}.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -12,7 +13,6 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from services.contract.artifacts import REPORT
 from services.contract.manifest import MANIFEST_NAME
 from services.contract.runs import run_folder
 from tests.browser.airflow_pages import open_form, open_page, sign_in
@@ -26,7 +26,7 @@ FILLED_IN = {
     "n_clusters": 4,
     "feature_columns": ["BALANCE", "PURCHASES", "CREDIT_LIMIT", "PAYMENTS"],
     "n_init": 3,
-    "publish_anyway": True,
+    "max_unassigned": 0.5,
 }
 RUN_ENDS_MS = 600_000  # behind the run of last Monday, which a new stack begins with
 
@@ -71,7 +71,7 @@ def run(admin: Page, stack: Stack) -> str:
     form.get_by_role("button", name="Train", exact=True).click()
     form.locator("[name=element_n_init]").fill("3")
     form.get_by_role("button", name="Segment", exact=True).click()
-    form.locator("[id='switch:element_publish_anyway']").click()
+    form.locator("[name=element_max_unassigned]").fill("0.5")
     form.get_by_role("button", name="Advanced Options").click()
     form.locator("[name=dagRunId]").fill(run)
     form.get_by_test_id("trigger-dag-submit").click()
@@ -119,17 +119,28 @@ def test_what_is_in_force_is_one_click_away(admin: Page, run: str) -> None:
     expect(report.get_by_role("heading", level=1)).to_have_text("4 segments among 8,939 customers")
 
 
-def test_a_run_that_has_no_report_yet_says_so_and_then_shows_it_by_itself(admin: Page, run: str, stack: Stack) -> None:
-    manifest = stack.volume / "runs" / run_folder(run) / REPORT.stage / MANIFEST_NAME
-    away = manifest.with_name("moved away")
-    manifest.rename(away)
-    try:
-        admin.goto(f"{page_of(run)}/plugin/report")
-        heading = admin.frame_locator("iframe[title=Report]").get_by_role("heading", level=1)
-        expect(heading).to_have_text("No report yet")
-    finally:
-        away.rename(manifest)
-    expect(heading).to_have_text("4 segments among 8,939 customers")
+def test_a_run_that_has_not_ended_says_so_and_then_shows_its_report_by_itself(admin: Page, run: str, stack: Stack) -> None:
+    conf = {"k_values": [3, 4], "n_clusters": 3, "publish": "never"}
+    body = {"logical_date": None, "conf": conf}
+    answer = stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
+    admin.goto(f"{page_of(answer.json()['dag_run_id'])}/plugin/report")
+    heading = admin.frame_locator("iframe[title=Report]").get_by_role("heading", level=1)
+    expect(heading).to_have_text("No report yet")
+    expect(heading).to_have_text("3 segments among 8,939 customers", timeout=RUN_ENDS_MS)
+
+
+def test_a_run_that_failed_says_why_in_place_of_a_report(admin: Page, stack: Stack) -> None:
+    body = {"logical_date": None, "conf": {"data_file": "data/none.csv"}}
+    answer = stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
+    run = answer.json()["dag_run_id"]
+    deadline = time.monotonic() + RUN_ENDS_MS / 1000
+    while stack.get(f"dags/{DAG}/dagRuns/{quote(run, safe='')}")["state"] != "failed" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    admin.goto(f"{page_of(run)}/plugin/report")
+    page = admin.frame_locator("iframe[title=Report]")
+    expect(page.get_by_role("heading", level=1)).to_have_text("The run failed")
+    expect(page.get_by_text("Task Extract customers: failed (66")).to_be_visible()
+    expect(page.get_by_text("data/none.csv")).to_be_visible()
 
 
 def test_every_task_links_to_the_report_and_to_what_replays_it(admin: Page, run: str) -> None:

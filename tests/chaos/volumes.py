@@ -17,8 +17,8 @@ from tests.chaos.processes import run
 RUN = "demo"
 SETTINGS_OF_RUN = {
     "train": ("--k-values=2,3,4", "--n-init=2"),
-    "evaluate": ("--resamples=2",),
-    "segment": ("--publish-anyway",),
+    "evaluate": ("--n-resamples=2",),
+    "segment": ("--publish=always",),
 }
 
 

@@ -86,6 +86,14 @@ def test_wrong_input_ends_in_one_line_with_its_exit_code(volume, stage, argument
     assert "Traceback" not in err
 
 
+def test_what_a_stage_writes_is_for_its_user_and_group_whatever_the_umask_of_the_caller(volume):
+    start("extract", volume, umask=0).communicate(timeout=60)
+    written = [volume / "runs", *(volume / "runs").rglob("*")]
+    assert {path.name for path in written} >= {"customers.pkl", "manifest.json", ".lock"}
+    for path in written:
+        assert path.stat().st_mode & 0o777 == (0o770 if path.is_dir() else 0o660), path
+
+
 def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
     code, _, err = run("extract", tmp_path / "nowhere")
     assert code == 78

@@ -43,7 +43,7 @@ def test_the_form_can_be_sent_as_it_is_shown():
 
 
 def test_only_the_usual_settings_stand_in_the_section_that_is_shown_unfolded():
-    assert [name for name, field in FIELDS.items() if "section" not in field.schema] == list(FIELDS)[:5]
+    assert [name for name, field in FIELDS.items() if "section" not in field.schema] == list(FIELDS)[:6]
     assert FIELDS["n_init"].schema["section"] == "Train"
 
 

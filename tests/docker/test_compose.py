@@ -1,6 +1,5 @@
 """The whole stack: that it does what it should, shows no more than it should, and can be stopped."""
 
-import json
 import os
 import re
 import time
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from tests.docker.commands import TAG, docker
+from tests.docker.commands import docker, make
 from tests.docker.stack import Stack
 
 pytestmark = pytest.mark.needs_docker
@@ -91,6 +90,25 @@ def test_what_the_stages_wrote_belongs_to_the_user_who_started_the_stack(stack: 
     assert (stack.volume / "model" / "kmeans_custom.sav").exists()
 
 
+def test_no_other_user_of_the_machine_reads_what_the_stages_wrote(stack: Stack, run: Run) -> None:
+    for folder in ("runs", "model"):
+        for path in (stack.volume / folder, *(stack.volume / folder).rglob("*")):
+            assert path.stat().st_mode & 0o007 == 0, path
+
+
+def test_a_run_for_a_past_date_publishes_nothing_and_its_note_says_why(stack: Stack, run: Run) -> None:
+    register = (stack.volume / "model" / "segments.json").read_bytes()
+    body = {"logical_date": "2026-01-05T09:00:00Z", "conf": {"k_values": [3, 4]}}
+    answer = stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
+    path = f"dags/{DAG}/dagRuns/{requests.utils.quote(answer.json()['dag_run_id'], safe='')}"
+    started = time.monotonic()
+    while (ended := stack.get(path))["state"] not in {"success", "failed"} and time.monotonic() - started < 180:
+        time.sleep(0.5)
+    assert ended["state"] == "success"
+    assert ended["note"].startswith("Not published, since this run is for a past date")
+    assert (stack.volume / "model" / "segments.json").read_bytes() == register
+
+
 def test_no_stage_is_left_on_the_engine(stack: Stack, run: Run) -> None:
     assert docker("ps", "--all", "--quiet", "--filter=label=customer-segmentation.dag", f"--filter=volume={stack.volume}") == ""
 
@@ -165,7 +183,7 @@ def test_no_service_of_airflow_runs_as_root_or_can_become_it(stack: Stack) -> No
 
 
 def test_nothing_but_the_health_and_the_login_answers_without_a_login(stack: Stack) -> None:
-    paths = json.loads(requests.get(f"{stack.address}/openapi.json", timeout=30).text)["paths"]
+    paths = stack.signed_in.get(f"{stack.address}/openapi.json", timeout=30).json()["paths"]
     assert len(paths) > 50
     answered = set()
     for path, methods in paths.items():
@@ -175,6 +193,12 @@ def test_nothing_but_the_health_and_the_login_answers_without_a_login(stack: Sta
             if status not in {401, 403}:
                 answered.add((path.removeprefix("/api/v2"), status))
     assert answered == {("/monitor/health", 200), ("/version", 200), ("/auth/login", 307), ("/auth/logout", 307)}
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "auth/docs", "auth/openapi.json", "execution/openapi.json"])
+def test_the_api_describes_itself_to_signed_in_users_only(stack: Stack, path: str) -> None:
+    assert requests.get(f"{stack.address}/{path}", timeout=30).status_code == 401
+    assert stack.signed_in.get(f"{stack.address}/{path}", timeout=30).status_code in {200, 404}
 
 
 def test_a_wrong_password_gets_no_token(stack: Stack) -> None:
@@ -198,11 +222,18 @@ def test_make_up_a_second_time_keeps_what_is_there(stack: Stack) -> None:
 
 
 def test_make_down_stops_the_stages_too_and_keeps_the_database(stack: Stack, run: Run) -> None:
-    image, mount = f"customer-segmentation/train:{TAG}", f"{stack.volume}:/shared"
-    left = docker("run", "-d", "--label=customer-segmentation.dag=x", f"-v={mount}", "--entrypoint=sleep", image, "300")
-    stack.make("down")
-    running = docker("ps", "--all", "--quiet", "--no-trunc")
-    assert left not in running
+    body = {"logical_date": None, "conf": {"n_init": 1000, "publish": "never"}}
+    stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
+    of_stack = [f"--filter=label=customer-segmentation.project={stack.project}", "--filter=status=running"]
+    started = time.monotonic()
+    while not (
+        training := docker("ps", "--quiet", "--no-trunc", *of_stack, f"--filter=label=customer-segmentation.task={TASKS[2]}")
+    ):
+        assert time.monotonic() - started < 180
+        time.sleep(0.2)
+    # As somebody types it who has started the stack on another volume than that of the checkout.
+    make("down", **{name: value for name, value in stack.variables.items() if name != "VOLUME"})
+    assert training not in docker("ps", "--all", "--quiet", "--no-trunc")
     assert docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.project}") == ""
     stack.make("up")
     assert stack.get(run.path)["state"] == "success"

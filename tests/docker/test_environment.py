@@ -108,7 +108,6 @@ def test_the_volume_is_kept_until_another_one_is_named(checkout: Path, bank: Pat
     assert prepare(checkout, str(bank), CHANGE_VOLUME="yes")["SEGMENTATION_HOST_VOLUME"] == str(bank)
     assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
     assert prepare(checkout, str(bank))["SEGMENTATION_HOST_VOLUME"] == str(bank)
-    assert not (bank / "data").exists()
 
 
 def test_another_volume_is_refused_with_both_paths_unless_the_change_is_confirmed(checkout: Path, bank: Path) -> None:
@@ -156,6 +155,16 @@ def test_the_same_volume_by_another_name_is_no_change(checkout: Path, bank: Path
 def test_a_path_that_docker_or_the_file_of_secrets_cannot_take_is_refused(checkout: Path, name: str) -> None:
     (checkout / name).mkdir()
     assert "in its path" in refused(checkout, name)
+
+
+def test_the_root_of_the_file_system_is_no_volume(checkout: Path) -> None:
+    assert "the volume is /, expected a folder of its own" in refused(checkout, "/")
+
+
+def test_a_volume_without_data_is_a_warning(checkout: Path, bank: Path) -> None:
+    assert f"warning: {bank} has no folder data" in run(checkout, str(bank)).stderr
+    (bank / "data").mkdir()
+    assert "warning" not in run(checkout).stderr
 
 
 @pytest.mark.parametrize("name", ["runs", "model", "scores"])
@@ -280,3 +289,22 @@ def test_a_port_that_another_program_has_is_named_before_anything_starts(tmp_pat
         assert f"port {port} is in use by another program" in refused(tmp_path, AIRFLOW_PORT=port)
     assert not (tmp_path / ".env").exists()
     assert prepare(tmp_path, AIRFLOW_PORT=port)["AIRFLOW_PORT"] == port
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "-1", "65536", "80 80", "\u0661"])
+def test_what_is_no_port_is_refused_in_one_line(tmp_path: Path, port: str) -> None:
+    assert refused(tmp_path, AIRFLOW_PORT=port) == f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535\n"
+
+
+@pytest.mark.needs_docker
+def test_another_stack_on_the_same_volume_is_a_warning(docker_engine: None, checkout: Path, bank: Path) -> None:
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    labels = "--label=com.docker.compose.project=the-other-stack"
+    mount = f"--mount=type=bind,source={bank},target=/shared"
+    other = docker("run", "--detach", labels, mount, "--entrypoint=sleep", base, "300")
+    try:
+        warning = f"warning: the stack the-other-stack uses the volume {bank} too"
+        assert warning in run(checkout, str(bank)).stderr
+        assert warning not in run(checkout, str(bank), COMPOSE_PROJECT_NAME="the-other-stack").stderr
+    finally:
+        docker("rm", "--force", other)

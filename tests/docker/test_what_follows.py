@@ -20,8 +20,8 @@ from tests.docker.stack import Stack
 pytestmark = pytest.mark.needs_docker
 
 DAG, WAITING_DAG = "customer_segmentation_lab1", "customer_segment_changes"
-CHANGED = {"k_values": [2, 3, 4, 5], "n_clusters": 3, "random_state": 11, "publish_anyway": True}
-HELD_BACK = {"k_values": [2, 3], "smallest_silhouette": 1.0}
+CHANGED = {"k_values": [2, 3, 4, 5], "n_clusters": 3, "random_state": 11, "publish": "always"}
+HELD_BACK = {"k_values": [2, 3], "min_silhouette": 1.0}
 
 
 def start(stack: Stack, conf: dict[str, Any], dag: str = DAG) -> str:
@@ -149,7 +149,7 @@ def test_the_curl_lines_of_the_readme_start_a_run(stack: Stack) -> None:
 def test_a_run_that_was_held_back_says_so_and_updates_nothing(stack: Stack, held_back: str) -> None:
     found = stack.get(path_of(held_back))
     assert found["state"] == "success"
-    assert "held back" in found["note"]
+    assert "not published" in found["note"]
     assert events_of(stack, held_back) == []
 
 

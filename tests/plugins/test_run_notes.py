@@ -109,7 +109,7 @@ def test_the_note_of_a_run_for_a_past_date_says_why_it_is_not_published(ended, r
     run = ended(result, logical_date=datetime(2026, 1, 5, 9, tzinfo=UTC), start_date=datetime(2026, 3, 5, tzinfo=UTC))
     run.dag = DAG(DAG_ID, schedule="0 9 * * 1")
     on_dag_run_success(run, "success")
-    assert run.note.startswith("This run is for a past date and read the current files") is explains
+    assert run.note.startswith("Not published, since this run is for a past date of the schedule") is explains
     assert "2 segments, 1,200 customers" in run.note
 
 

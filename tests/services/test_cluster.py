@@ -29,8 +29,8 @@ ON_CLUSTER = ("extract", "transform", "train", "segment")
 SETTINGS = {
     "extract": ["--data-file=data/many"],
     "train": ["--strategy=sample", "--k-values=2,3,4,5", "--n-init=2"],
-    "evaluate": ["--resamples=2"],
-    "segment": ["--publish-anyway"],
+    "evaluate": ["--n-resamples=2"],
+    "segment": ["--publish=always"],
 }
 PART_ROWS = 700
 

@@ -40,8 +40,8 @@ def sample(tmp_path_factory) -> tuple[Path, str]:
         "--outliers=clip",
         "--scale-by=TENURE",
         "--k-values=2,3,4",
-        "--resamples=2",
-        "--publish-anyway",
+        "--n-resamples=2",
+        "--publish=always",
         run="prepared",
     )
     assert prepared.returncode == 0, prepared.stderr
@@ -62,7 +62,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
     for name, part_rows in (("whole", 1_000_000), ("parts", 1000)):
         shutil.copytree(DATA, tmp_path / name / "data")
         for number in ("one", "two"):
-            flags = ("--k-values=4,5", "--resamples=2", "--publish-anyway", f"--part-rows={part_rows}")
+            flags = ("--k-values=4,5", "--n-resamples=2", "--publish=always", f"--part-rows={part_rows}")
             ended = run(tmp_path / name, *flags, run=number)
             assert ended.returncode == 0, ended.stderr
         folder = tmp_path / name / "runs/two"
@@ -113,6 +113,41 @@ def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
     assert (ended.returncode, ended.stdout) == (64, "")
     assert ended.stderr.startswith("failed (64, unusable settings): --k-values")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--k-values=2,3", "--n-clusters=9"), "n_clusters is 9, expected one of k_values (2, 3)"),
+        (("--n-clusters=11",), "n_clusters is 11, expected one of k_values (2, 3, 4, 5, 6, 7, 8, 9, 10)"),
+        (("--feature-columns=PAYMENTS", "--log-columns=BALANCE"), "--log-columns is ['BALANCE']: column BALANCE is not among"),
+        (("--scale-by=BALANCE",), "--scale-by is 'BALANCE': is a feature column too"),
+    ],
+)
+def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(tmp_path, arguments, complaint):
+    ended = run(tmp_path, *arguments)
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert ended.stderr.startswith(f"failed (64, unusable settings): {complaint}")
+    assert not (tmp_path / "runs").exists()
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_an_experimental_run_computes_and_reports_everything_and_leaves_the_model_folder_as_it_was(sample):
+    volume, _ = sample
+    before = snapshot(volume / "model")
+    assert {"kmeans_custom.sav", "segments.json"} <= set(before)
+    ended = run(volume, "--publish=never", "--k-values=3,4", "--random-state=1", "--n-resamples=2", run="trial")
+    assert ended.returncode == 0, ended.stderr
+    assert "Experimental run (publish=never): nothing was published." in ended.stdout
+    assert snapshot(volume / "model") == before
+    for artifact in ("train/kmeans_custom.sav", "segment/segments.csv", "report/report.html"):
+        assert (volume / "runs/trial" / artifact).is_file()
+    assert "experimental" in (volume / "runs/trial/report/report.html").read_text()
+    result = read(volume, "segment/manifest.json", run="trial")["result"]
+    assert (result["published"], result["experimental"]) == (False, True)
 
 
 def test_the_figures_on_the_lab_s_data_are_those_of_the_lab(lab_data, tmp_path):

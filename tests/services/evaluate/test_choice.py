@@ -1,19 +1,19 @@
 import pytest
 
 from services.contract.errors import UsageError
-from services.contract.results import Candidate, Structure
+from services.contract.results import Candidate, NullComparison, Structure
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
 
 STRUCTURE = Structure(
-    statistic="silhouette",
-    value=0.4,
-    null_draws=(0.3, 0.31),
-    null_mean=0.305,
-    null_std=0.005,
-    n_draws=2,
-    p_value=0.3,
-    effect_size=1.0,
+    k=2,
+    n_customers=10,
+    separation=NullComparison(
+        observed=0.61, null_draws=(0.55, 0.57, 0.58, 0.6), null_mean=0.575, null_sd=0.018, p_value=0.2, effect=1.06
+    ),
+    silhouette=NullComparison(
+        observed=0.5, null_draws=(0.4, 0.5, 0.5, 0.6), null_mean=0.5, null_sd=0.08, p_value=0.8, effect=0.0
+    ),
     is_structured=False,
 )
 

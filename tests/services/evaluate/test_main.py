@@ -29,30 +29,34 @@ def commit(work: Workspace) -> None:
     )
 
 
+def prepare(volume, customers, k_values) -> None:
+    """Run the stages before this one, on the default features."""
+    with Workspace(volume, "demo", "extract", {}) as work:
+        work.save(artifacts.CUSTOMERS, customers)
+        commit(work)
+    with Workspace(volume, "demo", "transform", {}) as work:
+        transform.main(TransformSettings(run="demo"), work)
+        commit(work)
+    with Workspace(volume, "demo", "train", {}) as work:
+        train.main(TrainSettings(run="demo", k_values=k_values, n_init=2), work)
+        commit(work)
+    (volume / "data").mkdir()
+    (volume / "data/test.csv").write_text(HEADER + "A,1000,500,2000\nB,1000,7000,250000\nC,,1,1\n")
+
+
 @pytest.fixture
 def volume(tmp_path):
     """Three groups of customers, K-Means fitted for k = 2 to 6."""
     rng = np.random.default_rng(0)
     centres = ([1000, 500, 2000], [6000, 500, 9000], [1000, 7000, 9000])
     rows = np.concatenate([rng.normal(centre, 200, (80, 3)) for centre in centres])
-    customers = pd.DataFrame(rows, columns=["BALANCE", "PURCHASES", "CREDIT_LIMIT"])
-    with Workspace(tmp_path, "demo", "extract", {}) as work:
-        work.save(artifacts.CUSTOMERS, customers)
-        commit(work)
-    with Workspace(tmp_path, "demo", "transform", {}) as work:
-        transform.main(TransformSettings(run="demo"), work)
-        commit(work)
-    with Workspace(tmp_path, "demo", "train", {}) as work:
-        train.main(TrainSettings(run="demo", k_values=(2, 3, 4, 5, 6), n_init=2), work)
-        commit(work)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/test.csv").write_text(HEADER + "A,1000,500,2000\nB,1000,7000,250000\nC,,1,1\n")
+    prepare(tmp_path, pd.DataFrame(rows, columns=["BALANCE", "PURCHASES", "CREDIT_LIMIT"]), (2, 3, 4, 5, 6))
     return tmp_path
 
 
 def run(volume, **settings):
     with Workspace(volume, "demo", "evaluate", {}) as work:
-        result = evaluate.main(EvaluateSettings(run="demo", resamples=2, **settings), work)
+        result = evaluate.main(EvaluateSettings(run="demo", n_resamples=20, **settings), work)
         commit(work)
     return result, Evaluation.model_validate_json((volume / "runs/demo/evaluate/evaluation.json").read_text())
 
@@ -68,7 +72,7 @@ def test_the_file_tells_what_was_chosen_and_from_what(volume):
     _, evaluation = run(volume)
     assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (3, 3, "elbow")
     assert [candidate.k for candidate in evaluation.candidates] == [2, 3, 4, 5, 6]
-    assert (evaluation.customers, evaluation.silhouette_customers, evaluation.stability_customers) == (240, 240, 240)
+    assert (evaluation.customers, evaluation.silhouette_customers) == (240, 240)
     assert [customer.customer for customer in evaluation.new_customers] == ["A", "B", "C"]
 
 
@@ -82,7 +86,7 @@ def test_a_forced_k_is_taken(volume):
 
 
 def test_a_forced_k_that_was_not_fitted_is_refused(volume):
-    with pytest.raises(UsageError, match="n_clusters is 9, and train has fitted 2 to 6"):
+    with pytest.raises(UsageError, match=r"n_clusters is 9, expected one of k_values \(2, 3, 4, 5, 6\)"):
         run(volume, n_clusters=9)
 
 
@@ -93,6 +97,52 @@ def test_a_missing_elbow_is_said_plainly_and_something_is_chosen_all_the_same(vo
     assert "no elbow: the SSE curve over k=[2, 3, 4, 5, 6] has none" in caplog.messages
     assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (None, 3, "fallback")
     assert evaluation.reason in caplog.messages
+
+
+def test_separate_groups_pass_as_natural_and_the_file_has_the_statistic_beside_its_null(volume):
+    _, evaluation = run(volume)
+    chosen = evaluation.candidates[1]
+    assert (chosen.k, chosen.passes, chosen.classification, chosen.n_resamples) == (3, True, "natural", 20)
+    gap = chosen.structure.separation
+    assert gap.observed > gap.null_mean + 3 * gap.null_sd
+    assert {one.passes for one in evaluation.candidates if one.k != 3 and not one.failed_checks} == {None}
+
+
+def test_an_elbow_that_fails_gives_way_to_the_k_with_the_largest_silhouette_and_the_reason_names_the_check(volume, monkeypatch):
+    monkeypatch.setattr(evaluate, "find_elbow", lambda *_: 6)
+    _, evaluation = run(volume, min_silhouette=0.6)
+    assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (6, 3, "fallback")
+    assert evaluation.candidates[4].passes is False
+    assert "of the k that pass every check (Rousseeuw 1987)" in evaluation.reason
+    assert "k = 6, fails: the silhouette is" in evaluation.reason
+
+
+def test_if_no_k_passes_the_elbow_is_kept_with_the_checks_that_it_fails(volume):
+    _, evaluation = run(volume, min_silhouette=0.99)
+    assert (evaluation.chosen_k, evaluation.rule) == (3, "elbow")
+    assert all(one.failed_checks for one in evaluation.candidates)
+    assert evaluation.reason.endswith("no k passes every check.")
+
+
+def test_a_single_k_gets_a_plain_sentence(tmp_path):
+    rows = np.random.default_rng(0).normal(1000, 200, (100, 3))
+    prepare(tmp_path, pd.DataFrame(rows, columns=["BALANCE", "PURCHASES", "CREDIT_LIMIT"]), (4,))
+    _, evaluation = run(tmp_path)
+    assert (evaluation.chosen_k, evaluation.rule) == (4, "only")
+    assert evaluation.reason == "k = 4 is the only number of segments that was fitted."
+
+
+@pytest.mark.parametrize("family", ["normal", "lognormal"])
+def test_data_without_cluster_structure_is_not_natural_and_passes_only_if_its_segments_are_stable(tmp_path, family):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(5000, 1000, (1500, 3)) if family == "normal" else rng.lognormal(7, 0.8, (1500, 3))
+    prepare(tmp_path, pd.DataFrame(rows, columns=["BALANCE", "PURCHASES", "CREDIT_LIMIT"]), (2, 3, 4, 5))
+    _, evaluation = run(tmp_path)
+    assessed = [one for one in evaluation.candidates if one.structure]
+    assert assessed
+    for candidate in assessed:
+        assert candidate.classification in ("reproducible", "constructive")
+        assert candidate.passes == (candidate.classification == "reproducible")
 
 
 def test_the_elbow_and_every_odd_new_customer_are_logged(volume, caplog):

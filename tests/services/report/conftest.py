@@ -5,10 +5,30 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.contract.manifest import FileRecord, Manifest
-from services.contract.results import Candidate, Comparison, Evaluation, NewCustomer, Segment, Segmentation
+from services.contract.results import (
+    Candidate,
+    Comparison,
+    Evaluation,
+    NewCustomer,
+    NullComparison,
+    Segment,
+    Segmentation,
+    Structure,
+)
 from services.report.findings import Findings, Move, Point, Trait
 
 STARTED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+STRUCTURE = Structure(
+    k=2,
+    n_customers=10,
+    separation=NullComparison(
+        observed=0.61, null_draws=(0.55, 0.57, 0.58, 0.6), null_mean=0.575, null_sd=0.018, p_value=0.2, effect=1.06
+    ),
+    silhouette=NullComparison(
+        observed=0.5, null_draws=(0.4, 0.5, 0.5, 0.6), null_mean=0.5, null_sd=0.08, p_value=0.8, effect=0.0
+    ),
+    is_structured=False,
+)
 
 
 def manifest(stage, **known):
@@ -38,11 +58,11 @@ def findings():
             customers=10,
             silhouette_customers=10,
             stability_customers=8,
-            resamples=20,
+            resamples=100,
             candidates=(
-                candidate(2, sse=900.0, silhouette=0.61),
+                candidate(2, sse=900.0, silhouette=0.61, n_resamples=100, structure=STRUCTURE, classification="reproducible"),
                 candidate(3, sse=500.0, silhouette=0.52),
-                candidate(4, sse=400.0, silhouette=0.43),
+                candidate(4, sse=400.0, silhouette=0.13, failed_checks=("the silhouette is 0.130, less than 0.25",)),
             ),
             lab_k=4,
             new_customers=(
@@ -91,7 +111,7 @@ def findings():
     )
 
 
-def candidate(k, *, sse, silhouette):
+def candidate(k, *, sse, silhouette, **more):
     return Candidate(
         k=k,
         sse=sse,
@@ -101,6 +121,7 @@ def candidate(k, *, sse, silhouette):
         smallest_share=0.3 / k,
         jaccard=(0.95,) * (k - 1) + (0.72,),
         ari=0.9,
+        **{"jaccard_se": (0.01,) * k, "ari_se": 0.01, "n_resamples": 20, **more},
     )
 
 
@@ -113,6 +134,7 @@ def segment(segment_id, name, *, customers, previous_customers):
         centroid={"BALANCE": 1.0},
         sets_apart=(f"{name.split()[0]} BALANCE (index 40)",),
         jaccard=0.9,
+        jaccard_se=0.02,
         is_new=previous_customers is None,
         previous_customers=previous_customers,
     )

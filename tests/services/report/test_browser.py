@@ -52,7 +52,7 @@ def test_the_browser_asks_for_the_page_alone_and_has_nothing_to_complain_about(s
 
 def test_it_is_complete_where_scripts_are_forbidden(show):
     page = show(java_script_enabled=False)
-    assert page.locator("svg").count() == 11
+    assert page.locator("svg").count() == 12
     assert page.locator("svg").first.is_visible()
 
 

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.contract.results import SEGMENTS_COLUMNS
+from services.contract.results import SEGMENTS_COLUMNS, Evaluation, Segmentation
 from services.report.findings import Move, Point, Trait
 from services.report.page import render
 
@@ -80,7 +80,7 @@ def test_a_browser_is_told_to_fetch_and_run_nothing(page):
 def test_every_picture_can_be_heard(page):
     titles = {attributes["id"] for tag, attributes in page.elements if tag in ("title", "desc") and attributes}
     pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(pictures) == 11
+    assert len(pictures) == 12
     for picture in pictures:
         assert picture["role"] == "img"
         assert set(picture["aria-labelledby"].split()) <= titles
@@ -125,6 +125,78 @@ def test_a_curve_without_an_elbow_is_named(findings):
     assert "Here the curve has no such bend." in text
 
 
+@pytest.mark.parametrize(
+    ("classification", "sentence"),
+    [
+        ("natural", "These groups are separate in the data: "),
+        ("reproducible", "There are no gaps between these groups: customers near a border resemble those beyond it"),
+        ("constructive", "There are no gaps between these groups, and other samples of the customers give other borders: "),
+    ],
+)
+def test_the_first_screen_says_what_the_kind_of_segmentation_means_for_its_readers(findings, classification, sentence):
+    text = Page(render(of_candidates(findings, classification=classification))).text
+    assert f"Are they separate groups? {sentence}" in text[: text.index("In a segment")]
+
+
+def test_the_chosen_k_is_drawn_beside_its_null(page):
+    (desc,) = re.findall(r'<desc id="structure-desc">(.*?)</desc>', page.html)
+    assert desc.startswith("Deepest gap between two of 2 segments: 0.61 for these customers; 0.57 on average")
+    assert "4 simulated tables without groups, which range from 0.55 to 0.60" in desc
+    assert " with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
+
+
+def test_the_table_of_k_says_for_each_whether_it_passes_and_which_checks_fail(page):
+    table = page.text[page.text.index("Which numbers of segments pass") : page.text.index("Not tested:")]
+    for row in (
+        "2 chosen ✓ yes 0.61 0.72 ± 0.01 (100) 15% reproducible –",
+        "3 elbow not tested 0.52 0.72 ± 0.01 (20) 10.0% – –",
+        "4 ✗ no 0.13 0.72 ± 0.01 (20) 7.5% – the silhouette is 0.130, less than 0.25",
+    ):
+        assert row in table
+
+
+def test_an_experimental_run_is_marked_as_one_and_names_the_checks_that_it_fails(findings):
+    experiment = changed(findings, published=False, experimental=True, held_back=("segment 1 is empty",))
+    text = Page(render(experiment)).text
+    assert "◇ experimental" in text
+    assert "Experimental run (publish=never): nothing was published" in text
+    assert "It would not have been published, because segment 1 is empty" in text
+    assert "Held back" not in text
+    assert "2 customer segments, experimental" in text
+
+
+def test_a_segment_too_small_to_assess_is_said_to_be_that(findings):
+    segments = tuple(one.model_copy(update={"jaccard": None, "jaccard_se": None}) for one in findings.segmentation.segments)
+    text = Page(render(of_candidates(changed(findings, segments=segments), jaccard=(None, None), jaccard_se=(None, None)))).text
+    assert "Least stable segment – too small to assess" in text
+
+
+def test_the_report_of_a_run_from_before_the_structure_test_can_be_made(findings):
+    new = {"jaccard_se", "ari_se", "n_resamples", "failed_checks", "structure", "classification"}
+    evaluation = findings.evaluation.model_dump(mode="json")
+    evaluation |= {"resamples": 20, "candidates": [without(one, new) for one in evaluation["candidates"]]}
+    segmentation = without(findings.segmentation.model_dump(mode="json"), {"experimental"})
+    segmentation["segments"] = [without(segment, {"jaccard_se"}) for segment in segmentation["segments"]]
+    older = findings._replace(
+        evaluation=Evaluation.model_validate(evaluation), segmentation=Segmentation.model_validate(segmentation)
+    )
+    page = Page(render(older))
+    assert "separate groups?" not in page.text
+    assert "over 20 bootstrap samples" in page.text
+    assert "Least stable segment 0.90 very stable" in page.text
+
+
+def without(values, names):
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def of_candidates(findings, **first):
+    """Change the chosen candidate."""
+    chosen, *others = findings.evaluation.candidates
+    candidates = (chosen.model_copy(update=first), *others)
+    return findings._replace(evaluation=findings.evaluation.model_copy(update={"candidates": candidates}))
+
+
 def test_other_measures_name_their_best_k(page):
     assert "Silhouette 0.61 at k = 2 best (highest) at 2" in page.text
     assert "Davies–Bouldin 0.90 at k = 2 best (lowest) at 2" in page.text
@@ -160,7 +232,7 @@ def test_the_first_run_has_nothing_to_compare_with(findings):
     assert "There is no earlier segmentation to compare with." in page.text
     assert "last time" not in page.text[: page.text.index("Index 100")].replace("In the segment of last time", "")
     assert "Who moved where" not in page.text
-    assert page.html.count("<svg") == 10
+    assert page.html.count("<svg") == 11
 
 
 def test_an_earlier_run_without_common_customers_is_compared_too(findings):
@@ -203,7 +275,10 @@ def test_what_is_below_the_average_is_not_shown_as_above_it(findings):
 
 
 def test_a_sample_is_said_to_be_one(page):
-    assert "Silhouette of all 10 customers. Stability and agreement over 20 bootstrap samples of 8 of 10 customers" in page.text
+    assert (
+        "Silhouette of all 10 customers. "
+        "Stability and agreement over 100 bootstrap samples for the chosen k of 8 of 10 customers"
+    ) in page.text
     assert "3 of 10 customers, drawn at random and always the same, sorted within their segments" in page.text
 
 

@@ -120,7 +120,7 @@ def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
     [
         (("--k-values=2,3", "--n-clusters=9"), "n_clusters is 9, expected one of k_values (2, 3)"),
         (("--n-clusters=11",), "n_clusters is 11, expected one of k_values (2, 3, 4, 5, 6, 7, 8, 9, 10)"),
-        (("--feature-columns=PAYMENTS", "--log-columns=BALANCE"), "--log-columns is ['BALANCE']: column BALANCE is not among"),
+        (("--feature-columns=PAYMENTS", "--log-columns=BALANCE"), "--log-columns is 'BALANCE': column BALANCE is not among"),
         (("--scale-by=BALANCE",), "--scale-by is 'BALANCE': is a feature column too"),
     ],
 )

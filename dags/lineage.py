@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from docker.api import APIClient
 from docker.errors import DockerException
 
+from services.contract.settings import SETTINGS
+
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -105,10 +107,15 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
             )
         return found
 
+    def path(name: str) -> str:
+        # Manifests name what a stage of the same run wrote by its path inside the run, all else by its path inside the volume.
+        is_of_run = name.partition("/")[0] in SETTINGS
+        return f"{volume}/{folder.rpartition('/')[0]}/{name}" if is_of_run else f"{volume}/{name}"
+
     inputs = [
         InputDataset(
             namespace=NAMESPACE,
-            name=f"{volume}/{name}",
+            name=path(name),
             facets=facets(name, digest),
             inputFacets={"inputStatistics": InputStatisticsInputDatasetFacet(size=size, fileCount=count)},
         )

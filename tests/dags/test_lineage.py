@@ -14,9 +14,9 @@ def test_an_artifact_in_one_piece_keeps_its_digest():
 
 
 def test_the_parts_of_an_artifact_are_one_dataset():
-    parts = [record(f"runs/r/extract/customers/0000{i}.pkl", str(i) * 64, part_of="customers.pkl") for i in range(3)]
+    parts = [record(f"extract/customers/0000{i}.pkl", str(i) * 64, part_of="extract/customers.pkl") for i in range(3)]
     [(name, (digest, n_bytes, n_files))] = _artifacts(parts).items()
-    assert (name, n_bytes, n_files) == ("runs/r/extract/customers.pkl", 30, 3)
+    assert (name, n_bytes, n_files) == ("extract/customers.pkl", 30, 3)
     assert digest not in {part["sha256"] for part in parts}
 
 
@@ -29,7 +29,7 @@ def test_without_the_provider_or_a_receiver_there_is_no_lineage(monkeypatch):
 MANIFEST = {
     "run": "demo",
     "stage": "transform",
-    "inputs": [record("runs/demo/extract/customers.pkl")],
+    "inputs": [record("extract/customers.pkl"), record("data/file.csv")],
     "outputs": [record("features.pkl", "c" * 64, 20), record("dropped.csv")],
     "settings": {"feature_columns": ["BALANCE", "PURCHASES"], "outliers": "keep"},
     "image": "customer-segmentation/transform:latest sha256:0",
@@ -42,7 +42,10 @@ def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
     from dags.lineage import describe_lineage
 
     lineage = describe_lineage(MANIFEST, "/data/bank", "runs/demo/transform")
-    assert [dataset.name for dataset in lineage.inputs] == ["/data/bank/runs/demo/extract/customers.pkl"]
+    assert [dataset.name for dataset in lineage.inputs] == [
+        "/data/bank/runs/demo/extract/customers.pkl",
+        "/data/bank/data/file.csv",
+    ]
     features, dropped = lineage.outputs
     assert features.name == "/data/bank/runs/demo/transform/features.pkl"
     assert features.facets["version"].datasetVersion == "sha256:" + "c" * 64

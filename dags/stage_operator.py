@@ -135,6 +135,10 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             with contextlib.suppress(Exception):  # what went wrong matters more than that it cannot be told
                 context["ti"].xcom_push(key=REASON_KEY, value=str(error)[:_LONGEST_REASON])
             raise
+        finally:
+            if not self.durable and self.definition:
+                with contextlib.suppress(DockerException, RequestException):
+                    self._remove_own_containers()
 
     def on_kill(self) -> None:
         """Interrupt `execute`, which then decides what becomes of the container. Airflow calls this from a signal handler.
@@ -177,8 +181,6 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             if isinstance(error, StoppedError):
                 raise PassingError("the task was told to stop") from None
             raise
-        if not self.durable:
-            self._remove_own_containers()
         return outcome
 
     def _leaves_container(self, error: BaseException) -> bool:
@@ -515,7 +517,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             if any(labels.get(name) != value for name, value in self.identity.items()):
                 task = [labels.get(f"{LABEL}.{part}", "") for part in ("dag", "run", "task", "map-index")]
                 if self._task_state.has_ended(*task):
-                    self._remove(container, "its task has ended")
+                    with contextlib.suppress(DockerException, RequestException):  # it is in no one's way
+                        self._remove(container, "its task has ended")
 
 
 def remove_container(context: Context) -> None:

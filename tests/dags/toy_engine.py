@@ -158,7 +158,7 @@ def running_toy() -> Iterator[tuple[Toy, str]]:
     """Start one; gives it and its address."""
     toy = Toy()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(toy.answer))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield toy, f"tcp://127.0.0.1:{server.server_port}"

@@ -22,7 +22,7 @@ import contextlib, os, pathlib, sys
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     with contextlib.suppress(OSError):
         if (process / "cmdline").read_bytes().strip(b"\\0").decode() == sys.argv[1]:
-            os.kill(int(process.name), 9)
+            os.kill(int(process.name), int(sys.argv[2]))
             print("killed")
 """
 
@@ -100,10 +100,10 @@ class Airflow:
         )
         assert answer.status_code == 200, answer.text
 
-    def kill(self, title: str) -> bool:
-        """SIGKILL for one of the scheduler's processes; tells whether it was there."""
+    def kill(self, title: str, number: int = signal.SIGKILL) -> bool:
+        """Send a signal to one of the scheduler's processes; returns whether it was there."""
         scheduler = self.stack.containers()["scheduler"]["Id"]
-        return docker("exec", scheduler, "python3", "-c", KILL, title) == "killed"
+        return docker("exec", scheduler, "python3", "-c", KILL, title, str(int(number))) == "killed"
 
     def cut_power(self, container: str) -> None:
         """SIGKILL for the first process of every container of the stack and of a stage's, as good as at once."""

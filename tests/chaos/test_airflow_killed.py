@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -16,23 +17,29 @@ pytestmark = pytest.mark.needs_docker
 
 
 @pytest.mark.parametrize(
-    ("who", "title"), [("task", "airflow worker -- {}"), ("worker", "airflow worker -- LocalExecutor: {}")]
+    ("who", "title", "number"),
+    [
+        ("task", "airflow worker -- {}", signal.SIGKILL),
+        ("worker", "airflow worker -- LocalExecutor: {}", signal.SIGKILL),
+        # As when the machine or a pod is shut down: the worker passes the signal on to the task.
+        ("worker", "airflow worker -- LocalExecutor: {}", signal.SIGTERM),
+    ],
 )
 def test_the_container_of_a_killed_process_goes_on_and_the_next_try_attaches_to_it(
-    airflow: Airflow, who: str, title: str, tell: Tell
+    airflow: Airflow, who: str, title: str, number: signal.Signals, tell: Tell
 ) -> None:
-    run = f"wait-{who}"
+    run = f"wait-{who}-{number}"
     with airflow.watched() as watch:
         airflow.start(run)
         container = airflow.started_by_try(run, 1)
-        assert airflow.kill(title.format(airflow.task(run)["id"]))
+        assert airflow.kill(title.format(airflow.task(run)["id"]), number)
         assert container[:12] in airflow.attached_by_try(run, 2)
         airflow.release(run)
         task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert watch.started(run) == 1
     wait_for(lambda: airflow.left(run) == [], f"the removal of the container of {run}")
-    tell(f"SIGKILL of the process of a {who} in Airflow", 1, "the next try attached to the container; the run succeeded")
+    tell(f"{number.name} for the process of a {who} in Airflow", 1, "the next try attached to the container; the run succeeded")
 
 
 def test_tasks_that_are_killed_at_random_moments_all_succeed_in_the_end(airflow: Airflow, tries: Tries, tell: Tell) -> None:
@@ -53,19 +60,20 @@ def test_tasks_that_are_killed_at_random_moments_all_succeed_in_the_end(airflow:
     tell("SIGKILL of the process of a task at a random moment", killed, "1 container each; every run succeeded")
 
 
-def test_a_scheduler_that_is_killed_and_started_again_carries_on(airflow: Airflow, tell: Tell) -> None:
-    run = "wait-scheduler"
+@pytest.mark.parametrize(("how", "patience_s"), [("killed", "0"), ("stopped", "10")])
+def test_a_scheduler_that_is_started_again_carries_on(airflow: Airflow, how: str, patience_s: str, tell: Tell) -> None:
+    run = f"wait-scheduler-{how}"
     with airflow.watched() as watch:
         airflow.start(run)
         airflow.started_by_try(run, 1)
-        docker("restart", "--time=0", airflow.stack.containers()["scheduler"]["Id"])
+        docker("restart", f"--time={patience_s}", airflow.stack.containers()["scheduler"]["Id"])
         airflow.attached_by_try(run, 2)
         airflow.release(run)
         task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert watch.started(run) == 1
     wait_for(lambda: airflow.left(run) == [], f"the removal of the container of {run}")
-    tell("SIGKILL of the whole scheduler, started again", 1, "the next try attached to the container; the run succeeded")
+    tell(f"the whole scheduler {how} and started again", 1, "the next try attached to the container; the run succeeded")
 
 
 @pytest.mark.parametrize("how", ["failed", "cleared"])

@@ -101,7 +101,7 @@ with DAG(
         command += ["--error-on-cleanup-failure", *(["--dry-run"] if dry_run else [])]
         variables = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": os.environ[DATABASE_VARIABLE]}
         ended = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
-        for line in (ended.stdout + ended.stderr).splitlines():
+        for line in filter(None, (ended.stdout + ended.stderr).splitlines()):
             log.info("%s", line)
         if ended.returncode:
             raise AirflowException(f"airflow db clean ended with exit code {ended.returncode}: see the lines above")

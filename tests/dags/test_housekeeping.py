@@ -1,10 +1,11 @@
 """What housekeeping decides and removes inside Airflow."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dags.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
 from services.contract.runs import run_folder
@@ -62,6 +63,37 @@ def test_the_stage_knows_every_setting_that_it_is_given(dag):
 def test_the_form_and_the_stage_have_the_same_defaults(defaults):
     for name in ("keep_runs", "warn_share", "dry_run"):
         assert defaults[name] == PruneSettings.model_fields[name].default
+
+
+def test_the_plan_names_the_settings_and_the_runs_in_progress(dag, defaults, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_HOUSEKEEPING", '{"keep_runs": 3}')
+    states = {"now": {"extract": "running"}, "then": {"extract": "success"}}
+    context = {"params": defaults, "ti": SimpleNamespace(get_task_states=lambda **_: states)}
+    plan = dag.get_task("plan").python_callable
+    monkeypatch.setitem(plan.__globals__, "get_current_context", lambda: context)
+    assert plan() == defaults | {"keep_runs": 3, "keep": ["now"]}
+
+
+@pytest.mark.parametrize(("code", "fails"), [(0, False), (1, True)])
+def test_old_logs_go_and_the_database_is_cleaned_with_the_address_that_tasks_do_not_see(
+    dag, logs, monkeypatch, tmp_path, code, fails
+):
+    (tmp_path / "airflow").write_text(
+        f'#!/bin/sh\necho "$AIRFLOW__DATABASE__SQL_ALCHEMY_CONN $@" >{tmp_path}/called\nexit {code}\n'
+    )
+    (tmp_path / "airflow").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOUSEKEEPING_DATABASE", "postgresql://airflow")
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(logs))
+    remove = dag.get_task("remove_logs_and_rows").python_callable
+    if fails:
+        with pytest.raises(AirflowException, match="airflow db clean ended with exit code 1"):
+            remove({"keep_days": 90, "dry_run": True})
+    else:
+        assert remove({"keep_days": 90, "dry_run": True})["n_logs"] == 2
+    called = (tmp_path / "called").read_text()
+    assert called.startswith("postgresql://airflow db clean --clean-before-timestamp ")
+    assert "--dry-run" in called
 
 
 # --- settings

@@ -1,8 +1,13 @@
 """Lineage: a manifest as OpenLineage describes it. The second half needs Airflow's OpenLineage provider."""
 
-import pytest
+import io
+import tarfile
+from hashlib import sha256
 
-from dags.lineage import _artifacts, is_enabled
+import pytest
+from docker.errors import DockerException
+
+from dags.lineage import _artifacts, is_enabled, read_manifest
 
 
 def record(name, sha256="a" * 64, n_bytes=10, **more):
@@ -24,6 +29,44 @@ def test_without_the_provider_or_a_receiver_there_is_no_lineage(monkeypatch):
     for name in ("OPENLINEAGE_URL", "AIRFLOW__OPENLINEAGE__TRANSPORT"):
         monkeypatch.delenv(name, raising=False)
     assert is_enabled() is False
+
+
+class Engine:
+    """Hands out one file, as Docker's archive of it."""
+
+    def __init__(self, text, size=None):
+        self.text, self.size = text, size
+
+    def get_archive(self, _container, path):
+        if path != "/shared/manifest.json":
+            raise DockerException("no such file")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as file:
+            member = tarfile.TarInfo("manifest.json")
+            member.size = len(self.text)
+            file.addfile(member, io.BytesIO(self.text))
+        return [archive.getvalue()], {"size": self.size or len(self.text)}
+
+
+TEXT = b'{"stage": "train"}'
+
+
+def test_a_manifest_is_read_from_the_archive_of_it():
+    assert read_manifest(Engine(TEXT), "c", "/shared/manifest.json", sha256(TEXT).hexdigest()) == {"stage": "train"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "path", "digest", "reason"),
+    [
+        (Engine(TEXT), "/shared/none.json", sha256(TEXT).hexdigest(), "no such file"),
+        (Engine(TEXT), "/shared/manifest.json", "0" * 64, "it was written by another try"),
+        (Engine(TEXT, size=10**9), "/shared/manifest.json", sha256(TEXT).hexdigest(), "it has 1,000,000,000 bytes"),
+        (Engine(b"{"), "/shared/manifest.json", sha256(b"{").hexdigest(), "Expecting property name"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_no_lineage_and_no_failure(caplog, engine, path, digest, reason):
+    assert read_manifest(engine, "c", path, digest) is None
+    assert reason in caplog.text
 
 
 MANIFEST = {

@@ -655,6 +655,29 @@ def test_warnings_and_errors_of_a_stage_keep_their_level(toy, caplog):
     assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, unusable data): no"] == "ERROR"
 
 
+# --- lineage
+
+
+def test_with_lineage_the_manifest_is_read_before_the_container_goes_and_described_to_the_provider(toy, monkeypatch):
+    toy.stage = End(stderr=said(f"manifest sha256:{DIGEST}"))
+    monkeypatch.setattr("dags.lineage.is_enabled", lambda: True)
+    monkeypatch.setattr("dags.lineage.read_manifest", lambda *asked: asked[1:])
+    monkeypatch.setattr("dags.lineage.describe_lineage", lambda *described: described)
+    task = Try()
+    task.run()
+    (container, path, digest), volume, folder = task.operator.get_openlineage_facets_on_complete(task.instance)
+    assert (container, digest) == (task.operator.container["Id"], DIGEST)
+    assert (path, volume) == (f"/shared/{folder}/manifest.json", "/data/bank")
+
+
+def test_without_lineage_nothing_is_read_or_described(toy, monkeypatch):
+    toy.stage = End(stderr=said(f"manifest sha256:{DIGEST}"))
+    monkeypatch.setattr("dags.lineage.read_manifest", lambda *_: 1 / 0)
+    task = Try()
+    task.run()
+    assert task.operator.get_openlineage_facets_on_complete(task.instance) is None
+
+
 # --- the last words in the log
 
 

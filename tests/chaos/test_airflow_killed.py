@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.chaos.airflow import Airflow, wait_for
-from tests.chaos.conftest import Tell, Tries
+from tests.chaos.conftest import FULL, Tell, Tries
 from tests.chaos.engine import why_not
 from tests.docker.commands import docker
 
@@ -60,7 +60,10 @@ def test_tasks_that_are_killed_at_random_moments_all_succeed_in_the_end(airflow:
     tell("SIGKILL of the process of a task at a random moment", killed, "1 container each; every run succeeded")
 
 
-@pytest.mark.parametrize(("how", "patience_s"), [("killed", "0"), ("stopped", "10")])
+@pytest.mark.parametrize(
+    ("how", "patience_s"),
+    [("killed", "0"), pytest.param("stopped", "10", marks=pytest.mark.skipif(not FULL, reason="`make chaos` tries it"))],
+)
 def test_a_scheduler_that_is_started_again_carries_on(airflow: Airflow, how: str, patience_s: str, tell: Tell) -> None:
     run = f"wait-scheduler-{how}"
     with airflow.watched() as watch:

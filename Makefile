@@ -46,6 +46,14 @@ COMPOSE_DOWN = cd / && env -u COMPOSE_FILE docker compose down
 ON_STAGE_ENGINE = test ! -f "$(ENV_FILE)" || . "$(abspath $(ENV_FILE))"; \
 	test -z "$$STAGE_DOCKER_HOST" || export DOCKER_HOST="$$STAGE_DOCKER_HOST"; \
 	test -z "$$STAGE_DOCKER_CERT_PATH" || export DOCKER_CERT_PATH="$$STAGE_DOCKER_CERT_PATH" DOCKER_TLS_VERIFY=1
+# On whatever volume they run, since each carries the name of the stack. Those of a version before that are found by the volume
+# of .env.
+STOP_STAGES = $(ON_STAGE_ENGINE); \
+	left=$$({ docker ps --all --quiet --filter label=customer-segmentation.project=$(COMPOSE_PROJECT_NAME); \
+		test -z "$$SEGMENTATION_HOST_VOLUME" || docker ps --all --filter "volume=$$SEGMENTATION_HOST_VOLUME" \
+		--filter label=customer-segmentation.dag --format '{{.ID}} {{.Label "customer-segmentation.project"}}' \
+		| awk 'NF == 1'; } | sort -u); \
+	test -z "$$left" || docker rm --force $$left
 ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
 # Empty unless it stands on the command line: `make up` keeps the volume of its last time.
 GIVEN_VOLUME = $(if $(filter command,$(origin VOLUME)),$(VOLUME))
@@ -177,25 +185,24 @@ screenshots: .venv/.has-dev ## Take the pictures of the README anew, from what i
 logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)
 	$(COMPOSE) logs --follow --tail 100 $(NAME)
 
-# Airflow first, so that it does not start a stage anew; then what its tasks left on the engine, on whatever volume: every
-# stage carries the name of the stack. Those of a version before that are found by the volume of .env.
+# Airflow first, so that it does not start a stage again; then what its tasks left on the engine.
 .PHONY: down
 down: ## Stop Airflow and every stage that still runs; the database is kept
 	$(COMPOSE_DOWN)
-	@$(ON_STAGE_ENGINE); \
-	left=$$({ docker ps --all --quiet --filter label=customer-segmentation.project=$(COMPOSE_PROJECT_NAME); \
-		test -z "$$SEGMENTATION_HOST_VOLUME" || docker ps --all --filter "volume=$$SEGMENTATION_HOST_VOLUME" \
-		--filter label=customer-segmentation.dag --format '{{.ID}} {{.Label "customer-segmentation.project"}}' \
-		| awk 'NF == 1'; } | sort -u); \
-	test -z "$$left" || docker rm --force $$left
+	@$(STOP_STAGES)
 
+# Without $(MAKE), whose line `make --dry-run` would carry out. By the tag: other stacks on this engine keep their images.
 .PHONY: clean
-clean: ## Remove all that was generated: results, database, secrets, images, environments
+clean: ## Remove all that was generated: results, database, secrets, images of TAG, environments
 	@if docker info >/dev/null 2>&1; then \
-		$(MAKE) down; \
 		($(COMPOSE_DOWN) --volumes); \
-		docker image ls --quiet --filter 'reference=customer-segmentation/*' | sort -u | xargs -r docker image rm --force; \
+		($(STOP_STAGES)); \
+		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=customer-segmentation/*:$(TAG)' \
+		| xargs -r docker image rm; \
 	fi
+	@kept=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
+	test -z "$$kept" || test "$$kept" = "$(ABSOLUTE_VOLUME)" || \
+		echo "The results on $$kept stay: remove its folders runs, model and scores yourself if they are not needed"
 	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"
 	find . -type d -name '__pycache__' -prune -exec rm -r {} +
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants

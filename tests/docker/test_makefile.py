@@ -1,6 +1,10 @@
 """What people find when they type `make`."""
 
+import os
 import re
+from pathlib import Path
+
+import pytest
 
 from tests.docker.commands import REPOSITORY, make
 
@@ -21,3 +25,13 @@ def test_a_volume_that_is_not_there_is_named_before_anything_is_built() -> None:
     ended = make("stage", NAME="train", VOLUME="/no/such/volume", check=False)
     assert ended.returncode != 0
     assert ended.stderr.splitlines()[0] == "there is no folder /no/such/volume: name the volume, make stage VOLUME=..."
+
+
+@pytest.mark.parametrize("target", ["clean", "down", "up"])
+def test_a_dry_run_touches_no_engine(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In place of docker, since a recipe that is carried out after all would stop and remove what is there.
+    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "docker" in make("--dry-run", target, ENV_FILE=str(tmp_path / "secrets")).stdout
+    assert not (tmp_path / "called").exists()

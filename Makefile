@@ -11,6 +11,9 @@ NAME :=
 ROLE := Viewer
 ARGS :=
 CUSTOMERS := 5000000
+KEEP :=
+DAYS :=
+DRY_RUN :=
 WORKERS := 2
 # The tag of every image. The base images come from the environment: BASE_IMAGE, POSTGRES_IMAGE.
 TAG := latest
@@ -154,8 +157,12 @@ stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo AR
 
 # --- Airflow
 
+.PHONY: requirements
+requirements: ## Check that the Docker engine here can run the stack; `make up` does so first
+	@$(PYTHON) docker/requirements.py $(ENV_FILE)
+
 .PHONY: up
-up: images ## Start Airflow, wait until it is healthy, print its address (AIRFLOW_PORT=8080 VOLUME=/data/bank, both are kept)
+up: requirements images ## Start Airflow, wait until it is healthy, print its address (AIRFLOW_PORT=8080 VOLUME=/data/bank, both are kept)
 	@$(PYTHON) docker/environment.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
 	$(COMPOSE) up --detach --wait --wait-timeout 300
 	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
@@ -165,6 +172,13 @@ up: images ## Start Airflow, wait until it is healthy, print its address (AIRFLO
 .PHONY: trigger
 trigger: ## Start a run of the DAG and follow it to its end (CONF='{"k_values": [2, 3]}')
 	@$(PYTHON) docker/trigger.py $(ENV_FILE)
+
+comma := ,
+.PHONY: prune
+prune: ## Remove old runs, logs and database rows, through Airflow (KEEP=10 DAYS=90 DRY_RUN=1)
+	@DAG=housekeeping SHOW_LOGS=yes CONF='{"dry_run": $(if $(filter-out 0,$(DRY_RUN)),true,false)$(if \
+		$(KEEP),$(comma) "keep_runs": $(KEEP))$(if $(DAYS),$(comma) "keep_days": $(DAYS))}' \
+		$(PYTHON) docker/trigger.py $(ENV_FILE)
 
 .PHONY: user
 user: ## Add somebody who may sign in to Airflow; asks for the password (NAME=ana ROLE=Viewer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +104,16 @@ class StageContainer:
             "nano_cpus": round(self.host.stage_cpus * 1e9),  # DockerOperator's `cpus` is only a relative weight
             "memswap_limit": self.host.stage_memory,  # memory and swap together: no swap
         }
+
+    @property
+    def digest(self) -> str:
+        """Identify all that decides what the container does: two containers with one digest are interchangeable.
+
+        The image's id and the digests of the upstream stages are part of it, as variables of the environment.
+        """
+        parts = (self.image, self.entrypoint, self.command, self.environment, self.mounts, self.network)
+        limits = (self.host.stage_user, self.host.stage_memory, self.hardening)
+        return hashlib.sha256(json.dumps([parts, limits], sort_keys=True).encode()).hexdigest()
 
     @property
     def docker_run(self) -> str:

@@ -15,6 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from dags.housekeeping import describe_volume
 from dags.publication import in_words
 from dags.stage_operator import REASON_KEY
 
@@ -24,6 +25,8 @@ MAIL_TO = "customer_segmentation_mail_to"
 """The Airflow Variable with the addresses, separated by commas; the server is that of Airflow's Connection smtp_default."""
 
 _TIMEOUT_S = 5  # Airflow ends a process that lives 20 s longer than its task
+
+_SUBJECTS = {"failed": "{} failed", "held back": "a run was held back", "volume filling": "the volume is filling"}
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,14 @@ def tell_if_held_back(context: Context) -> None:
         _tell(context, "held back", task.task_id, in_words(result))
 
 
+def tell_if_volume_fills(context: Context) -> None:
+    """Notify that the volume is filling: `on_success_callback` of the task that has measured it."""
+    task = context["ti"]
+    result = task.xcom_pull(task_ids=task.task_id)
+    if result["is_filling"]:
+        _tell(context, "volume filling", task.task_id, describe_volume(result))
+
+
 def _tell(context: Context, event: str, task_id: str, reason: str) -> None:
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     address = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
@@ -60,7 +71,7 @@ def _tell(context: Context, event: str, task_id: str, reason: str) -> None:
         "task_id": task_id,
         "reason": reason,
         "url": f"{address.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}",
-        "subject": f"{dag_id}: {task_id or 'a run'} failed" if event == "failed" else f"{dag_id}: a run was {event}",
+        "subject": f"{dag_id}: {_SUBJECTS[event].format(task_id or 'a run')}",
     }
     message["text"] = "\n".join(message[part] for part in ("subject", "reason", "url"))
     for where, send in (

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.api import APIClient
 from docker.errors import APIError, DockerException
 from requests import RequestException
+from urllib3.exceptions import HTTPError
 
 from services.contract.errors import ExitCode, OutOfMemoryError, PassingError, SetupError, StageError
 from services.contract.settings import ENVIRONMENT_PREFIX
@@ -31,7 +32,7 @@ def read_outcome(client: APIClient, container: str, stage: str, memory: str) -> 
     """Read what an ended container said; raises StageError unless it succeeded."""
     state = client.inspect_container(container)["State"]
     said = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")
-    lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ", "", said, flags=re.MULTILINE).strip().splitlines()
+    lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ((WARNING|ERROR): )?", "", said, flags=re.MULTILINE).strip().splitlines()
     if state["ExitCode"] != ExitCode.DONE:
         raise _failure(stage, state["ExitCode"], state["OOMKilled"], memory, lines[-1] if lines else "")
 
@@ -83,5 +84,5 @@ def _errors_of_the_engine() -> Iterator[None]:
             wanted = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
             raise SetupError(f"{said}: {wanted}") from None
         raise PassingError(f"the Docker engine answered: {said}") from error
-    except (DockerException, RequestException) as error:
+    except (DockerException, RequestException, HTTPError) as error:
         raise PassingError(f"the Docker engine does not answer: {error}") from error

@@ -45,7 +45,7 @@ target "stage" {
   args = {
     STAGE = stage
     # What a stage never imports stays out of its image; one that is not named here starts from the layer with scikit-learn.
-    FOUNDATION = lookup({ extract = "table", report = "bare", changes = "bare" }, stage, "learning")
+    FOUNDATION = lookup({ extract = "table", report = "bare", changes = "bare", prune = "bare" }, stage, "learning")
   }
   tags       = ["${REGISTRY}customer-segmentation/${stage}:${TAG}"]
   cache-from = cache(stage)

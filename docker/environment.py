@@ -33,6 +33,15 @@ SECRETS: dict[str, Callable[[], str]] = {
 MIN_PASSWORD = 12
 """Characters of a password that a person chooses."""
 
+KEPT = (
+    "SCHEDULER_IDLE_SLEEP_TIME",
+    "METRICS_OTEL_ON",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OPENLINEAGE_TRANSPORT",
+)
+"""What docs/operations.md explains: kept once it is set, in the file itself or in the environment of `make up`."""
+
 CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")  # the names that Docker's own client expects
 
 
@@ -237,6 +246,7 @@ def main(path: Path, default: str, requested: str = "") -> None:
     require_port(values["AIRFLOW_PORT"])
     if port_is_taken(values["AIRFLOW_PORT"]):
         sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
+    values |= {name: value for name in KEPT if (value := os.environ.get(name, known.get(name, "")))}
     # So does another engine for the stages; naming it as empty goes back to this machine's.
     host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
     values |= machine() | engine(host, certificates)

@@ -1,6 +1,7 @@
 """Start a run through Airflow's REST API, follow it task by task, print the results.
 
     CONF='{"k_values": [2, 3]}' python3 docker/trigger.py .env
+    DAG=housekeeping SHOW_LOGS=yes python3 docker/trigger.py .env
 
 Standard library only, so that it also shows what a client of one's own has to send. Exit code 1 when the run fails.
 """
@@ -20,7 +21,9 @@ from urllib.parse import quote
 
 from environment import read  # the file beside this one
 
-DAG = "customer_segmentation_lab1"
+DAG = os.environ.get("DAG") or "customer_segmentation_lab1"
+SHOW_LOGS = os.environ.get("SHOW_LOGS") == "yes"
+"""Whether to print the logs of tasks that succeed, too."""
 
 
 class NotAirflowError(Exception):
@@ -88,7 +91,7 @@ def follow(airflow: Airflow, run: str) -> str:
             if task["state"] and line not in shown:
                 print(line, flush=True)
                 shown.add(line)
-                if task["state"] in {"failed", "up_for_retry"}:
+                if task["state"] in {"failed", "up_for_retry"} or (SHOW_LOGS and task["state"] == "success"):
                     print_log(airflow, f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}")
         if state in {"success", "failed"}:
             return state
@@ -100,7 +103,8 @@ def follow(airflow: Airflow, run: str) -> str:
 
 def print_log(airflow: Airflow, path: str) -> None:
     events = [line["event"] for line in airflow.send(f"{path}?full_content=true")["content"]]
-    for event in [event for event in events if not event.startswith("::")][-15:]:
+    events = [event for event in events if not event.startswith("::")]
+    for event in events if SHOW_LOGS else events[-15:]:
         print(f"    | {event}", flush=True)
 
 

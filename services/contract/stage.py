@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -35,21 +36,44 @@ MANIFEST_LINE = "manifest sha256:"
 log = logging.getLogger(__name__)
 
 
-def start(stage: str, settings: type[StageSettings] | None = None, module: str | None = None) -> NoReturn:
-    """Run a stage as this process; `settings` and `module` are for what an image does besides its stage of a run."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S")
+class StageFormatter(logging.Formatter):
+    """Marks warnings and errors by name. The last line of a failure needs no mark: it begins with `failed (<code>, `."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+        """Format the line of a record, without its traceback."""
+        if record.levelno >= logging.WARNING and not record.message.startswith("failed ("):
+            record.message = f"{record.levelname}: {record.message}"
+        return super().formatMessage(record)
+
+
+def start(
+    stage: str,
+    settings: type[StageSettings] | None = None,
+    module: str | None = None,
+    work: Callable[[str, str, Any, dict[str, str]], Any] | None = None,
+) -> NoReturn:
+    """Run a stage as this process; `settings`, `module` and `work` are for what an image does besides its stage of a run."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    logging.getLogger().handlers[0].setFormatter(StageFormatter(f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S"))
+    logging.captureWarnings(capture=True)
     os.umask(0o007)  # other members of the group can replace what this user writes; other users cannot even read it
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()
     atexit.register(gc.freeze)  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
-    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:]))
+    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:], work or _work))
 
 
-def _run(stage: str, model: type[StageSettings], module: str, arguments: list[str]) -> int:
+def _run(
+    stage: str,
+    model: type[StageSettings],
+    module: str,
+    arguments: list[str],
+    work: Callable[[str, str, Any, dict[str, str]], Any],
+) -> int:
     try:
         settings = parse(model, arguments, prog=f"python -m {module.rpartition('.')[0]}")
-        result = _work(stage, module, settings, sources(settings, arguments))
+        result = work(stage, module, settings, sources(settings, arguments))
     except Exception as error:
         return _explain(error)
     sys.stderr.flush()
@@ -88,6 +112,11 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
         log.info("wrote %s (%s bytes)", record.name, f"{record.bytes:,}")
     log.info("%s%s", MANIFEST_LINE, digest)
     return result
+
+
+def work_alone(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:  # noqa: ARG001
+    """Run `main(settings)` of what is no stage of a run: it has no folder in one, and writes no manifest."""
+    return importlib.import_module(module).main(settings)
 
 
 def _peak_memory_mib() -> int:

@@ -1,6 +1,8 @@
 """A stack whose tasks are hurt: what the tests do to it, and what they watch meanwhile."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -20,7 +22,7 @@ import contextlib, os, pathlib, sys
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     with contextlib.suppress(OSError):
         if (process / "cmdline").read_bytes().strip(b"\\0").decode() == sys.argv[1]:
-            os.kill(int(process.name), 9)
+            os.kill(int(process.name), int(sys.argv[2]))
             print("killed")
 """
 
@@ -34,24 +36,36 @@ class Airflow:
         """Ask the engine that the stages run on."""
         return self.engine.docker(*arguments) if self.engine else docker(*arguments)
 
-    def start(self, run: str) -> None:
-        answer = self.stack.signed_in.post(
-            f"{self.stack.address}/api/v2/dags/probe/dagRuns", json={"logical_date": None, "dag_run_id": run}, timeout=30
-        )
+    def start(self, run: str, dag: str = "probe", **conf: Any) -> None:
+        address = f"{self.stack.address}/api/v2/dags/{dag}/dagRuns"
+        answer = self.stack.signed_in.post(address, json={"logical_date": None, "dag_run_id": run, "conf": conf}, timeout=30)
         assert answer.status_code == 200, answer.text
 
-    def task(self, run: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.stack.get(f"dags/probe/dagRuns/{run}/taskInstances/probe")
+    def task(self, run: str, dag: str = "probe", task: str = "probe") -> dict[str, Any]:
+        found: dict[str, Any] = self.stack.get(f"dags/{dag}/dagRuns/{run}/taskInstances/{task}")
         return found
 
-    def ended(self, run: str) -> dict[str, Any]:
+    def ended(self, run: str, dag: str = "probe", task: str = "probe") -> dict[str, Any]:
         """Wait until the run has ended; returns its task."""
-        wait_for(lambda: self.stack.get(f"dags/probe/dagRuns/{run}")["state"] in {"success", "failed"}, f"the end of {run}")
-        return self.task(run)
+        wait_for(lambda: self.stack.get(f"dags/{dag}/dagRuns/{run}")["state"] in {"success", "failed"}, f"the end of {run}")
+        return self.task(run, dag, task)
 
     def log(self, run: str, attempt: int) -> list[str]:
         content = self.stack.get(f"dags/probe/dagRuns/{run}/taskInstances/probe/logs/{attempt}?full_content=true")["content"]
         return [line["event"] for line in content if not line["event"].startswith("::")]  # a section of the log
+
+    def attached_by_try(self, run: str, attempt: int) -> str:
+        """Wait until a try has attached to a container; returns what its log says about that."""
+        found: list[str] = []
+
+        def look() -> bool:
+            task = self.task(run)
+            if task["try_number"] == attempt and task["state"] == "running":
+                found.extend(line for line in self.log(run, attempt) if line.startswith("attached to container"))
+            return bool(found)
+
+        wait_for(look, f"try {attempt} of {run} to attach")
+        return found[0]
 
     def started_by_try(self, run: str, attempt: int) -> str:
         """Wait for the container that this try runs its stage in; returns its id."""
@@ -72,10 +86,30 @@ class Airflow:
     def release(self, run: str) -> None:
         (self.stack.volume / "data" / f"release-{run}").touch()
 
-    def kill(self, title: str) -> bool:
-        """SIGKILL for one of the scheduler's processes; tells whether it was there."""
+    def set_state(self, run: str, state: str) -> None:
+        """Mark the task as a user does in the UI."""
+        address = f"{self.stack.address}/api/v2/dags/probe/dagRuns/{run}/taskInstances/probe"
+        answer = self.stack.signed_in.patch(address, json={"new_state": state}, timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    def clear(self, run: str) -> None:
+        """Clear the task as a user does in the UI."""
+        conditions = {"dag_run_id": run, "task_ids": ["probe"], "dry_run": False, "only_failed": False}
+        answer = self.stack.signed_in.post(
+            f"{self.stack.address}/api/v2/dags/probe/clearTaskInstances", json=conditions, timeout=30
+        )
+        assert answer.status_code == 200, answer.text
+
+    def kill(self, title: str, number: int = signal.SIGKILL) -> bool:
+        """Send a signal to one of the scheduler's processes; returns whether it was there."""
         scheduler = self.stack.containers()["scheduler"]["Id"]
-        return docker("exec", scheduler, "python3", "-c", KILL, title) == "killed"
+        return docker("exec", scheduler, "python3", "-c", KILL, title, str(int(number))) == "killed"
+
+    def cut_power(self, container: str) -> None:
+        """SIGKILL for the first process of every container of the stack and of a stage's, as good as at once."""
+        stage = json.loads(self.docker("inspect", container))
+        for found in [*self.stack.containers().values(), *stage]:
+            os.kill(found["State"]["Pid"], signal.SIGKILL)
 
     @contextmanager
     def watched(self) -> Iterator["Watch"]:
@@ -98,9 +132,10 @@ class Watch:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    def started(self, run: str) -> int:
+    def started(self, run: str, stage: str = "probe") -> int:
         """Count the containers that ran the stage, not those that made its folder."""
-        return sum(event["Action"] == "start" and "probe" in event["Actor"]["Attributes"]["name"] for event in self._of(run))
+        name = f"customer-segmentation-{stage}-"
+        return sum(event["Action"] == "start" and name in event["Actor"]["Attributes"]["name"] for event in self._of(run))
 
     def most_at_once(self, run: str) -> int:
         running: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 
-from dags.notifications import tell_if_held_back, tell_of_failure
+from dags.notifications import tell_if_held_back, tell_if_volume_fills, tell_of_failure
 from tests.dags.receivers import listening_hook, listening_mailbox, text_of
 
 RUN = "manual__2026-01-05T09:00:00+00:00"
@@ -147,3 +147,20 @@ def test_a_mail_server_that_is_not_configured_stops_nothing(hook, monkeypatch, c
     tell_of_failure(failed())
     assert len(hook.got) == 1
     assert "could not notify by e-mail, Variable customer_segmentation_mail_to, Connection smtp_default" in caplog.text
+
+
+VOLUME = {"dry_run": False, "n_removed": 2, "freed_bytes": 0, "free_bytes": 10**9, "used_share": 0.95, "is_filling": True}
+
+
+def test_a_volume_that_fills_is_notified_of(hook, mailbox):
+    tell_if_volume_fills(ended(VOLUME))
+    [posted] = hook.got
+    assert posted["event"] == "volume filling"
+    assert posted["reason"].startswith("removed 2 runs (0.0 GB); the volume is 95% full, 1.0 GB are free")
+    [message] = mailbox.got
+    assert message["Subject"] == "probe: the volume is filling"
+
+
+def test_a_volume_with_room_is_no_news(hook):
+    tell_if_volume_fills(ended(VOLUME | {"is_filling": False}))
+    assert hook.got == []

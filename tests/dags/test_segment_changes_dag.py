@@ -29,7 +29,7 @@ def test_it_has_help_a_name_for_people_and_an_owner(dag):
 
 
 def test_its_task_is_no_stage_of_a_run(dag):
-    assert {task.stage for task in dag.tasks} == CONSUMERS
+    assert {task.stage for task in dag.tasks} <= CONSUMERS
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import logging
+import multiprocessing
 import os
 import shlex
 import signal
@@ -16,6 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.client import from_env
 from docker.errors import NotFound
 
+from dags.lineage import read_manifest
 from dags.stage_operator import StageOperator, end_log_with_reason
 from tests.dags.tries import Try
 
@@ -234,6 +237,8 @@ def test_a_stage_is_shut_in_and_so_is_its_replay(volume, engine):
         "customer-segmentation.run": task.instance.run_id,
         "customer-segmentation.task": "train",
         "customer-segmentation.try": "1",
+        "customer-segmentation.definition": task.operator.definition.digest,
+        "customer-segmentation.cleared": "0",
     }
 
     same = {"ReadonlyRootfs", "CapDrop", "CapAdd", "SecurityOpt", "NetworkMode", "Init", "PidsLimit", "Memory", "MemorySwap"}
@@ -447,8 +452,12 @@ def wait_until_locked(path):
     raise AssertionError("the orphan did not start within 10 s")
 
 
-def test_a_task_that_is_told_to_stop_takes_its_container_with_it(volume, engine):
+@pytest.mark.parametrize(("state", "is_left"), [("failed", False), ("running", True)])
+def test_a_task_that_a_user_stops_takes_its_container_with_it_and_one_whose_worker_stops_does_not(
+    volume, engine, state, is_left
+):
     task = Task(volume, SLEEP)
+    task.states[task.instance.run_id]["train"] = state
 
     def kill():
         task.running_container(engine)
@@ -463,7 +472,73 @@ def test_a_task_that_is_told_to_stop_takes_its_container_with_it(volume, engine)
     finally:
         signal.signal(signal.SIGTERM, before)
         killer.join()
+    left = task.containers(engine)
+    for container in left:
+        container.remove(force=True)
+    assert bool(left) is is_left
+
+
+COUNT = """
+import pathlib, sys, time
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+with (own / "starts").open("a") as file:
+    file.write("x")
+print("12:00:00 train: WARNING: before the kill", file=sys.stderr, flush=True)
+while not pathlib.Path("/shared/release").exists():
+    time.sleep(0.05)
+print("12:00:00 train: after the kill", file=sys.stderr)
+print(len((own / "starts").read_text()))
+"""
+
+
+@pytest.mark.parametrize("when", ["while it runs", "when it has ended"])
+def test_a_killed_process_loses_nothing(volume, engine, caplog, when):
+    caplog.set_level(logging.INFO)
+    task = Task(volume, COUNT)
+    process = multiprocessing.get_context("fork").Process(target=task.run)
+    process.start()
+    container = task.running_container(engine)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    if when == "when it has ended":
+        (volume / "release").touch()
+        container.wait()
+    else:
+        threading.Timer(1, (volume / "release").touch).start()
+    begin = time.monotonic()
+    assert task.next_try().run() == 1
+    assert time.monotonic() - begin < 10
     assert task.containers(engine) == []
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert levels["12:00:00 train: WARNING: before the kill"] == "WARNING"
+    assert levels["12:00:00 train: after the kill"] == "INFO"
+
+
+def test_the_manifest_is_read_out_of_the_container_that_has_ended(volume, engine):
+    stage = """
+import hashlib, json, pathlib, sys
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+text = json.dumps({"stage": "train"}).encode()
+(own / "manifest.json").write_bytes(text)
+print("12:00:00 train: manifest sha256:" + hashlib.sha256(text).hexdigest(), file=sys.stderr)
+print(json.dumps(str(own / "manifest.json")))
+"""
+    task = Task(volume, stage)
+    path = task.operator.execute(task.context)
+    container, digest = task.operator.container["Id"], task.xcom["manifest"]
+    assert read_manifest(engine.api, container, path, digest) == {"stage": "train"}
+    assert read_manifest(engine.api, container, path, "0" * 64) is None
+    assert read_manifest(engine.api, container, "/shared/none.json", digest) is None
+    engine.containers.get(container).remove()
+
+
+def test_a_container_that_is_removed_by_hand_is_reported_and_the_next_try_starts_another(volume, engine):
+    task = Task(volume, SLEEP)
+    threading.Thread(target=lambda: task.running_container(engine).remove(force=True), daemon=True).start()
+    with pytest.raises(AirflowException, match="was removed before it had ended"):
+        task.run()
+    (volume / "stage.py").write_text(says(result='"again"'))
+    assert task.next_try().run() == "again"
 
 
 def test_a_stage_may_be_silent_for_longer_than_the_engine_takes_to_answer(volume):

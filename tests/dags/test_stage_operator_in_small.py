@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from dags.stage_operator import StageOperator, end_log_with_reason
-from services.contract.errors import PassingError
 from tests.dags.toy_engine import End, Refusal, running_toy
 from tests.dags.tries import Try
 
@@ -397,18 +396,286 @@ def test_a_container_that_cannot_be_removed_keeps_the_stage_from_starting(toy):
     assert fails(task, again=True) == "failed (75, passing trouble): the Docker engine answered: it is stuck"
 
 
-def test_a_task_that_is_told_to_stop_takes_its_container_with_it_and_no_other(toy):
+# --- a try attaches to what an earlier one has left
+
+
+def killed(task):
+    """Run a task whose process is killed after the stage has begun; returns its container."""
+    task.operator.execute(task.context)  # without the callback that removes the container
+    task.xcom.clear()
+    (container,) = task.toy.containers
+    return container
+
+
+@pytest.fixture
+def first(toy):
+    """A task whose process was killed, with its container on the engine."""
+    task = Try(publishes=False)
+    task.toy = toy
+    toy.stage = End(stdout='"trained once"\n', stderr=said("fitting", f"manifest sha256:{DIGEST}"))
+    task.container = killed(task)
+    toy.created.clear()
+    return task
+
+
+def test_the_next_try_attaches_to_a_container_that_still_runs(toy, first, caplog):
+    caplog.set_level(logging.INFO)
+    task = first.next_try()
+    assert task.run() == "trained once"
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
+    assert (toy.created, toy.containers) == ([], {})
+    assert f"attached to container {first.container[:12]} of try 1: it has run since 2026-01-05T09:00:00" in caplog.text
+
+
+def test_a_try_that_died_before_it_stored_the_container_s_id_is_found_by_its_labels(toy, first):
+    first.store.clear()
+    assert first.next_try().run() == "trained once"
+    assert toy.created == []
+
+
+def test_a_container_that_has_ended_meanwhile_yields_its_result(toy, first):
+    toy.states[first.container] = "exited"
+    task = first.next_try()
+    assert task.run() == "trained once"
+    assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
+    assert (toy.created, toy.containers) == ([], {})
+
+
+def test_a_container_that_has_failed_for_good_meanwhile_yields_its_reason(toy, first):
+    toy.states[first.container] = "exited"
+    toy.stage = End(65, stderr=said("failed (65, unusable data): no rows"))
+    assert fails(first.next_try(), again=False) == "failed (65, unusable data): no rows"
+    assert (toy.created, toy.containers) == ([], {})
+
+
+def test_a_container_that_has_met_passing_trouble_meanwhile_is_replaced_and_its_reason_logged(toy, first, caplog):
+    toy.states[first.container] = "exited"
+    toy.ends[first.container] = End(75, stderr=said("failed (75, passing trouble): was told to stop (SIGTERM)"))
+    assert first.next_try().run() == "trained once"
+    assert len(toy.created) == 1
+    assert "it ended meanwhile: was told to stop (SIGTERM)" in caplog.text
+
+
+@pytest.mark.parametrize("state", ["created", "paused", "dead"])
+def test_a_container_that_does_not_run_is_replaced(toy, first, state):
+    toy.states[first.container] = state
+    assert first.next_try().run() == "trained once"
+    assert len(toy.created) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda task, _: task.params.update(n_init=3),
+        lambda task, _: task.xcom.update({("extract_it", "manifest"): "cd" * 32}),
+        lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_MEMORY", "2g"),
+        lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_USER", "1000:0"),
+        lambda task, _: setattr(task.operator, "publishes", True),
+        lambda task, _: setattr(task.toy, "image_id", "1" * 64),
+    ],
+    ids=["setting", "upstream digest", "memory", "user", "mounts", "image"],
+)
+def test_a_container_that_this_try_would_not_have_started_is_replaced(toy, first, monkeypatch, caplog, change):
+    task = first.next_try()
+    with task.operator.dag:
+        StageOperator(task_id="extract_it", stage="extract") >> task.operator
+    change(task, monkeypatch)
+    task.run()
+    assert "not what this one would start" in caplog.text
+    assert first.container not in toy.containers
+    assert toy.created[-1]["Labels"]["customer-segmentation.try"] == "2"
+
+
+def test_a_container_from_before_the_run_was_cleared_is_replaced(toy, first, caplog):
+    first.dag_run.clear_number = 1
+    assert first.next_try().run() == "trained once"
+    assert "the run was cleared since" in caplog.text
+    assert len(toy.created) == 1
+
+
+def test_without_durable_a_try_replaces_whatever_an_earlier_one_has_left_and_leaves_nothing(toy, first):
+    first.operator.durable = False
+    task = first.next_try()
+    task.operator.execute(task.context)
+    assert len(toy.created) == 1
+    assert toy.containers == {}
+
+
+def test_the_log_continues_after_the_last_line_that_has_arrived(toy, first, caplog):
+    caplog.set_level(logging.INFO)
+    toy.stage = End(stderr=said("one", "two", "three"))
+    first.store["log_until"] = {"container": first.container, "time": "2026-01-05T09:00:02.000000001Z"}
+    caplog.clear()
+    first.next_try().run()
+    assert [message for message in caplog.messages if "train: " in message] == ["12:00:00 train: three"]
+    assert "its log continues after 2026-01-05T09:00:02" in caplog.text
+
+
+# --- and nobody else touches it
+
+
+class Unavailable:
+    """A task state store whose server does not answer, or whose supervisor has gone."""
+
+    def get(self, key):
+        raise EOFError(f"no {key}")
+
+    def set(self, key, value):
+        raise BrokenPipeError(f"no {key}={value}")
+
+
+def test_without_a_state_store_a_stage_runs_all_the_same(toy, caplog):
+    task = Try()
+    task.store = Unavailable()
+    assert task.run() is None
+    assert toy.containers == {}
+    assert "task state store is not available" in caplog.text
+
+
+def test_without_a_state_store_the_next_try_attaches_by_labels(toy, first):
+    first.store = Unavailable()
+    assert first.next_try().run() == "trained once"
+    assert toy.created == []
+
+
+@pytest.mark.parametrize("end", [End(), End(75)])
+def test_a_process_whose_try_was_given_up_pushes_no_result_and_leaves_the_container(toy, end):
+    toy.stage = end
+    task = Try()
+    task.store.get = lambda _: None  # what the API server answers to every try but the current one
+    with pytest.raises(AirflowException):
+        task.run()
+    assert "manifest" not in task.xcom
+    assert len(toy.containers) == 1
+
+
+def test_a_process_whose_supervisor_has_gone_pushes_no_result_and_leaves_the_container(toy):
+    task = Try()
+    task.store = Unavailable()
+    task.instance.get_task_states = Unavailable().get
+    with pytest.raises(AirflowException, match="given up this try"):
+        task.run()
+    assert len(toy.containers) == 1
+
+
+def stopped(task, monkeypatch):
+    """Run a task that Airflow stops while it follows its container."""
+
+    def follow(*_):
+        task.operator.on_kill()
+        yield
+
+    monkeypatch.setattr("dags.stage_operator.follow", follow)
+    with pytest.raises(AirflowException, match="told to stop"):
+        task.run()
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting", "removed"])
+def test_a_task_that_a_user_stops_takes_its_container_with_it_and_no_other(toy, monkeypatch, state):
+    task = Try()
+    other = toy.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
+    task.states[task.instance.run_id]["train"] = state
+    stopped(task, monkeypatch)
+    assert list(toy.containers) == [other]
+
+
+def test_a_task_whose_run_is_deleted_takes_its_container_with_it(toy, monkeypatch):
+    task = Try()
+    task.states.clear()
+    stopped(task, monkeypatch)
+    assert toy.containers == {}
+
+
+@pytest.mark.parametrize("state", ["running", "up_for_retry", "queued", "scheduled", None])
+def test_a_task_whose_worker_is_shut_down_leaves_its_container_to_the_next_try(toy, monkeypatch, state):
+    task = Try()
+    task.states[task.instance.run_id]["train"] = state
+    stopped(task, monkeypatch)
+    assert len(toy.containers) == 1
+
+
+def test_a_task_whose_last_try_is_stopped_leaves_nothing(toy, monkeypatch):
+    task = Try()
+    task.instance.try_number = 2
+    stopped(task, monkeypatch)
+    assert toy.containers == {}
+
+
+def test_a_task_that_is_stopped_while_airflow_does_not_answer_leaves_its_container(toy, monkeypatch):
+    task = Try()
+    task.instance.get_task_states = Unavailable().get
+    stopped(task, monkeypatch)
+    assert len(toy.containers) == 1
+
+
+def test_a_task_that_runs_out_of_time_takes_its_container_with_it(toy, monkeypatch):
+    task = Try()
+
+    def follow(*_):
+        raise AirflowTaskTimeout
+        yield
+
+    monkeypatch.setattr("dags.stage_operator.follow", follow)
+    with pytest.raises(AirflowTaskTimeout):
+        task.run()
+    assert toy.containers == {}
+
+
+def test_a_task_that_is_stopped_before_it_has_begun_starts_nothing(toy):
+    task = Try()
+    task.operator.on_kill()
+    with pytest.raises(AirflowException, match="told to stop"):
+        task.run()
+    assert toy.containers == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_left"), [("success", False), ("failed", False), ("running", True), ("up_for_retry", True)]
+)
+def test_what_is_left_of_another_task_goes_once_that_task_has_ended(toy, state, is_left):
+    task = Try()
+    other = toy.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
+    task.states["another"] = {"train": state}
+    task.run()
+    assert (other in toy.containers) is is_left
+
+
+# --- the levels of the log
+
+
+def test_warnings_and_errors_of_a_stage_keep_their_level(toy, caplog):
+    caplog.set_level(logging.INFO)
+    toy.stage = End(
+        65, stderr=said("reading", "WARNING: no id", "ERROR: odd") + "Traceback\n" + said("failed (65, unusable data): no")
+    )
+    fails(Try(), again=False)
+    levels = {record.getMessage().removeprefix("12:00:00 train: "): record.levelname for record in caplog.records}
+    assert levels["reading"] == "INFO"
+    assert levels["WARNING: no id"] == "WARNING"
+    assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, unusable data): no"] == "ERROR"
+
+
+# --- lineage
+
+
+def test_with_lineage_the_manifest_is_read_before_the_container_goes_and_described_to_the_provider(toy, monkeypatch):
+    toy.stage = End(stderr=said(f"manifest sha256:{DIGEST}"))
+    monkeypatch.setattr("dags.lineage.is_enabled", lambda: True)
+    monkeypatch.setattr("dags.lineage.read_manifest", lambda *asked: asked[1:])
+    monkeypatch.setattr("dags.lineage.describe_lineage", lambda *described: described)
     task = Try()
     task.run()
-    own, next_ = toy.add(labels_of(task, 1)), toy.add(labels_of(task, 2))
-    with pytest.raises(PassingError, match="told to stop"):
-        task.operator.on_kill()
-    assert (own in toy.containers, next_ in toy.containers) == (False, True)
+    (container, path, digest), volume, folder = task.operator.get_openlineage_facets_on_complete(task.instance)
+    assert (container, digest) == (task.operator.container["Id"], DIGEST)
+    assert (path, volume) == (f"/shared/{folder}/manifest.json", "/data/bank")
 
 
-def test_a_task_that_is_told_to_stop_before_it_has_begun_has_nothing_to_take_with_it(toy):
-    with pytest.raises(PassingError, match="told to stop"):
-        Try().operator.on_kill()
+def test_without_lineage_nothing_is_read_or_described(toy, monkeypatch):
+    toy.stage = End(stderr=said(f"manifest sha256:{DIGEST}"))
+    monkeypatch.setattr("dags.lineage.read_manifest", lambda *_: 1 / 0)
+    task = Try()
+    task.run()
+    assert task.operator.get_openlineage_facets_on_complete(task.instance) is None
 
 
 # --- the last words in the log

@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -35,10 +36,16 @@ class Toy:
     def __init__(self) -> None:
         self.stage, self.folders = End(), End(stdout="")
         """How the containers of the stage end, and those that make its folders."""
+        self.ends: dict[str, End] = {}
+        """How single containers end, if not as the others."""
+        self.image_id = "0" * 64
         self.host_folders = {"/data/bank"}
         """What a container can mount."""
         self.images = {"customer-segmentation/train:latest", "customer-segmentation/changes:latest"}
         self.containers: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, str] = {}
+        """The states of containers that do not run."""
+        self.n_created = 0
         self.created: list[dict[str, Any]] = []
         """What was asked for, of every container there ever was."""
         self.refusals: dict[str, Refusal] = {}
@@ -63,12 +70,12 @@ class Toy:
         if kind == "images":
             name = "/".join(rest[:-1])
             known = name in self.images or rest == ["json"]
-            return {"Id": "sha256:" + "0" * 64} if known else Refusal(404, f"No such image: {name}")
+            return {"Id": "sha256:" + self.image_id} if known else Refusal(404, f"No such image: {name}")
         if rest == ["json"]:
             wanted = set(json.loads(query["filters"][0])["label"])
             listed = self.containers.items()
             return [
-                {"Id": one, "Status": "Up", "Labels": labels}
+                {"Id": one, "Status": "Up", "State": self.states.get(one, "running"), "Labels": labels}
                 for one, labels in ((one, entry["Labels"]) for one, entry in listed)
                 if wanted <= {f"{name}={value}" for name, value in labels.items()}
             ]
@@ -80,7 +87,8 @@ class Toy:
         mounts = body.get("HostConfig", {}).get("Mounts", [])
         if missing := [mount["Source"] for mount in mounts if mount["Source"] not in self.host_folders]:
             return Refusal(400, f'invalid mount config for type "bind": bind source path does not exist: {missing[0]}')
-        one = f"{len(self.created):064x}"
+        one = f"{self.n_created:064x}"
+        self.n_created += 1
         self.created.append(body)
         self.containers[one] = body
         return {"Id": one, "Warnings": []}
@@ -92,7 +100,7 @@ class Toy:
             return {"StatusCode": 0}
         if one not in self.containers:
             return Refusal(404, f"No such container: {one}")
-        end = self.folders if self.containers[one].get("Entrypoint") else self.stage
+        end = self.ends.get(one) or (self.folders if self.containers[one].get("Entrypoint") else self.stage)
         if action == "start" and end is self.folders and end.code == 0:
             (mount,) = self.containers[one]["HostConfig"]["Mounts"]
             self.host_folders |= {path.replace(mount["Target"], mount["Source"], 1) for path in self.containers[one]["Cmd"]}
@@ -101,11 +109,24 @@ class Toy:
         if action == "wait":
             return {"StatusCode": end.code}
         if action == "json":
-            return {"State": {"ExitCode": end.code, "OOMKilled": end.out_of_memory}, "Config": {"Tty": False}}
+            state = {"ExitCode": end.code, "OOMKilled": end.out_of_memory, "Running": False}
+            times = {"StartedAt": "2026-01-05T09:00:00.000000001Z", "FinishedAt": "2026-01-05T09:00:09.000000001Z"}
+            config = {"Tty": False, "Labels": self.containers[one]["Labels"]}
+            return {"Id": one, "State": state | times, "Config": config}
         if action == "logs":
             said = [(1, end.stdout)] * ("1" in query["stdout"]) + [(2, end.stderr)] * ("1" in query["stderr"])
+            if "1" in query.get("timestamps", []):
+                said = [(stream, stamped(text, query.get("since"))) for stream, text in said]
             return b"".join(struct.pack(">BxxxL", stream, len(text)) + text.encode() for stream, text in said if text)
         return b""  # nothing to see for who is attached
+
+
+def stamped(text: str, since: Any) -> str:
+    """Put a time before each line, a second apart; leave out those before the second `since`."""
+    lines = [f"2026-01-05T09:00:{second:02}.000000001Z {line}" for second, line in enumerate(text.splitlines(), 1)]
+    return "".join(
+        f"{line}\n" for line in lines if not since or datetime.fromisoformat(line[:30]).timestamp() >= float(since[0])
+    )
 
 
 def _handler(answer: Callable[[str, str, dict[str, list[str]], Any], Any]) -> type[BaseHTTPRequestHandler]:
@@ -137,7 +158,7 @@ def running_toy() -> Iterator[tuple[Toy, str]]:
     """Start one; gives it and its address."""
     toy = Toy()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(toy.answer))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield toy, f"tcp://127.0.0.1:{server.server_port}"

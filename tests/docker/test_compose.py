@@ -50,7 +50,11 @@ def test_every_service_is_healthy(stack: Stack) -> None:
 def test_the_dags_are_there_and_unpaused(stack: Stack) -> None:
     assert stack.get("importErrors")["import_errors"] == []
     dags = stack.get("dags")["dags"]
-    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {DAG: False, "customer_segment_changes": False}
+    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == {
+        DAG: False,
+        "customer_segment_changes": False,
+        "housekeeping": False,
+    }
 
 
 def test_a_run_triggered_through_the_rest_api_ends_in_success(stack: Stack, run: Run) -> None:
@@ -114,6 +118,24 @@ def test_make_trigger_follows_a_run_and_prints_its_results(stack: Stack) -> None
     assert [line for line in ended.stdout.splitlines() if "success" in line and TASKS[3] in line]
     assert '"k_values": [2, 3, 4]' in ended.stdout
     assert ended.stdout.splitlines()[-1] == "the run succeeded"
+
+
+def test_make_prune_lists_what_it_would_remove_and_then_removes_it(stack: Stack) -> None:
+    folder = stack.volume / "runs" / "of-last-year"
+    (folder / "extract").mkdir(parents=True)
+    for path in (folder / "extract", folder):
+        os.utime(path, (1, 1))
+        os.chown(path, os.getuid() or 50000, 0)
+    listed = stack.make("prune", DRY_RUN="1", KEEP="1")
+    assert "would remove runs/of-last-year" in listed.stdout
+    assert folder.exists()
+    pruned = stack.make("prune", KEEP="1")
+    assert pruned.stdout.splitlines()[-1] == "the run succeeded"
+    assert not folder.exists()
+    assert (stack.volume / "data" / "file.csv").exists()
+    assert "Checking table dag_run" in pruned.stdout  # by `airflow db clean`
+    [run, *_] = stack.get("dags/housekeeping/dagRuns?order_by=-start_date")["dag_runs"]
+    assert "the volume is" in run["note"]
 
 
 def test_make_trigger_says_why_a_run_failed(stack: Stack) -> None:

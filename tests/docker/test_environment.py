@@ -48,6 +48,16 @@ def test_the_secrets_are_for_the_one_who_called_alone(tmp_path: Path) -> None:
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
 
+def test_metrics_lineage_and_idle_cost_stay_as_they_were_set(tmp_path: Path) -> None:
+    assert "METRICS_OTEL_ON" not in prepare(tmp_path)
+    with (tmp_path / ".env").open("a") as file:
+        file.write("METRICS_OTEL_ON='true'\n")
+    transport = '{"type": "http", "url": "https://lineage.bank.test"}'
+    prepare(tmp_path, OPENLINEAGE_TRANSPORT=transport)
+    kept = prepare(tmp_path)
+    assert (kept["METRICS_OTEL_ON"], kept["OPENLINEAGE_TRANSPORT"]) == ("true", transport)
+
+
 def test_no_two_checkouts_have_a_secret_in_common(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()

@@ -38,13 +38,13 @@ def ended(session):
     from airflow.models.xcom import XComModel
     from airflow.utils.types import DagRunType
 
-    def make(result, dag_id=DAG_ID, **more):
+    def make(result, dag_id=DAG_ID, task_id=TASK_ID, **more):
         run = DagRun(dag_id=dag_id, run_id="demo", run_type=DagRunType.MANUAL, run_after=datetime.now(UTC), **more)
         session.add(run)
         session.flush()
         if result:
             value = XComModel.serialize_value(result)
-            entry = {"dag_run_id": run.id, "run_id": "demo", "dag_id": dag_id, "task_id": TASK_ID, "map_index": -1}
+            entry = {"dag_run_id": run.id, "run_id": "demo", "dag_id": dag_id, "task_id": task_id, "map_index": -1}
             session.add(XComModel(key="return_value", value=value, **entry))
             session.flush()
         return run
@@ -111,3 +111,10 @@ def test_the_note_of_a_run_for_a_past_date_says_why_it_is_not_published(ended, r
     on_dag_run_success(run, "success")
     assert run.note.startswith("Not published, since this run is for a past date of the schedule") is explains
     assert "2 segments, 1,200 customers" in run.note
+
+
+def test_the_note_of_housekeeping_says_how_full_the_volume_is(ended):
+    measured = {"dry_run": False, "n_removed": 2, "freed_bytes": 0, "free_bytes": 10**9, "used_share": 0.95, "is_filling": True}
+    run = ended(measured, dag_id="housekeeping", task_id="remove_runs")
+    on_dag_run_success(run, "success")
+    assert run.note.startswith("removed 2 runs (0.0 GB); the volume is 95% full, 1.0 GB are free: keep fewer runs")

@@ -1,0 +1,96 @@
+"""The folders of runs on the volume: list them, and remove one so that a kill leaves no half of it and no link is followed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from services.contract import files
+from services.contract.errors import PassingError
+from services.contract.manifest import MANIFEST_NAME
+from services.prune.selection import RunFolder
+
+_REMOVED_PREFIX = ".removed-"
+"""Begins the name that a run gets before it is removed. No run has such a name: a half of one is not taken for a run."""
+
+log = logging.getLogger(__name__)
+
+
+class Space(NamedTuple):
+    """How full a volume is."""
+
+    free_bytes: int
+    used_share: float
+
+
+def free_space(volume: Path) -> Space:
+    """Measure how much of a volume's file system is available to users other than root."""
+    found = os.statvfs(volume)
+    return Space(found.f_bavail * found.f_frsize, 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0)
+
+
+def list_runs(runs_folder: Path) -> list[RunFolder]:
+    """List the runs: folders of folders. Links, hidden folders, and folders that hold files are not runs and are left alone."""
+    runs = []
+    for entry in os.scandir(runs_folder):
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            log.warning("runs/%s is no folder: leaving it alone", entry.name)
+            continue
+        stages = list(os.scandir(entry))
+        if not all(stage.is_dir(follow_symlinks=False) for stage in stages):
+            log.warning("runs/%s holds more than the folders of stages: leaving it alone", entry.name)
+            continue
+        changed = [_time_of(Path(stage)) for stage in stages] or [entry.stat(follow_symlinks=False).st_mtime]
+        runs.append(RunFolder(entry.name, max(changed), sum(_sizes(entry.path))))
+    return runs
+
+
+def _time_of(stage: Path) -> float:
+    """Read when a stage wrote its manifest, or began if it has none."""
+    manifest = stage / MANIFEST_NAME
+    return (manifest if manifest.exists() else stage).lstat().st_mtime
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes(entry.path)
+        else:
+            yield entry.stat(follow_symlinks=False).st_size
+
+
+def remove_run(runs_folder: Path, name: str) -> bool:
+    """Remove the folder of a run in one step for those who look; False if a stage of it is at work.
+
+    Raises OSError if it cannot be removed.
+    """
+    folder = runs_folder / name
+    with ExitStack() as locks:
+        for stage in os.scandir(folder):
+            try:
+                locks.callback(os.close, files.lock(Path(stage)))
+            except PassingError:
+                return False
+        doomed = runs_folder / (_REMOVED_PREFIX + name)
+        folder.rename(doomed)
+        _remove_tree(doomed)
+    return True
+
+
+def remove_leftovers(runs_folder: Path) -> None:
+    """Remove what a process left that was killed while it removed a run."""
+    for entry in os.scandir(runs_folder):
+        if entry.name.startswith(_REMOVED_PREFIX) and entry.is_dir(follow_symlinks=False):
+            _remove_tree(Path(entry))
+
+
+def _remove_tree(folder: Path) -> None:
+    # rmtree opens folders relative to their parents and refuses links, so that none that appears meanwhile is followed.
+    shutil.rmtree(folder)

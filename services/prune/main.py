@@ -1,0 +1,59 @@
+"""Prune: remove the folders of old runs from the volume, and report how full the volume is."""
+
+import logging
+from typing import Any
+
+from services.contract.errors import SetupError
+from services.contract.publishing import ModelFolder
+from services.contract.runs import run_folder
+from services.contract.settings import PruneSettings
+from services.prune.folders import free_space, list_runs, remove_leftovers, remove_run
+from services.prune.selection import select_runs
+
+log = logging.getLogger(__name__)
+_MAX_NAMED = 10
+"""How many folders the result names, so that it stays short."""
+
+
+def main(settings: PruneSettings) -> dict[str, Any]:
+    runs_folder = settings.volume / "runs"
+    if runs_folder.is_symlink() or not runs_folder.is_dir():
+        raise SetupError(f"{runs_folder} is no folder: housekeeping works on the folder runs/ of a volume and follows no links")
+    # A register that is damaged ends this before anything is removed: it names the runs whose results are in use.
+    published = {run_folder(entry.run) for entry in ModelFolder(settings.volume).read().kept()}
+    if not settings.dry_run:
+        remove_leftovers(runs_folder)
+    runs = list_runs(runs_folder)
+    selected = select_runs(runs, settings.keep_runs, published | set(settings.keep))
+    removed, freed_bytes, failed = [], 0, 0
+    for run in selected:
+        if settings.dry_run:
+            log.info("would remove runs/%s (%s bytes)", run.folder, f"{run.n_bytes:,}")
+        else:
+            try:
+                if not remove_run(runs_folder, run.folder):
+                    log.info("kept runs/%s: a stage of it is at work", run.folder)
+                    continue
+            except OSError as error:
+                log.warning("runs/%s cannot be removed: %s", run.folder, error)
+                failed += 1
+                continue
+            log.info("removed runs/%s (%s bytes)", run.folder, f"{run.n_bytes:,}")
+        removed.append(run.folder)
+        freed_bytes += run.n_bytes
+    if failed:
+        raise SetupError(f"{failed} of {len(selected)} folders cannot be removed: give this user write access to runs/")
+    space = free_space(settings.volume)
+    is_filling = space.used_share > settings.warn_share
+    if is_filling:
+        log.warning("the volume is %.0f %% full, the limit is %.0f %%", 100 * space.used_share, 100 * settings.warn_share)
+    return {
+        "dry_run": settings.dry_run,
+        "n_removed": len(removed),
+        "removed": removed[:_MAX_NAMED],
+        "n_kept": len(runs) - len(removed),
+        "freed_bytes": freed_bytes,
+        "free_bytes": space.free_bytes,
+        "used_share": round(space.used_share, 3),
+        "is_filling": is_filling,
+    }

@@ -1,0 +1,18 @@
+"""The first three stages of the pipeline as they are, but tried again after seconds and as often as it takes."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from dags.stage_operator import StageOperator
+from dags.trigger_form import trigger_form
+
+with DAG(
+    "long_train",
+    schedule=None,
+    params=trigger_form(),
+    max_active_runs=3,
+    default_args={"retries": 20, "retry_delay": timedelta(seconds=2)},
+):
+    extract, transform = (StageOperator(task_id=stage, stage=stage) for stage in ("extract", "transform"))
+    extract >> transform >> StageOperator(task_id="train", stage="train", publishes=True)

@@ -99,13 +99,12 @@ def load(paths: Sequence[Path], *, schema: Schema, folder: Path) -> Loaded:
     # A name of its own: a worker that was given up may still be writing what another one does again.
     database = folder / f"{secrets.token_hex(8)}.duckdb"
     faults = Faults(database.with_suffix(".faults.csv"))
-    types = ", ".join(f"c{position} {_type(schema, position)}" for position in schema.kept)
     with _connect(folder, database) as connection:
-        connection.execute(f"CREATE TABLE customers ({types})")
+        create_table(connection, schema)
         for path in paths:
             try:
-                if _has_odd_quotes(path):
-                    raise duckdb.InvalidInputException("blanks beside quotes")
+                if _has_odd_bytes(path):
+                    raise duckdb.InvalidInputException("a zero byte, or blanks beside quotes")
                 _load_fast(connection, path, schema)
             except duckdb.Error as error:
                 _raise_if_resources(error)
@@ -113,6 +112,12 @@ def load(paths: Sequence[Path], *, schema: Schema, folder: Path) -> Loaded:
                 faults.collect(partial(_load_strictly, connection, path, schema))
         (n_rows,) = connection.execute("SELECT count(*) FROM customers").fetchone() or (0,)
     return Loaded(database, n_rows, faults)
+
+
+def create_table(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
+    """Create the table `customers`, its columns named by their positions: users' names may differ in case only."""
+    types = ", ".join(f"c{position} {_type(schema, position)}" for position in schema.kept)
+    connection.execute(f"CREATE TABLE customers ({types})")
 
 
 def read_part(spans: Sequence[Span], schema: Schema) -> pd.DataFrame:
@@ -129,7 +134,11 @@ def read_part(spans: Sequence[Span], schema: Schema) -> pd.DataFrame:
             pieces.append(f"SELECT * FROM d{number}.customers WHERE rowid >= {span.first} AND rowid < {span.end}")
         rows = connection.execute(" UNION ALL ".join(pieces)).df()
     rows.columns = list(schema.columns)
-    return rows
+    # A column without a single text arrives with another dtype.
+    dtypes = {
+        name: "str" for name, position in zip(schema.columns, schema.kept, strict=True) if _type(schema, position) != "DOUBLE"
+    }
+    return rows.astype(dtypes)
 
 
 def find_earlier_rows(loaded: Sequence[Loaded], schema: Schema) -> NDArray[np.int64] | None:
@@ -208,7 +217,7 @@ def _load_fast(connection: duckdb.DuckDBPyConnection, path: Path, schema: Schema
 
 
 def _source(path: Path, schema: Schema) -> str:
-    """Write the SQL of a table with columns c0, c1, … of text; names of users' columns may differ in case only."""
+    """Write the SQL of a table with columns c0, c1, … of text."""
     names = [f"c{position}" for position in range(len(schema.header))]
     if path.suffix.lower() == PARQUET:
         return f"(SELECT coalesce(COLUMNS(*)::VARCHAR, '') FROM read_parquet($path)) AS rows({', '.join(names)})"
@@ -237,8 +246,10 @@ def _expression(schema: Schema, position: int) -> str:
     return f"CASE WHEN {is_valid} THEN {value} WHEN {cell} IN ({missing}) THEN NULL ELSE {refuse} END"
 
 
-def _has_odd_quotes(path: Path) -> bool:
-    """Return whether a CSV file has a blank beside a quote, which DuckDB drops, and unpack .gz, whose digest it ignores.
+def _has_odd_bytes(path: Path) -> bool:
+    """Return whether a CSV file has a zero byte, or a blank beside a quote, which DuckDB drops.
+
+    Of a .gz file this also checks the digest, which DuckDB ignores.
 
     Raises DataError if a .gz file is damaged.
     """
@@ -246,6 +257,8 @@ def _has_odd_quotes(path: Path) -> bool:
         return False
     last = b""
     for block in tables.read_blocks(path, _BLOCK):
+        if b"\0" in block:
+            return True
         if b'"' in block and (b'" ' in last + block or b' "' in last + block):
             return True
         last = block[-1:]

@@ -340,8 +340,8 @@ class ScoreSettings(ReaderSettings):
 
     score: VolumePath = Field(
         title="Customers to score",
-        description="CSV or Parquet file with the feature columns and the ids, as a path inside the volume; or a folder of such "
-        "files, or a pattern.",
+        description="CSV or Parquet file with the feature columns and the ids, as a path inside the volume; or a folder of "
+        "such files, or a pattern.",
     )
     run: str = Field(
         default="",

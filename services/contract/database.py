@@ -65,12 +65,13 @@ def read_schema(
 ) -> Schema:
     """Read the headers of files that are to be one table; the columns in `keep` and the id are kept, or all.
 
-    Raises DataError if a feature is missing, a name is duplicated, or the headers differ.
+    Raises DataError if a feature or a column in `keep` is missing, a name is duplicated, or the headers differ.
     """
+    needed = tuple(dict.fromkeys((*feature_columns, *(keep or ()))))
     first, *others = paths
-    header = _read_header(first, feature_columns, table_format)
+    header = _read_header(first, needed, table_format)
     for path in others:
-        if (other := _read_header(path, feature_columns, table_format)) != header:
+        if (other := _read_header(path, needed, table_format)) != header:
             here, there = next(pair for pair in zip([*other, ""], [*header, ""], strict=False) if pair[0] != pair[1])
             raise DataError(
                 f"{path.name} row 1: column {here!r} stands where {first.name} has {there!r}: "
@@ -81,13 +82,13 @@ def read_schema(
     return Schema(tuple(header), positions, tables.numeric_columns(header, feature_columns, table_format), table_format)
 
 
-def _read_header(path: Path, feature_columns: Sequence[str], table_format: TableFormat) -> list[str]:
+def _read_header(path: Path, needed: Sequence[str], table_format: TableFormat) -> list[str]:
     if path.suffix.lower() != PARQUET:
-        return tables.read_header(path, feature_columns, table_format)
+        return tables.read_header(path, needed, table_format)
     with _connect(path.parent) as connection, _explained(path):
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet($path)", {"path": _literally(path)}).fetchall()
     header = [str(name) for name, *_ in described]
-    tables.check_header(path.name, header, feature_columns, table_format)
+    tables.check_header(path.name, header, needed, table_format)
     return header
 
 

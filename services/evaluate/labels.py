@@ -11,15 +11,16 @@ from services.contract import tables
 from services.contract.errors import DataError
 from services.contract.preparation import Preparation
 from services.contract.results import NewCustomer
+from services.contract.tables import TableFormat
 
 
-def read_new_customers(path: Path, preparation: Preparation) -> pd.DataFrame:
+def read_new_customers(path: Path, preparation: Preparation, table_format: TableFormat = tables.DEFAULT_FORMAT) -> pd.DataFrame:
     """Read a CSV file of customers to label: DataFrame of shape (n_customers, n_columns), features as float64.
 
     Raises DataError that names file, column, row and value.
     """
-    tables.read_header(path, preparation.columns)
-    customers = pd.DataFrame(tables.read_rows(path, preparation.feature_columns))
+    tables.read_header(path, preparation.columns, table_format)
+    customers = pd.DataFrame(tables.read_rows(path, preparation.feature_columns, table_format))
     if customers.empty:
         raise DataError(f"{path.name} has no rows: expected at least one customer to label")
     return customers.astype(dict.fromkeys(preparation.feature_columns, "float64"))

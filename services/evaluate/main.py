@@ -29,7 +29,8 @@ def main(settings: EvaluateSettings, work: Workspace) -> int:
     parts = list(work.load_parts(artifacts.FEATURES))
     preparation = parts[0]["preparation"]
     model = work.load(artifacts.MODEL)
-    new_customers = label_customers(read_new_customers(work.data_file(settings.test_file), preparation), preparation, model)
+    to_label = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)
+    new_customers = label_customers(to_label, preparation, model)
     label = new_customers[0].label
     if label is None:
         raise DataError(f"{settings.test_file}: there is no label for the first customer, {new_customers[0].reason}")

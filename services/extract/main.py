@@ -55,4 +55,4 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
 
 def _columns_to_keep(settings: ExtractSettings) -> list[str] | None:
     """Name the columns that later stages use, or return None for all."""
-    return [*settings.feature_columns, settings.scale_by] if settings.keep_columns == "used" else None
+    return [*settings.feature_columns, *filter(None, [settings.scale_by])] if settings.keep_columns == "used" else None

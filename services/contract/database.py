@@ -40,6 +40,7 @@ _BLANKS = "".join(filter(str.isspace, map(chr, range(0x10000))))  # what str.str
 _BATCH_ROWS = 20_000
 _BATCH_CHARACTERS = 1 << 24
 _BLOCK = 1 << 22
+_WINDOW = 1 << 16  # half of the longest line: a longer one fills a window without a line end
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def load(paths: Sequence[Path], *, schema: Schema, folder: Path) -> Loaded:
         for path in paths:
             try:
                 if _has_odd_bytes(path):
-                    raise duckdb.InvalidInputException("a zero byte, or blanks beside quotes")
+                    raise duckdb.InvalidInputException("zero bytes, blanks beside quotes or long rows")
                 _load_fast(connection, path, schema)
             except duckdb.Error as error:
                 _raise_if_resources(error)
@@ -248,21 +249,35 @@ def _expression(schema: Schema, position: int) -> str:
 
 
 def _has_odd_bytes(path: Path) -> bool:
-    """Return whether a CSV file has a zero byte, or a blank beside a quote, which DuckDB drops.
+    """Return whether a CSV file has what DuckDB does not report: zero bytes, blanks beside quotes, or very long rows.
 
-    Of a .gz file this also checks the digest, which DuckDB ignores.
+    It drops blanks beside quotes and a last row that is longer than its buffer; a long row that it does report is in memory
+    several times. Of a .gz file this also checks the digest, which DuckDB ignores.
 
     Raises DataError if a .gz file is damaged.
     """
     if path.suffix.lower() == PARQUET:
         return False
-    last = b""
+    last, n_quotes = b"", 0
     for block in tables.read_blocks(path, _BLOCK):
-        if b"\0" in block:
-            return True
-        if b'"' in block and (b'" ' in last + block or b' "' in last + block):
+        if b"\0" in block or b'" ' in last + block or b' "' in last + block:
             return True
         last = block[-1:]
+        for start in range(0, len(block), _WINDOW):
+            end = start + _WINDOW
+            if end <= len(block) and not _has_row_end(block, start, end, n_quotes):
+                return True
+            n_quotes += block.count(b'"', start, end)
+    return False
+
+
+def _has_row_end(block: bytes, start: int, end: int, n_quotes: int) -> bool:
+    """Return whether there is a line end outside quotes, of which `n_quotes` come before `start`."""
+    while (line_end := block.find(b"\n", start, end)) >= 0:
+        n_quotes += block.count(b'"', start, line_end)
+        if n_quotes % 2 == 0:
+            return True
+        start = line_end + 1
     return False
 
 

@@ -59,6 +59,7 @@ DELIMITERS = {",": ",", ";": ";", "tab": "\t", "|": "|"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how "surrogateescape" marks the bytes
 _PEEK_BYTES = 1 << 16
+_ZERO_BYTE = "a zero byte: save the file as UTF-8 (is it UTF-16?)"
 
 Row = dict[str, str | float | None]
 Cell = str | float | None
@@ -116,6 +117,8 @@ def lowest_number(column: str) -> float:
 def read_header(path: Path, feature_columns: Collection[str], table_format: TableFormat = DEFAULT_FORMAT) -> list[str]:
     """Read the column names of a CSV file; raises DataError if a feature is missing or a name is duplicated."""
     header = next(_records(path, table_format, raise_fault), (1, []))[1]
+    if any("\0" in name for name in header):
+        raise DataError(f"{path.name} row 1: {_ZERO_BYTE}")
     if not header:
         raise DataError(f"{path.name} is empty: expected a header with {', '.join(feature_columns)}")
     is_single = len(header) == 1 and header[0] not in feature_columns
@@ -184,6 +187,9 @@ def check_records(name: str, records: Iterable[tuple[int, list[str]]], schema: S
     converters = [(position, schema.header[position], _converter(schema.header[position], schema)) for position in schema.kept]
     n_fields = len(schema.header)
     for row, record in records:
+        if any("\0" in field for field in record):
+            report(Fault(name, row, "", "a zero byte", "text", _ZERO_BYTE))
+            continue
         if len(record) != n_fields:
             found = f"{len(record)} fields"
             begin = f"it begins with {record[0][:40]!r}"
@@ -326,8 +332,5 @@ def _records(path: Path, table_format: TableFormat, report: Report) -> Iterator[
             report(Fault(name, first, "", found, longest, complaint))
             return  # where the next row begins is not known
         if lines.is_faulty or not record or (len(record) == 1 and record[0].isspace()):
-            continue
-        if any("\0" in field for field in record):
-            report(Fault(name, first, "", "a zero byte", "text", "a zero byte: save the file as UTF-8 (is it UTF-16?)"))
             continue
         yield first, record

@@ -2,6 +2,7 @@
 
     runs/<run>/<stage>/<artifact>      what a stage wrote; a large artifact is a folder of parts (`parts.py`)
     runs/<run>/<stage>/manifest.json   written last: the stage has happened
+    runs/<run>/<stage>/faults.csv      what is wrong with a table that the stage refused; the next try removes it
     scores/<name>/                     the same for customers who are scored without a run
     model/                             what is in force (`publishing.py`)
 

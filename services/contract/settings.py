@@ -141,12 +141,12 @@ class ReaderSettings(StageSettings):
     delimiter: Literal[",", ";", "tab", "|"] = Field(
         default=",",
         title="Delimiter",
-        description="What separates the columns of a CSV file.",
+        description="What separates the columns of a CSV file: one of , ; | or the word tab.",
     )
     decimal: Literal[".", ","] = Field(
         default=".",
         title="Decimal mark",
-        description="Decimal mark of the numbers in a CSV file.",
+        description="Decimal mark of the numbers in a CSV file: . or a comma.",
     )
 
     @field_validator("decimal")
@@ -187,8 +187,9 @@ class ExtractSettings(FeatureSettings, ReaderSettings):
     @classmethod
     def _use_ids_as_ids_alone(cls, value: Any, info: ValidationInfo) -> Any:
         known = {**info.data, str(info.field_name): value}  # those that were validated before; the last one sees all
-        if known.get("id_column") in (*known.get("feature_columns", ()), known.get("scale_by")):
-            raise ValueError(f"names {known['id_column']}, which tells customers apart, as something else too: leave it out")
+        ids = known.get("id_column")
+        if ids and ids in (*known.get("feature_columns", ()), known.get("scale_by")):
+            raise ValueError(f"names {ids}, which tells customers apart, as something else too: leave it out")
         return value
 
 

@@ -260,14 +260,15 @@ def _has_odd_bytes(path: Path) -> bool:
         return False
     last, n_quotes = b"", 0
     for block in tables.read_blocks(path, _BLOCK):
-        if b"\0" in block or b'" ' in last + block or b' "' in last + block:
+        has_quotes = b'"' in block
+        if b"\0" in block or last + block[:1] in (b'" ', b' "') or (has_quotes and (b'" ' in block or b' "' in block)):
             return True
         last = block[-1:]
         for start in range(0, len(block), _WINDOW):
             end = start + _WINDOW
             if end <= len(block) and not _has_row_end(block, start, end, n_quotes):
                 return True
-            n_quotes += block.count(b'"', start, end)
+            n_quotes += block.count(b'"', start, end) if has_quotes else 0
     return False
 
 

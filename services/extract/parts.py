@@ -61,7 +61,11 @@ def write_part(rows: PartRows, *, schema: Schema, target: tuple[Path, str]) -> W
 
 def drop_rows(customers: pd.DataFrame, positions: NDArray[np.int64]) -> pd.DataFrame:
     """Drop rows by position."""
-    return customers.drop(index=customers.index[positions]).reset_index(drop=True) if len(positions) else customers
+    if not len(positions):
+        return customers
+    stays = np.ones(len(customers), dtype=np.bool_)
+    stays[positions] = False
+    return customers[stays].reset_index(drop=True)
 
 
 def count_missing(customers: pd.DataFrame) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The customer table in parts: cut anywhere, from several files, and always the one that a reader of all of it would see."""
 
 import gzip
+import json
 import os
 import random
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.contract import database
 from services.contract.errors import DataError, MissingInputError, PassingError
+from services.contract.workers import workers
 from services.extract import main
 from tests.services.extract.runs import extract, extract_file
 
@@ -174,3 +176,47 @@ def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cel
             return str(error)
 
     assert str(read(part_rows)) == str(read(1000))
+
+
+def test_whether_files_are_loaded_together_or_each_by_a_worker_makes_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "workers", lambda *_: workers())
+    draw = random.Random(0)
+    for number in range(4):
+        content = "".join(f"C{draw.randrange(80)},{row},{draw.random()},{draw.choice('xyz')}\n" for row in range(30 * number))
+        put(tmp_path, **{f"many_{number}__csv": HEADER + content})
+
+    def run(scheduler: str) -> tuple[object, list[str]]:
+        result, _ = extract(tmp_path, data_file="data/many", part_rows=50, dask_scheduler=scheduler)
+        manifest = json.loads((tmp_path / "runs/demo/extract/manifest.json").read_text())
+        return result, [record["sha256"] for record in manifest["outputs"]]
+
+    assert run("tcp://scheduler:8786") == run("")
+
+
+def test_faults_of_all_files_are_reported_together_in_the_order_of_the_files(tmp_path):
+    put(
+        tmp_path,
+        many_a__csv=HEADER + "A,abc,1,x\n",
+        many_b__csv=HEADER + "B,1,1,x\n",
+        many_c__csv__gz=HEADER + "C,1\n,1,-1,x\n",
+    )
+    with pytest.raises(DataError, match=r"^a\.csv row 2: BALANCE is 'abc', expected a number; 4 faults \("):
+        extract(tmp_path, data_file="data/many")
+    rows = (tmp_path / "runs/demo/extract/faults.csv").read_text().splitlines()
+    assert rows == [
+        "file,row,column,value,expected",
+        "a.csv,2,BALANCE,'abc',a number",
+        "c.csv.gz,2,,2 fields,4 fields",
+        "c.csv.gz,3,CUST_ID,empty,an id for every customer",
+        "c.csv.gz,3,PURCHASES,-1,no negative number",
+    ]
+
+
+def test_a_run_that_is_repeated_after_a_fault_leaves_no_faults(tmp_path):
+    put(tmp_path, file__csv=HEADER + "A,abc,1,x\n")
+    with pytest.raises(DataError):
+        extract(tmp_path)
+    put(tmp_path, file__csv=HEADER + "A,1,1,x\n")
+    extract(tmp_path)
+    names = sorted(path.name for path in (tmp_path / "runs/demo/extract").iterdir())
+    assert names == [".lock", "customers.pkl", "manifest.json"]

@@ -171,14 +171,12 @@ def _connect(scratch: Path, database: Path | None = None) -> Iterator[duckdb.Duc
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
-    connection = duckdb.connect(database or ":memory:", config=settings)
     try:
-        yield connection
+        with duckdb.connect(database or ":memory:", config=settings) as connection:
+            yield connection
     except duckdb.Error as error:
         _raise_if_resources(error)
         raise
-    finally:
-        connection.close()
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:

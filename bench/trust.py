@@ -25,6 +25,7 @@ from sklearn.metrics import silhouette_score
 from bench import families
 from bench.families import Family
 from bench.measuring import REPOSITORY
+from services.contract.settings import EvaluateSettings
 from services.evaluate.elbow import find_elbow
 from services.evaluate.structure import MIN_DEVIATIONS, MIN_FEATURE_DIP, MIN_RATIO, MIN_SEPARATION, N_DRAWS, assess_structure
 
@@ -50,7 +51,7 @@ CLUSTERBOOT = {
 }
 """Mean Jaccard similarities for seeds 1 and 2, segments by size."""
 MIN_STABILITY = 0.6  # of the gate: what segment's setting min_stability is by default
-RESAMPLES = 100
+RESAMPLES = EvaluateSettings.model_fields["n_resamples"].default
 
 Entry = dict[str, Any]
 Task = tuple[str, int, Callable[[], Entry]]

@@ -2,6 +2,7 @@
 
     runs/<run>/<stage>/<artifact>      what a stage wrote; a large artifact is a folder of parts (`parts.py`)
     runs/<run>/<stage>/manifest.json   written last: the stage has happened
+    runs/<run>/<stage>/faults.csv      what is wrong with a table that the stage refused; the next try removes it
     scores/<name>/                     the same for customers who are scored without a run
     model/                             what is in force (`publishing.py`)
 
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.contract import files
 from services.contract.errors import DataError, MissingInputError, SetupError, UsageError
+from services.contract.faults import FAULTS_NAME
 from services.contract.files import LOCK_NAME, TEMPORARY_SUFFIX
 from services.contract.manifest import MANIFEST_NAME, UNPICKLED_BY_THEIR_LIKE, FileRecord, Manifest, explain, installed_versions
 from services.contract.parts import Draft, Part, drafting, place, save_draft
@@ -94,6 +96,7 @@ class Workspace:
             self._closing.callback(self._vanish)
         self._closing.callback(self.discard)
         self.discard()
+        (self._folder / FAULTS_NAME).unlink(missing_ok=True)  # of a try before this one
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,13 +128,14 @@ class Workspace:
         return file
 
     def data_files(self, path: str) -> dict[str, Path]:
-        """Locate the CSV files that `path` names, in the order of their names: a file, all of a folder, or those of a pattern.
+        """Locate the tables that `path` names, in the order of their names: a file, all of a folder, or those of a pattern.
 
-        `*.csv.gz` are among them. Raises as `data_file` does. Whoever reads them says so by `read`.
+        In a folder these are *.csv, *.csv.gz and *.parquet. Raises as `data_file` does. The caller records them with `read`.
         """
         found: Iterable[Path] = [self._volume / path]
         if (self._volume / path).is_dir():
-            found = [file for file in (self._volume / path).iterdir() if file.name.lower().endswith((".csv", ".csv.gz"))]
+            suffixes = (".csv", ".csv.gz", ".parquet")
+            found = [file for file in (self._volume / path).iterdir() if file.name.lower().endswith(suffixes)]
         elif any(sign in path for sign in "*?[") and not (self._volume / path).exists():
             try:
                 found = [file for file in self._volume.glob(path) if not file.is_dir()]
@@ -139,7 +143,7 @@ class Workspace:
                 raise UsageError(f"{path} cannot be used as a pattern: {error}") from None
         names = sorted(str(file.relative_to(self._volume)) for file in found)
         if not names:
-            raise MissingInputError(f"{path} names no CSV file on the volume: put some there, or name others")
+            raise MissingInputError(f"{path} names no CSV or Parquet file on the volume: put some there, or name others")
         return {name: self._locate(name) for name in names}
 
     def read(self, records: Iterable[FileRecord]) -> None:
@@ -165,6 +169,19 @@ class Workspace:
         folder = self._folder / f"scratch{TEMPORARY_SUFFIX}"
         folder.mkdir(exist_ok=True)
         return folder
+
+    def leave(self, name: str, head: str, pieces: Iterable[Path]) -> Path:
+        """Put together a file that stays although the stage fails, until the next try; returns its path inside the volume."""
+        temporary = self._folder / f"{name}{TEMPORARY_SUFFIX}"
+        with temporary.open("wb") as file:
+            file.write(head.encode())
+            for piece in pieces:
+                with piece.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._folder / name)
+        return self.place / name
 
     def has_data_file(self, path: str) -> bool:
         return (self._volume / path).exists()

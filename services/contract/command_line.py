@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from argparse import RawDescriptionHelpFormatter
+from argparse import Action, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,7 +21,24 @@ _NONE = "\0"
 _MAX_SHOWN = 200  # characters of a value in a message, which says at its end what was expected
 
 
+_TYPE_NAMES = {
+    "Path": "FOLDER",
+    "str": "TEXT",
+    "int": "N",
+    "float": "NUMBER",
+    "tuple[str,...]": "NAME,NAME,…",
+    "tuple[int,...]": "N,N,…",
+    "dict[str,str]": "NAME=VALUE,…",
+}
+"""What --help calls the types, by the names that pydantic-settings gives them."""
+
+
 class _Help(RawDescriptionHelpFormatter):
+    def _metavar_formatter(self, action: Action, default_metavar: str) -> Callable[[int], tuple[str, ...]]:
+        names = super()._metavar_formatter(action, default_metavar)
+        # A choice of signs like {,,;} cannot be read.
+        return lambda count: tuple(_TYPE_NAMES.get(name, "SIGN" if ",," in name else name) for name in names(count))
+
     def format_help(self) -> str:
         return super().format_help().replace(_NONE, "empty")
 

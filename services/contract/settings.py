@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.contract.spelling import VOLUME_PATH, split, split_pairs
-from services.contract.tables import CUSTOMER_ID
+from services.contract.tables import CUSTOMER_ID, TableFormat
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name
@@ -158,17 +158,49 @@ class NewCustomersSettings(StageSettings):
         return bool(self.test_file != type(self).model_fields["test_file"].default)
 
 
-class ExtractSettings(FeatureSettings, NewCustomersSettings):
+class ReaderSettings(StageSettings):
+    """How customer tables are written."""
+
+    id_column: ColumnName = Field(
+        default=CUSTOMER_ID,
+        title="Column of ids",
+        description="Column that identifies customers; of several rows with the same id the last one counts. All results call "
+        "it CUST_ID. Only CUST_ID may be missing from a table: then each row is a customer, and its number the id.",
+    )
+    delimiter: Literal[",", ";", "tab", "|"] = Field(
+        default=",",
+        title="Delimiter",
+        description="What separates the columns of a CSV file: one of , ; | or the word tab.",
+    )
+    decimal: Literal[".", ","] = Field(
+        default=".",
+        title="Decimal mark",
+        description="Decimal mark of the numbers in a CSV file: . or a comma.",
+    )
+
+    @field_validator("decimal")
+    @classmethod
+    def _differ_from_delimiter(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("delimiter"):
+            raise ValueError("is the delimiter too: choose another delimiter, for example ;")
+        return value
+
+    @property
+    def table_format(self) -> TableFormat:
+        return TableFormat(self.id_column, self.delimiter, self.decimal)
+
+
+class ExtractSettings(FeatureSettings, ReaderSettings, NewCustomersSettings):
     data_file: VolumePath = Field(
         default="data/file.csv",
         title="Customer table",
-        description="CSV file with one row per customer, as a path inside the volume; or a folder of such files, or a pattern "
-        "like data/2026-*.csv.gz. Several files are one table, in the order of their names.",
+        description="CSV or Parquet file with one row per customer, as a path inside the volume; or a folder of such files, or "
+        "a pattern like data/2026-*.csv.gz. Several files are one table, in the order of their names.",
     )
     keep_columns: Literal["all", "used"] = Field(
         default="all",
         title="Columns to keep",
-        description="Whether to keep all columns, or those alone that later stages use: CUST_ID, the feature columns and the "
+        description="Whether to keep all columns, or those alone that later stages use: the ids, the feature columns and the "
         "one to scale within. The others are then not looked at.",
     )
     part_rows: int = Field(
@@ -179,6 +211,15 @@ class ExtractSettings(FeatureSettings, NewCustomersSettings):
         description="About how many customers a part has. A table of more is kept in several parts, which are worked on side "
         "by side and never in memory all at once.",
     )
+
+    @field_validator("id_column", "feature_columns", "scale_by")
+    @classmethod
+    def _use_ids_as_ids_alone(cls, value: Any, info: ValidationInfo) -> Any:
+        known = {**info.data, str(info.field_name): value}  # those that were validated before; the last one sees all
+        ids = known.get("id_column")
+        if ids and ids in (*known.get("feature_columns", ()), known.get("scale_by")):
+            raise ValueError(f"names {ids}, which tells customers apart, as something else too: leave it out")
+        return value
 
 
 class TransformSettings(FeatureSettings):
@@ -257,7 +298,7 @@ class TrainSettings(PartsSettings):
     )
 
 
-class EvaluateSettings(PartsSettings, NewCustomersSettings):
+class EvaluateSettings(PartsSettings, ReaderSettings, NewCustomersSettings):
     n_clusters: int | None = Field(
         default=None,
         ge=2,
@@ -323,12 +364,13 @@ class SegmentSettings(PartsSettings):
     )
 
 
-class ScoreSettings(StageSettings):
+class ScoreSettings(ReaderSettings):
     """Put the customers of a file into the segments in force; writes scores/<name>/segments.csv on the volume."""
 
     score: VolumePath = Field(
         title="Customers to score",
-        description="CSV file with the feature columns and CUST_ID, as a path inside the volume.",
+        description="CSV or Parquet file with the feature columns and the ids, as a path inside the volume; or a folder of "
+        "such files, or a pattern.",
     )
     run: str = Field(
         default="",

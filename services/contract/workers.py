@@ -60,9 +60,7 @@ def workers(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Ite
         with cluster_workers(scheduler, folder) as cluster:
             yield cluster
         return
-    # A container's limit on CPU time is not seen by who counts cores; whoever sets one says so in this variable.
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    count = min(cores, _MOST_WORKERS)
+    count = min(count_cores(), _MOST_WORKERS)
     with ExitStack() as pools:
         threads = pools.enter_context(_ending(ThreadPoolExecutor(count)))
         if n_bytes < _MUCH or count == 1:
@@ -75,6 +73,12 @@ def workers(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Ite
             yield _Here(processes, threads)
         except BrokenProcessPool:
             raise OutOfMemoryError("a process of the stage was killed: raise the memory limit of this stage") from None
+
+
+def count_cores() -> int:
+    """Return how many threads may compute at a time."""
+    # A container's limit on CPU time is not visible in the number of cores; Airflow passes it in this variable.
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 @contextmanager

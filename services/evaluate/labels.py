@@ -12,6 +12,7 @@ from services.contract import tables
 from services.contract.errors import DataError
 from services.contract.preparation import Preparation
 from services.contract.results import NewCustomer
+from services.contract.tables import TableFormat
 
 
 class NewCustomers(NamedTuple):
@@ -23,7 +24,7 @@ class NewCustomers(NamedTuple):
     """What ended the reading: file, row, column and value; empty at the end of the file."""
 
 
-def read_new_customers(path: Path, preparation: Preparation) -> NewCustomers:
+def read_new_customers(path: Path, preparation: Preparation, table_format: TableFormat = tables.DEFAULT_FORMAT) -> NewCustomers:
     """Read a CSV file of customers to label.
 
     Raises
@@ -31,11 +32,12 @@ def read_new_customers(path: Path, preparation: Preparation) -> NewCustomers:
     DataError
         The file has no header with the columns that the preparation needs.
     """
-    header = tables.read_header(path, preparation.columns)
+    header = tables.read_header(path, preparation.columns, table_format)
     rows: list[tables.Row] = []
     problem = ""
     try:
-        rows.extend(tables.read_rows(path, preparation.feature_columns))  # keeps the rows before one that cannot be read
+        # Keeps the rows before one that cannot be read.
+        rows.extend(tables.read_rows(path, preparation.feature_columns, table_format))
     except DataError as error:
         problem = str(error)
     if not rows and not problem:

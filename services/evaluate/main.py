@@ -72,7 +72,7 @@ def _label_new_customers(
 ) -> tuple[list[NewCustomer], str]:
     """Label the customers of the test file; without a usable one, say why there are none."""
     try:
-        found = read_new_customers(work.data_file(settings.test_file), preparation)
+        found = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)
     except (MissingInputError, DataError) as error:
         if settings.is_test_file_required:
             raise

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from services.contract import artifacts
+from services.contract import artifacts, files
 from services.contract.artifacts import Workspace
-from services.contract.errors import MissingInputError
+from services.contract.database import Span, load, read_part, read_schema
+from services.contract.errors import DataError, MissingInputError
+from services.contract.faults import refuse_faults
 from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
 from services.contract.tables import CUSTOMER_ID
@@ -17,7 +19,9 @@ from services.contract.workers import workers
 from services.segment import groups
 from services.segment.assignment import NOBODY, Segmenter
 from services.segment.parts import assign_all, count_groups, each_with_previous, join, write_part
-from services.segment.table import keep_last, read_customers, read_members
+from services.segment.table import keep_last, read_members
+
+_PART_ROWS = 500_000
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +32,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     if in_force is None:
         raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
     segmenter = Segmenter(**work.load_published(in_force, artifacts.SEGMENTER))
-    rows = list(read_customers(work.data_file(settings.score), segmenter.preparation))
+    rows = _read_customers(settings, work, segmenter.preparation)
     parts = keep_last(rows)
     customers = sum(map(len, parts))
     duplicates = sum(map(len, rows)) - customers
@@ -67,6 +71,21 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
         "ungrouped": sum(ungrouped.values()),
         "outside_training_range": outside,
     }
+
+
+def _read_customers(settings: ScoreSettings, work: Workspace, preparation: Preparation) -> list[pd.DataFrame]:
+    """Read the ids and the columns that `preparation` needs, as strictly as extract reads a table."""
+    sources = work.data_files(settings.score)
+    paths = list(sources.values())
+    with files.unchanged(paths):
+        schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
+        loaded = load(paths, schema=schema, folder=work.scratch())
+        work.read(files.record_of(path, name) for name, path in sources.items())
+    refuse_faults([loaded.faults], work)
+    if not loaded.n_rows:
+        raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")
+    firsts = range(0, loaded.n_rows, _PART_ROWS)
+    return [read_part([Span(loaded.database, first, first + _PART_ROWS)], schema) for first in firsts]
 
 
 def _itself(customers: pd.DataFrame) -> pd.DataFrame:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
-from pathlib import Path
+from itertools import chain
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from services.contract import tables
-from services.contract.errors import DataError
-from services.contract.preparation import Preparation
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.contract.spreadsheets import harmless
 from services.contract.tables import CUSTOMER_ID
@@ -26,7 +22,6 @@ NO_SEGMENT = 0
 NOT_THERE = -1
 """Stands in an array of segment ids for a customer who was not in the table."""
 
-_PART_ROWS = 500_000  # of a table to score
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
 
 Columns = dict[str, list[Any]]
@@ -48,24 +43,6 @@ class Members(NamedTuple):
         present = dict(zip(distinct.tolist(), counts.tolist(), strict=True))
         before = {*present, *self.departed} - {NO_SEGMENT, NOT_THERE}
         return {segment_id: present.get(segment_id, 0) + self.departed.get(segment_id, 0) for segment_id in before}
-
-
-def read_customers(path: Path, preparation: Preparation) -> Iterator[pd.DataFrame]:
-    """Read the columns of a customer table that it takes to score its customers: what `preparation` needs, and CUST_ID.
-
-    They come in parts. Raises DataError that names file, column, row and value.
-    """
-    header = tables.read_header(path, preparation.columns)
-    columns = [column for column in header if column in (*preparation.columns, CUSTOMER_ID)]
-    numeric = tables.numeric_columns(columns, preparation.feature_columns)
-    dtypes = {column: "float64" if column in numeric else "str" for column in columns}
-    rows = ([row[column] for column in columns] for row in tables.read_rows(path, preparation.feature_columns))
-    is_empty = True
-    while part := list(islice(rows, _PART_ROWS)):
-        is_empty = False
-        yield pd.DataFrame(part, columns=columns).astype(dtypes)
-    if is_empty:
-        raise DataError(f"{path.name} has a header and no rows: expected one row per customer")
 
 
 def keep_last(parts: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

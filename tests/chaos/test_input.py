@@ -142,7 +142,7 @@ def test_a_path_that_is_no_file_of_the_volume_is_refused(volume, tmp_path, setti
     ]
     expected = {**outside, "data": (65, "is not a file"), **dict.fromkeys(malformed, (64, "must be a path inside the volume"))}
     expected["data/" + "x" * 300] = (64, "must consist of names of at most 255 bytes")
-    if setting == "customer table":  # a folder is the table of all its files
+    if setting in ("customer table", "file to be scored"):  # a folder is the table of all its files
         expected["data"] = (65, "leads out of the volume")
     if setting != "names file":  # it need not be there
         expected["data/none.csv"] = (66, "there is no file data/none.csv on the volume")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,3 +154,26 @@ def test_help_says_what_a_setting_is_when_nothing_is_given(capsys):
     assert "(default: empty)" in text
     assert "(default: 150)" in text
     assert text.isprintable() or set(filter(lambda sign: not sign.isprintable(), text)) == {"\n"}
+
+
+def test_help_names_types_in_words(capsys):
+    with pytest.raises(SystemExit):
+        read(PipelineSettings, "--help")
+    usage = capsys.readouterr().out
+    for flag in (
+        "--volume FOLDER",
+        "--k-values N,N,…",
+        "--feature-columns NAME,NAME,…",
+        "--delimiter SIGN",
+        "--continuity NUMBER",
+    ):
+        assert f"{flag}" in usage
+    assert not re.search(r"--[a-z-]+ \S*(\bstr\b|\bint\b|\bfloat\b|\btuple\b|\bdict\b|\bPath\b)", usage)
+
+
+def test_the_id_cannot_be_a_feature_and_the_decimal_mark_cannot_be_the_delimiter():
+    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which tells customers apart"):
+        read(ExtractSettings, "--id-column=CUSTOMER", "--feature-columns=BALANCE,CUSTOMER")
+    with pytest.raises(UsageError, match="--decimal is ',': is the delimiter too"):
+        read(ExtractSettings, "--decimal=,")
+    assert read(ExtractSettings, "--delimiter=;", "--decimal=,").table_format == ("CUST_ID", ";", ",")

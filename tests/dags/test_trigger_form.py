@@ -154,6 +154,8 @@ def accepted_by_stage(model, name, value):
         others = {"feature_columns": as_text(value)}
     if name == "scale_by":
         others = {"feature_columns": as_text([value + " not"])}
+    if name == "decimal":
+        others = {"delimiter": "|"}
     try:
         accepted = model(run="demo", **{name: as_text(value)}, **others)
     except ValidationError:
@@ -177,7 +179,8 @@ def test_form_and_stage_accept_the_same_and_understand_it_alike(stage, name, dat
 def test_a_value_of_the_form_is_the_same_as_a_flag_and_as_a_variable_of_the_environment(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
     assume(accepted_by_form(name, value) and as_text(value))  # an empty one counts as not given
-    values = {"feature_columns": value, name: value} if name == "log_columns" else {name: value}
+    others = {"log_columns": {"feature_columns": value}, "decimal": {"delimiter": "|"}}
+    values = {**others.get(name, {}), name: value}
     texts = {known: as_text(one) for known, one in values.items()}
     form = SETTINGS[stage](run="demo", **texts)
     flags = [as_flag(known, one) for known, one in values.items()]

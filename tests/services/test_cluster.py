@@ -193,7 +193,7 @@ def test_a_worker_that_does_not_see_the_volume_is_named(cluster, volume, monkeyp
 def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, other):
     if other == "code":
         shutil.copytree(ROOT / "services", tmp_path / "services", ignore=shutil.ignore_patterns("__pycache__"))
-        with (tmp_path / "services/extract/customers.py").open("a") as file:
+        with (tmp_path / "services/extract/parts.py").open("a") as file:
             file.write("# another version\n")
     else:
         described = tmp_path / f"{other.replace('-', '_')}-0.1.dist-info"

@@ -1,30 +1,39 @@
 """Both readers, with every table of tests/services/bad_tables.py."""
 
+import gzip
 import math
 
+import duckdb
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.contract import tables
+from services.contract import database, tables
+from services.contract.database import read_schema
 from services.contract.errors import DataError
-from services.extract import reading
-from services.extract.customers import read_fast, read_strictly, read_table
-from services.extract.pieces import Span
+from services.contract.tables import TableFormat
 from tests.services.bad_tables import FEATURES, TABLES, Table
-from tests.services.extract.runs import extract_file
+from tests.services.extract.runs import extract, extract_file
 
 
-@pytest.fixture(params=["fast", "strict", "in parts"])
+def refuse(*_: object) -> None:
+    raise duckdb.InvalidInputException("not tried")
+
+
+@pytest.fixture(params=["fast", "strict", "in parts", "packed"])
 def read(request, tmp_path, monkeypatch):
     if request.param == "strict":
-        monkeypatch.setattr(reading, "read_fast", lambda *_: None)
-
-    part_rows = 1 if request.param == "in parts" else 1000
+        monkeypatch.setattr(database, "_load_fast", refuse)
 
     def read_table(table: Table):
-        customers = extract_file(table.content, tmp_path, feature_columns=FEATURES, part_rows=part_rows)
+        if request.param == "packed":
+            (tmp_path / "data").mkdir()
+            (tmp_path / "data/file.csv.gz").write_bytes(gzip.compress(table.content))
+            customers = pd.concat(extract(tmp_path, feature_columns=FEATURES, data_file="data/file.csv.gz")[1])
+        else:
+            part_rows = 1 if request.param == "in parts" else 1000
+            customers = extract_file(table.content, tmp_path, feature_columns=FEATURES, part_rows=part_rows)
         rows = customers[["CUST_ID", *FEATURES]].itertuples(index=False, name=None)
         return [tuple(None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row) for row in rows]
 
@@ -40,21 +49,38 @@ def test_a_table_is_read_right_or_what_is_wrong_is_named(read, table):
         assert read(table) == list(table.rows)
 
 
-CELLS = st.lists(
-    st.sampled_from(['"', '"', '""', "A", "1", " ", "\t", "\r", "\n", ",", "-", "e5", ".5", "NA", "#", "\\", "é"]), max_size=4
+SIGNS = ['"', '"', '""', *"A10", " ", "\t", "\r", "\n", *",;-+._#\\é\ufeff\x00\x0b\x1c\u2028٥", "e5", "NA", "nan", "inf"]
+CELLS = st.lists(st.sampled_from(SIGNS), max_size=5)
+ROWS = st.lists(CELLS.map("".join) | st.sampled_from(["A", "1", "", '""']), min_size=1, max_size=4)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@example([[' "A"', "1"]], "\n", ["CUST_ID", "BALANCE"], TableFormat(), True)
+@example([['"A" ', "1"]], "\n", ["CUST_ID", "BALANCE"], TableFormat(), True)
+@example([["A", "1", ""]], "\n", ["CUST_ID", "BALANCE"], TableFormat(), True)
+@example([["A", "1", "NA"]], "\n", ["CUST_ID", "BALANCE"], TableFormat(), True)
+@example([["A", "NA"], ["B", '"1,5"']], "\n", ["NOTE", "BALANCE"], TableFormat(delimiter=";", decimal=","), True)
+@given(
+    st.lists(ROWS, max_size=4),
+    st.sampled_from(["\n", "\n", "\r\n", "\r"]),
+    st.sampled_from([["CUST_ID", "BALANCE"], ["BALANCE"], ["NOTE", "BALANCE"], ["BALANCE", "NOTE", "CUST_ID"]]),
+    st.sampled_from([TableFormat(), TableFormat(delimiter=";", decimal=",")]),
+    st.booleans(),
 )
-ROWS = st.lists(CELLS.map("".join) | st.sampled_from(["A", "1"]), min_size=1, max_size=3).map(",".join)
-
-
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(st.lists(ROWS, max_size=4), st.sampled_from(["\n", "\n", "\r\n", "\r"]), st.booleans())
-def test_whatever_pandas_reads_of_a_table_is_what_the_strict_reader_reads(tmp_path, rows, line_end, has_ids):
+def test_whatever_duckdb_reads_of_a_table_is_what_the_strict_reader_reads(
+    tmp_path, rows, line_end, header, table_format, keeps_all
+):
     path = tmp_path / "file.csv"
-    first = ["CUST_ID,BALANCE", "A,1"] if has_ids else ["BALANCE", "1"]
-    path.write_text(line_end.join([*first, *rows]), newline="")
-    span = Span(path, tables.find_first_row(path), path.stat().st_size)
-    for keep in (None, {"BALANCE"}):
-        table = read_table([path], ["BALANCE"], keep)
-        fast = read_fast(span, table)
-        if fast is not None:
-            pd.testing.assert_frame_equal(fast, read_strictly(span, table)[0])
+    lines = [header, *rows]
+    path.write_text(line_end.join(table_format.delimiter.join(line) for line in lines), newline="")
+    schema = read_schema([path], ["BALANCE"], table_format, None if keeps_all else ["BALANCE"])
+    with duckdb.connect() as connection:
+        database.create_table(connection, schema)
+        try:
+            assert not database._has_odd_bytes(path)
+            database._load_fast(connection, path, schema)
+        except (AssertionError, duckdb.Error):
+            return
+        fast = connection.execute("SELECT * FROM customers").fetchall()
+    records = tables.records_of(path, table_format, tables.raise_fault)
+    assert fast == [tuple(row) for row in tables.check_records(path.name, records, schema, tables.raise_fault)]

@@ -1,12 +1,11 @@
 from functools import partial
 
+import duckdb
 import pandas as pd
 import pytest
 
+from services.contract import database
 from services.contract.errors import DataError
-from services.extract import reading
-from services.extract.customers import read_fast, read_table
-from services.extract.pieces import Span
 from tests.services.extract.runs import FEATURES, extract, extract_file
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,TENURE\n"
@@ -68,21 +67,41 @@ def test_what_is_wrong_is_named_with_its_row(read, rows, complaint):
         read(HEADER + rows)
 
 
-def test_pandas_and_the_strict_reader_read_the_same(read, monkeypatch):
+@pytest.fixture
+def no_strict_reader(monkeypatch):
+    def fail(*_: object) -> None:
+        pytest.fail("the strict reader was needed")
+
+    monkeypatch.setattr(database, "_load_strictly", fail)
+
+
+def test_duckdb_and_the_strict_reader_read_the_same(read, monkeypatch):
     content = HEADER + "".join(f"{i:04d},{i * 1.37:.6f},{'' if i % 7 == 0 else i},{i % 13}\n" for i in range(200))
     fast = read(content)
-    monkeypatch.setattr(reading, "read_fast", lambda *_: None)
+    monkeypatch.setattr(database, "_load_fast", lambda *_: (_ for _ in ()).throw(duckdb.InvalidInputException("not tried")))
     pd.testing.assert_frame_equal(read(content), fast)
 
 
-@pytest.mark.parametrize("keep", [None, {"CUST_ID", "BALANCE"}])
-@pytest.mark.parametrize("rows", ["A,1,,12\nB,-3,2,12\n", "A,1,2,\nB,1,2,12\n", "A,1,2,12\nB,1,2,12"])
-def test_a_good_table_is_read_by_pandas_alone(tmp_path, rows, keep):
-    path = tmp_path / "file.csv"
-    path.write_text(HEADER + rows)
-    frame = read_fast(Span(path, len(HEADER), len(HEADER + rows)), read_table([path], FEATURES, keep))
-    assert frame is not None
-    assert set(frame) == (keep or set(HEADER.strip().split(",")))
+@pytest.mark.parametrize(
+    "rows",
+    ["A,1,,12\nB,-3,2,12\n", "A,1,2,\nB,NA,2,12\n", "A_1,1,2,12\nB,1,2,12", ' A ,+1, 2.,"3"\n', '"A""x"",y\nz",1,2,3\n'],
+)
+def test_an_ordinary_table_is_read_by_duckdb_alone(read, no_strict_reader, rows):
+    read(HEADER + rows)
+
+
+def test_numbers_are_those_that_python_reads_to_the_last_bit(read, no_strict_reader):
+    texts = [
+        "0.1",
+        "1e-320",
+        "123456789012345.67",
+        "0.30000000000000004",
+        "900719925474099.3",
+        ".1e+3",
+        "2.2250738585072011e-308",
+    ]
+    frame = read(HEADER + "".join(f"{text},{text},1,1\n" for text in texts))
+    assert frame["BALANCE"].tolist() == [float(text) for text in texts]
 
 
 def test_of_a_customer_who_comes_twice_the_last_row_is_kept(tmp_path):
@@ -113,3 +132,58 @@ def test_columns_that_nobody_uses_can_be_left_out_and_are_not_looked_at(read):
 def test_a_row_of_another_length_is_found_although_its_columns_are_left_out(read, rows):
     with pytest.raises(DataError, match=r"row 3: . fields instead of 4"):
         read(HEADER + rows, keep_columns="used")
+
+
+def test_columns_whose_names_differ_in_case_alone_are_different_columns(read):
+    frame = read('balance,BALANCE,"say ""x"", y",PURCHASES\na,1,b,2\n')
+    assert frame.to_dict("list") == {"balance": ["a"], "BALANCE": [1.0], 'say "x", y': ["b"], "PURCHASES": [2.0]}
+
+
+def test_ids_may_have_another_name_and_are_called_cust_id_from_here_on(read):
+    content = "BALANCE,customer_id,PURCHASES\n1,A,2\n3,A,4\n"
+    assert read(content, id_column="customer_id").to_dict("list") == {"BALANCE": [3.0], "CUST_ID": ["A"], "PURCHASES": [4.0]}
+    assert list(read(content, id_column="customer_id", keep_columns="used")) == ["BALANCE", "CUST_ID", "PURCHASES"]
+    with pytest.raises(DataError, match=r"column 'customer_nr' is missing; is 'customer_id' meant\?"):
+        read(content, id_column="customer_nr")
+    with pytest.raises(DataError, match="'CUST_ID' stands beside the id column 'customer_id'"):
+        read("CUST_ID," + content, id_column="customer_id")
+
+
+def test_a_table_without_cust_id_is_read_with_a_warning_that_names_what_the_ids_may_be(read, caplog):
+    assert read("BALANCE,customer_id,PURCHASES\n1,A,2\n3,A,4\n")["customer_id"].tolist() == ["A", "A"]
+    assert (
+        "no column CUST_ID: each row is a customer; name the column of ids with --id-column (is it 'customer_id'?)"
+        in caplog.text
+    )
+
+
+def test_a_table_with_semicolons_and_decimal_commas_is_read_with_the_flags_that_its_rejection_names(read, no_strict_reader):
+    content = "CUST_ID;BALANCE;PURCHASES\nA;1,5;2\nB;-,5;1e3\n"
+    with pytest.raises(DataError, match=r"by ';': save it with commas, or use --delimiter ';' --decimal ','$"):
+        read(content)
+    frame = read(content, delimiter=";", decimal=",")
+    assert frame[[*FEATURES]].to_numpy().tolist() == [[1.5, 2.0], [-0.5, 1000.0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "complaint"),
+    [
+        ("CUST_ID;BALANCE;PURCHASES\nA;1.5;2\n", {}, r"or use --delimiter ';'$"),
+        ("CUST_ID\tBALANCE\tPURCHASES\nA\t1,5\t2\n", {}, r"or use --delimiter tab --decimal ','$"),
+        ("CUST_ID,BALANCE,PURCHASES\nA,1,2\n", {"delimiter": "|"}, r"is separated by ',': use --delimiter ','$"),
+        (
+            "CUST_ID;BALANCE;PURCHASES\nA;1,5;2\n",
+            {"delimiter": ";"},
+            r"BALANCE is '1,5', .* decimal point \(or use --decimal ','\)$",
+        ),
+        (
+            "CUST_ID;BALANCE;PURCHASES\nA;1.5;2\n",
+            {"delimiter": ";", "decimal": ","},
+            r"decimal comma \(or use --decimal '\.'\)$",
+        ),
+        ("CUST_ID;BALANCE;PURCHASES\nA;1.234,5;2\n", {"delimiter": ";", "decimal": ","}, r"is '1\.234,5', expected a number$"),
+    ],
+)
+def test_a_table_in_another_format_than_the_settings_say_is_refused_with_the_setting(read, content, settings, complaint):
+    with pytest.raises(DataError, match=complaint):
+        read(content, **settings)

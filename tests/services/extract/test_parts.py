@@ -1,20 +1,19 @@
 """The customer table in parts: cut anywhere, from several files, and always the one that a reader of all of it would see."""
 
 import gzip
+import json
 import os
 import random
-from itertools import pairwise
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from services.contract import database
 from services.contract.errors import DataError, MissingInputError, PassingError
-from services.contract.parts import save_draft
-from services.extract import ids as hashing
-from services.extract import main, reading
-from services.extract.pieces import cut
+from services.contract.workers import workers
+from services.extract import main
 from tests.services.extract.runs import extract, extract_file
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,NOTE\n"
@@ -38,7 +37,7 @@ def ids(parts: list[pd.DataFrame]) -> list[list[str]]:
 def test_a_table_is_cut_into_parts_of_about_the_size_that_is_asked_for(tmp_path):
     put(tmp_path, file__csv=HEADER + "".join(rows(1000)))
     _, parts = extract(tmp_path, part_rows=100)
-    assert 8 <= len(parts) <= 12
+    assert [len(part) for part in parts] == [100] * 10
     assert [row for part in ids(parts) for row in part] == [f"C{number:04}" for number in range(1000)]
     assert len(extract(tmp_path, part_rows=2000)[1]) == 1
 
@@ -47,17 +46,7 @@ def test_small_files_share_a_part(tmp_path):
     for number in range(6):
         put(tmp_path, **{f"many_{number}__csv": HEADER + "".join(rows(10, number * 10))})
     _, parts = extract(tmp_path, data_file="data/many", part_rows=33)
-    assert [len(part) for part in parts] == [30, 30]
-
-
-def test_the_pieces_of_a_file_lie_one_after_the_other_and_end_with_lines(tmp_path):
-    content = HEADER + "".join(rows(50)) + "last,1,2,without a line end"
-    put(tmp_path, file__csv=content)
-    path = tmp_path / "data/file.csv"
-    spans = [span for piece in cut([path], 7) for span in piece]
-    assert spans[0].start == len(HEADER)
-    assert spans[-1].end == len(content)
-    assert all(one.end == other.start and content[one.end - 1] == "\n" for one, other in pairwise(spans))
+    assert [len(part) for part in parts] == [33, 27]
 
 
 @pytest.mark.parametrize("part_rows", [1, 3, 1000])
@@ -73,23 +62,11 @@ def test_of_all_rows_of_a_customer_the_last_one_in_file_order_is_kept_wherever_t
     assert all(len(part) for part in parts)
 
 
-@pytest.mark.parametrize("note", ["x", '"x\ny"'])
-def test_different_customers_with_the_same_hash_are_both_kept(tmp_path, monkeypatch, note):
-    hash_all = hashing._hash
-    monkeypatch.setattr(hashing, "_hash", lambda ids: hash_all(ids) % 5)
-    customers = [f"C{number % 70}" for number in range(100)]
-    rows = [f"{customer},{row},0,{note}\n" for row, customer in enumerate(customers)]
-    put(tmp_path, file__csv=HEADER + "".join(rows))
-    _, parts = extract(tmp_path, part_rows=20)
-    assert pd.concat(parts)["CUST_ID"].tolist() == customers[30:]
-
-
-LENGTHS = (15, 16, 17, 63, 64, 65)  # of ids, on both sides of what is looked at at once
-IDS = ["A", "B", "Ab", '"A"', " B ", '"A,1"', '"A""1"', '""""', '"A\nB"', "é", "\ufeffA", *("C" * length for length in LENGTHS)]
+IDS = ["A", "B", "Ab", '"A"', " B ", '"A,1"', '"A""1"', '""""', '"A\nB"', "é", "\ufeffA", "C" * 12, "C" * 13, "C" * 300]
 NOTES = ["x", "x", '"x,y"', '"x\ny"']
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @example([('"A,1"', "x"), ('"A,1"', '"x\ny"')], "\n", 0, 1)
 @example([("A", '"x,y"'), ("A", "x")], "\n", 1, 1)
 @example([("\ufeffA", "x"), ("A", "x")], "\n", 0, 1)
@@ -100,9 +77,8 @@ NOTES = ["x", "x", '"x,y"', '"x\ny"']
     st.integers(1, 4),
 )
 def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_kept(
-    tmp_path, monkeypatch, customers, line_end, column, part_rows
+    tmp_path, customers, line_end, column, part_rows
 ):
-    monkeypatch.setattr(hashing, "_LINES", 3)
     lines = [["NOTE", "BALANCE", "PURCHASES"], *([note, str(number), "1"] for number, (_, note) in enumerate(customers))]
     for line, customer in zip(lines, ["CUST_ID", *(customer for customer, _ in customers)], strict=True):
         line.insert(column, customer)
@@ -112,30 +88,15 @@ def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_
     assert list(zip(frame["CUST_ID"], frame["BALANCE"], strict=True)) == sorted(last.items(), key=lambda item: item[1])
 
 
-@pytest.mark.parametrize(
-    ("note", "n_written"),
-    [("x", 5), ('"x, quoted"', 5), ('"x\ny"', 5 + 3)],  # three parts: two with the earlier rows, and one with the later ones
-)
-def test_a_part_is_written_twice_only_where_lines_did_not_tell_who_comes_again(tmp_path, monkeypatch, note, n_written):
-    written = []
-    monkeypatch.setattr(reading, "save_draft", lambda *draft: written.append(draft) or save_draft(*draft))
-    customers = [*range(1000, 1100), 1000, 1030]
-    put(tmp_path, file__csv=HEADER + "".join(f'"C{customer}",1,0,{note}\n' for customer in customers))
-    _, parts = extract(tmp_path, part_rows=25 * (1 + note.count("\n")))
-    assert (len(parts), len(written)) == (5, n_written)
-    assert sorted(path.name for path in (tmp_path / "runs/demo/extract").iterdir()) == [".lock", "customers", "manifest.json"]
-
-
 @pytest.mark.parametrize("changed", [HEADER + "B,1,0,x\nA,1,0,x\n", HEADER + "A,abc,0,x\n"])
 def test_a_table_that_changes_while_it_is_read_is_to_be_read_again(tmp_path, monkeypatch, changed):
-    def look_ahead(*arguments):
-        found = list(reading.look_ahead(*arguments))
+    def load(*arguments, **settings):
         put(tmp_path, file__csv=changed)
-        return found
+        return database.load(*arguments, **settings)
 
     put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
     os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may stand still for some milliseconds
-    monkeypatch.setattr(main, "look_ahead", look_ahead)
+    monkeypatch.setattr(main, "load", load)
     with pytest.raises(PassingError, match=r"^file\.csv was changed while it was read: run again"):
         extract(tmp_path)
 
@@ -189,7 +150,7 @@ def test_files_with_other_columns_are_not_one_table(tmp_path, other):
 def test_a_folder_or_pattern_without_tables_is_named(tmp_path):
     put(tmp_path, many_note__txt="no table")
     for data_file in ("data/many", "data/*.csv"):
-        with pytest.raises(MissingInputError, match="names no CSV file"):
+        with pytest.raises(MissingInputError, match="names no CSV or Parquet file"):
             extract(tmp_path, data_file=data_file)
 
 
@@ -203,7 +164,7 @@ def test_the_first_error_in_the_order_of_the_rows_is_named_with_its_row_in_the_f
 CELLS = st.sampled_from(["", "x", '"a\nb"', '"a\n\nb,"', '"""\n"', '"', ' "', "\r", "é", "\n", '"a\r\nb"'])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.integers(1, 4))
 def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cells, line_end, part_rows):
     content = HEADER + "".join(f"C{number},{number},1,{cell}{line_end}" for number, cell in enumerate(cells))
@@ -215,3 +176,47 @@ def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cel
             return str(error)
 
     assert str(read(part_rows)) == str(read(1000))
+
+
+def test_whether_files_are_loaded_together_or_each_by_a_worker_makes_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "workers", lambda *_: workers())
+    draw = random.Random(0)
+    for number in range(4):
+        content = "".join(f"C{draw.randrange(80)},{row},{draw.random()},{draw.choice('xyz')}\n" for row in range(30 * number))
+        put(tmp_path, **{f"many_{number}__csv": HEADER + content})
+
+    def run(scheduler: str) -> tuple[object, list[str]]:
+        result, _ = extract(tmp_path, data_file="data/many", part_rows=50, dask_scheduler=scheduler)
+        manifest = json.loads((tmp_path / "runs/demo/extract/manifest.json").read_text())
+        return result, [record["sha256"] for record in manifest["outputs"]]
+
+    assert run("tcp://scheduler:8786") == run("")
+
+
+def test_faults_of_all_files_are_reported_together_in_the_order_of_the_files(tmp_path):
+    put(
+        tmp_path,
+        many_a__csv=HEADER + "A,abc,1,x\n",
+        many_b__csv=HEADER + "B,1,1,x\n",
+        many_c__csv__gz=HEADER + "C,1\n,1,-1,x\n",
+    )
+    with pytest.raises(DataError, match=r"^a\.csv row 2: BALANCE is 'abc', expected a number; 4 faults \("):
+        extract(tmp_path, data_file="data/many")
+    rows = (tmp_path / "runs/demo/extract/faults.csv").read_text().splitlines()
+    assert rows == [
+        "file,row,column,value,expected",
+        "a.csv,2,BALANCE,'abc',a number",
+        "c.csv.gz,2,,2 fields,4 fields",
+        "c.csv.gz,3,CUST_ID,empty,an id for every customer",
+        "c.csv.gz,3,PURCHASES,-1,no negative number",
+    ]
+
+
+def test_a_run_that_is_repeated_after_a_fault_leaves_no_faults(tmp_path):
+    put(tmp_path, file__csv=HEADER + "A,abc,1,x\n")
+    with pytest.raises(DataError):
+        extract(tmp_path)
+    put(tmp_path, file__csv=HEADER + "A,1,1,x\n")
+    extract(tmp_path)
+    names = sorted(path.name for path in (tmp_path / "runs/demo/extract").iterdir())
+    assert names == [".lock", "customers.pkl", "manifest.json"]

@@ -1,6 +1,8 @@
+import gzip
 import json
 import logging
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -188,3 +190,35 @@ def test_scoring_is_one_command_without_a_run(tmp_path):
     code, out, line = finish(start(tmp_path, "--score", "data/none.csv"))
     assert (code, out) == (66, "")
     assert "score: failed (66, an input is missing): there is no file data/none.csv" in line
+
+
+def score_file(volume, name: str, content: str | bytes, **settings) -> list[dict[str, str]]:
+    (volume / "data").mkdir(exist_ok=True)
+    (volume / "data" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with Workspace(volume, "new", "score", {}) as work:
+        score.main(ScoreSettings(volume=volume, score=f"data/{name}", **settings), work)
+        (draft,) = work._drafts["segments.csv"]
+        return read_csv(draft.path)
+
+
+def test_a_file_to_be_scored_is_read_as_strictly_as_any_table(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    (row,) = score_file(tmp_path, "new.csv", "CREDIT_LIMIT,X,CUST_ID,BALANCE,PURCHASES\n1000,a,007,,2\n")
+    assert (row["CUST_ID"], row["reason"]) == ("007", "no value for BALANCE")
+    with pytest.raises(DataError, match=r"^new\.csv row 2: PURCHASES is 'abc', expected a number; 2 faults"):
+        score_file(tmp_path, "new.csv", "CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n1000,A,1,abc\n1000,,1,2\n")
+    assert [row["row"] for row in read_csv(tmp_path / "scores/new/faults.csv")] == ["2", "3"]
+    with pytest.raises(DataError, match="no rows"):
+        score_file(tmp_path, "new.csv", "CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n")
+
+
+def test_a_file_to_be_scored_may_be_written_in_the_users_own_way(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    own = THREE.rename(columns={"CUST_ID": "customer"})
+    csv = own.to_csv(index=False, sep=";", decimal=",")
+    settings = {"id_column": "customer", "delimiter": ";", "decimal": ","}
+    expected = members(read_rows(tmp_path, "one"))
+    assert members(score_file(tmp_path, "new.csv.gz", gzip.compress(csv.encode()), **settings)) == expected
+    duckdb.from_df(own).write_parquet(str(tmp_path / "new.parquet"))
+    parquet = (tmp_path / "new.parquet").read_bytes()
+    assert members(score_file(tmp_path, "new.parquet", parquet, id_column="customer")) == expected

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract.errors import DataError
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.segment import assignment
 from services.segment.assignment import Segmenter, assign, find_reach
@@ -16,7 +15,6 @@ from services.segment.table import (
     count_reasons,
     make_harmless,
     make_rows,
-    read_customers,
     read_members,
     write_rows,
 )
@@ -122,21 +120,3 @@ def test_reasons_are_counted_the_most_frequent_first():
     assert count_reasons(["b", "a", "b"]) == {"b": 2, "a": 1}
     assert list(count_reasons([f"reason {number}" for number in range(20)]).items())[-1] == ("other reasons", 11)
     assert count_reasons([]) == {}
-
-
-def test_a_file_to_be_scored_is_read_as_strictly_as_any_table(tmp_path):
-    preparation = fit_preparation(table(group("savers", 3), group("buyers", 3)), FEATURES)
-    path = tmp_path / "new.csv"
-    path.write_text("CREDIT_LIMIT,X,CUST_ID,BALANCE,PURCHASES\n1000,a,007,,2\n")
-    (frame,) = read_customers(path, preparation)
-    assert frame["CUST_ID"].tolist() == ["007"]
-    assert preparation.complaints(frame) == ["no value for BALANCE"]
-    path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n1000,A,1,abc\n")
-    with pytest.raises(DataError, match=r"new\.csv row 2: PURCHASES is 'abc', expected a number"):
-        next(read_customers(path, preparation))
-    path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE\n")
-    with pytest.raises(DataError, match="column 'PURCHASES' is missing"):
-        next(read_customers(path, preparation))
-    path.write_text("CREDIT_LIMIT,CUST_ID,BALANCE,PURCHASES\n")
-    with pytest.raises(DataError, match="no rows"):
-        next(read_customers(path, preparation))

@@ -88,6 +88,10 @@ chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what becam
 bench: .venv/.has-dev ## Measure beside the literal lab and write docs/performance.md; takes an hour (ARGS="--sizes 10k --sections stages")
 	.venv/bin/python -m bench $(ARGS)
 
+.PHONY: trust
+trust: .venv/.has-dev ## Measure how far stability and cluster structure can be trusted, and write docs/trust.md (ARGS="--lab-data FILE")
+	OMP_NUM_THREADS=1 .venv/bin/python -m bench.trust $(ARGS)
+
 .PHONY: cluster-demo
 cluster-demo: .venv/.has-dev ## Run the DAG on a Dask cluster and on one machine, and print both (CUSTOMERS=5000000 WORKERS=2)
 	.venv/bin/python -m bench.cluster --customers $(CUSTOMERS) --workers $(WORKERS) $(ARGS)

@@ -78,10 +78,10 @@ def with_zeros(family: Family, generator: np.random.Generator, n_customers: int)
     return np.maximum(values, 0)
 
 
-def rounded(family: Family, generator: np.random.Generator, n_customers: int) -> Floats:
-    """Multiples of a quarter of a standard deviation, so that very many customers are equal."""
+def rounded(family: Family, generator: np.random.Generator, n_customers: int, step_sd: float = 0.25) -> Floats:
+    """Multiples of `step_sd` standard deviations, so that very many customers are equal."""
     values = family(generator, n_customers)
-    step = values.std(axis=0) / 4
+    step = values.std(axis=0) * step_sd
     result: Floats = np.round(values / step) * step
     return result
 
@@ -159,8 +159,7 @@ PLANTED: Mapping[str, Family] = {
     "two groups in one feature of three": partial(one_feature, 2),
     "three groups in one feature of three": partial(one_feature, 3),
     "separate normal groups, 8 features": partial(separate_normal, n_features=8),
-    "separate normal groups, rounded": partial(rounded, separate_normal),
-    "log-normal groups, with zeros": partial(with_zeros, lognormal_mixture),
+    "separate normal groups, rounded": partial(rounded, separate_normal, step_sd=0.1),
 }
 
 

@@ -62,6 +62,7 @@ COPY services/contract services/contract
 COPY services/extract services/extract
 COPY services/transform services/transform
 COPY services/train services/train
+COPY services/evaluate services/evaluate
 COPY services/segment services/segment
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash services
 ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

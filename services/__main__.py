@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from services.contract.command_line import parse
 from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
 from services.contract.runs import run_folder
-from services.contract.settings import CONSUMERS, SETTINGS, PipelineSettings, settings_of
+from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, SETTINGS, PipelineSettings, settings_of
 from services.contract.spelling import as_flag
 
 
@@ -40,6 +41,9 @@ def flags_of(stage: str, settings: PipelineSettings) -> list[str]:
     """Write the settings that a stage knows as its command line."""
     known = set(settings_of(stage).model_fields)
     values = settings.model_dump(mode="json", include=known, exclude_defaults=True)
+    # A stage reads the environment, too: a default that was given as a flag goes before it.
+    in_environment = {name for name in known if os.environ.get(ENVIRONMENT_PREFIX + name.upper())}
+    values |= settings.model_dump(mode="json", include=in_environment)
     return [as_flag(name, value) for name, value in values.items()]
 
 

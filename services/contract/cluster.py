@@ -37,7 +37,7 @@ Nothing of ours, which another version might not understand.
 
 _ANSWER_S = 30  # for a scheduler to answer and a first worker to be there
 _CODE = Path(__file__).parents[1]
-_RUN_ON_WORKERS = ("contract", "extract", "transform", "train", "segment")
+_RUN_ON_WORKERS = ("contract", "extract", "transform", "train", "evaluate", "segment")
 
 log = logging.getLogger(__name__)
 

@@ -70,6 +70,17 @@ class NullComparison(Result):
     """Effect size; the field that holds the comparison says in which unit."""
 
 
+class FeatureDip(Result):
+    """Hartigan's dip of one feature: 0 for one mode; half the share of the smaller group for two that are separate.
+
+    Customers without such an amount (zero, if many have it) are left out.
+    """
+
+    dip: float
+    null_mean: float
+    """Mean dip of the feature in the draws of the null model. It is not 0 where very many customers share a value."""
+
+
 class Structure(Result):
     """Whether the data has more cluster structure than its margins and correlations explain, for one k."""
 
@@ -77,11 +88,13 @@ class Structure(Result):
     n_customers: int
     """How many customers were looked at, drawn with the seed."""
     separation: NullComparison
-    """The deepest gap between two segments, as a scaled dip. Effect: observed / null mean. It decides `is_structured`."""
+    """The deepest gap that parts the segments in two, as a scaled dip. Effect: observed / null mean."""
     silhouette: NullComparison
     """Mean simplified silhouette, from 0 to 1. Effect: observed - null mean."""
+    feature_dips: tuple[FeatureDip, ...]
+    """One per feature, in the order of the features."""
     is_structured: bool
-    """Whether the data has separate groups."""
+    """Whether the data has separate groups, by the separation or the dip of a feature."""
 
 
 WEAKEST_SEGMENT = "the weakest segment"
@@ -101,12 +114,16 @@ class Candidate(Result):
     """Higher is better."""
     smallest_share: float
     jaccard: tuple[float | None, ...]
-    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot)."""
+    """Mean bootstrap Jaccard similarity of each cluster, in the order of the labels (Hennig's clusterboot); None for a cluster
+    that is too small to assess."""
     jaccard_se: tuple[float | None, ...] = ()
+    """Standard error of each of them; empty in older runs."""
     ari: float
     """Mean adjusted Rand index between the clusters and those of a bootstrap sample."""
     ari_se: float | None = None
+    """Its standard error; None in older runs."""
     n_resamples: int | None = None
+    """The number of bootstrap samples behind these estimates; None in older runs, see `Evaluation.resamples`."""
     failed_checks: tuple[str, ...] = ()
     """One sentence for each check that it fails for certain, with the value found and the threshold."""
     structure: Structure | None = None

@@ -241,7 +241,7 @@ class TrainSettings(PublishSettings):
     )
 
 
-class EvaluateSettings(StageSettings):
+class EvaluateSettings(PartsSettings):
     test_file: VolumePath = Field(
         default="data/test.csv",
         title="New customers",
@@ -256,11 +256,12 @@ class EvaluateSettings(StageSettings):
         "if it passes every check, else the number with the largest silhouette of those that do.",
     )
     n_resamples: int = Field(
-        default=100,
+        default=150,
         ge=2,
         le=1000,
-        title="Bootstrap samples",
-        description="How often the stability of the clusters is tried on a bootstrap sample.",
+        title="Bootstrap resamples",
+        description="Number of bootstrap resamples from which the stability of the segments is estimated, for every number of "
+        "segments that may be chosen; the others get at most 10.",
     )
     min_silhouette: float = Field(
         default=0.25,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from services.contract.results import Candidate
 from services.evaluate.candidates import assess_stability
 from services.evaluate.checks import Thresholds, check
+from services.evaluate.parts import Sample
 from services.evaluate.structure import assess_structure, classify
 
 
 def assess(
     candidate: Candidate,
-    features: NDArray[np.float64],
+    sample: Sample,
     models: Mapping[int, KMeans],
     thresholds: Thresholds,
     *,
@@ -27,18 +26,18 @@ def assess(
 
     Parameters
     ----------
-    features : ndarray of shape (n_customers, n_features)
-        Standardised; what the models were fitted to.
+    sample : Sample
+        Standardised features of customers drawn from all.
     models : mapping of int to KMeans
         Fitted models by their number of clusters; their seed is that of the estimates, too.
     in_full : bool
         Whether to test the structure even if another check has failed.
     """
     model = models[candidate.k]
-    stable = assess_stability(candidate, features, model, n_resamples=n_resamples, seed=model.random_state)
+    stable = assess_stability(candidate, sample, model, n_resamples=n_resamples, seed=model.random_state)
     candidate = check(stable, thresholds)
     if candidate.failed_checks and not in_full:
         return candidate
-    structure = assess_structure(features, candidate.k, seed=model.random_state)
+    structure = assess_structure(sample.features, candidate.k, seed=model.random_state)
     classification = classify(structure.is_structured, candidate.jaccard)
     return check(candidate.model_copy(update={"structure": structure, "classification": classification}), thresholds)

@@ -1,4 +1,4 @@
-"""Judge every number of clusters that was fitted: how tight, how far apart, how even, how stable."""
+"""Score every number of clusters that was fitted: how compact, separate, even and stable the clusters are."""
 
 from __future__ import annotations
 
@@ -7,59 +7,99 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, pairwise_distances, silhouette_score
+from sklearn.metrics import pairwise_distances, silhouette_score
 
 from services.contract.errors import DataError
 from services.contract.results import Candidate
-from services.evaluate.stability import bootstrap
+from services.contract.workers import Held
+from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure_spread
+from services.evaluate.parts import Sample
+from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 
 SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; it gives the mean to about 0.01
-STABILITY_CUSTOMERS = 10_000  # fewer customers only make clusters look less stable than they are
+STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled
+MIN_MEMBERS = 50  # drawn per resample on average; the stability of a smaller cluster would be that of the resample
+SCREENING_RESAMPLES = 10  # for every k; the standard error of a segment is then at most about 0.1
 
 
-def assess(features: NDArray[np.float64], models: Mapping[int, KMeans], *, resamples: int, seed: int) -> Iterator[Candidate]:
-    """Judge each fitted model, yielding each verdict as it is ready.
+def score_candidates(
+    held: Held, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
+) -> Iterator[Candidate]:
+    """Score each fitted model, with a screening estimate of its stability.
 
-    Davies-Bouldin, Calinski-Harabasz and the shares look at all customers. The silhouette looks at a sample where there are
-    more than SILHOUETTE_CUSTOMERS, the stability where there are more than STABILITY_CUSTOMERS: the same ones for every model.
+    Davies-Bouldin, Calinski-Harabasz and the smallest share are those of all customers, the stability that of the sample, the
+    silhouette that of SILHOUETTE_CUSTOMERS of them, the same ones for every model.
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features), standardised; what the models were fitted to
-    models : fitted K-Means by its number of clusters
+    held : Held
+        Parts of the standardised features, each an array of shape (n_part, n_features).
+    sample : Sample
+        Drawn from these parts.
+    models : mapping of int to KMeans
+        Fitted models by their number of clusters.
+    n_resamples : int
+        For the screening estimate.
+    seed : int
 
-    Raises DataError where there are no more customers than clusters.
+    Yields
+    ------
+    Candidate
+        In the order of the models.
+
+    Raises
+    ------
+    DataError
+        If there are no more customers than clusters.
     """
-    n_customers = len(features)
-    if max(models) >= n_customers:
-        raise DataError(f"k = {max(models)} for {n_customers} customers leaves nothing to compare: leave it out of k_values")
-    generator = np.random.default_rng(seed)
-    for_silhouette = draw(n_customers, SILHOUETTE_CUSTOMERS, generator)
-    for_stability = draw(n_customers, STABILITY_CUSTOMERS, generator)
-    distances = pairwise_distances(features[for_silhouette])
-    points = features[for_stability]
+    if max(models) >= sample.n_customers:
+        raise DataError(
+            f"k = {max(models)} for {sample.n_customers} customers leaves nothing to compare: leave it out of k_values"
+        )
+    spreads = measure_spread(held, models)
+    points = sample.features
+    if len(points) > SILHOUETTE_CUSTOMERS:
+        points = points[np.random.default_rng(seed).choice(len(points), SILHOUETTE_CUSTOMERS, replace=False)]
+    distances = pairwise_distances(points)
     for k, model in models.items():
-        labels = model.predict(features)  # a model that was found from a sample brings none
-        stability = bootstrap(points, labels[for_stability], k, resamples=resamples, seed=seed)
-        yield Candidate(
+        spread = spreads[k]
+        candidate = Candidate(
             k=k,
             sse=float(model.inertia_),
-            silhouette=_silhouette(distances, labels[for_silhouette]),
-            davies_bouldin=float(davies_bouldin_score(features, labels)),
-            calinski_harabasz=float(calinski_harabasz_score(features, labels)),
-            smallest_share=float(np.bincount(labels, minlength=k).min() / n_customers),
-            jaccard=stability.jaccard,
-            ari=stability.ari,
+            silhouette=_silhouette(distances, model.predict(points)),
+            davies_bouldin=davies_bouldin(spread),
+            calinski_harabasz=calinski_harabasz(spread),
+            smallest_share=float(spread.sizes.min() / sample.n_customers),
+            jaccard=(),
+            ari=0.0,
         )
+        yield assess_stability(candidate, sample, model, n_resamples=n_resamples, seed=seed)
 
 
-def draw(n_customers: int, most: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `most` customers without replacement, or take all where there are no more."""
-    return generator.choice(n_customers, most, replace=False) if n_customers > most else np.arange(n_customers)
+def assess_stability(candidate: Candidate, sample: Sample, model: KMeans, *, n_resamples: int, seed: int) -> Candidate:
+    """Return the candidate with an estimate of the stability of its clusters from `n_resamples` bootstrap resamples.
+
+    A cluster gets None if fewer than MIN_MEMBERS of its customers are drawn per resample on average, unless as many customers
+    are drawn as the table has.
+    """
+    labels = model.predict(sample.features)
+    stability = bootstrap_stability(sample.features, labels, candidate.k, n_resamples=n_resamples, seed=seed)
+    n_sampled = len(labels)
+    members_drawn = np.bincount(labels, minlength=candidate.k) * min(1.0, MAX_DRAWN / n_sampled)
+    can_assess = (members_drawn >= MIN_MEMBERS) | (sample.n_customers <= MAX_DRAWN)
+    return candidate.model_copy(
+        update={
+            "jaccard": tuple(value if can else None for value, can in zip(stability.jaccard, can_assess, strict=True)),
+            "jaccard_se": tuple(error if can else None for error, can in zip(stability.jaccard_se, can_assess, strict=True)),
+            "ari": stability.ari,
+            "ari_se": stability.ari_se,
+            "n_resamples": n_resamples,
+        }
+    )
 
 
 def _silhouette(distances: NDArray[np.float64], labels: NDArray[np.int32]) -> float:
-    """Average the silhouettes; 0, as for a customer on the border, where all are of one cluster or each is of its own."""
+    """Average the silhouettes; 0, as for a customer on the border, if all are in one cluster or each is in its own."""
     if not 1 < len(np.unique(labels)) < len(labels):
         return 0.0
     return float(silhouette_score(distances, labels, metric="precomputed"))

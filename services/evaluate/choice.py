@@ -56,41 +56,37 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
     Rousseeuw (1987), Silhouettes: a graphical aid to the interpretation and validation of cluster analysis.
     """
     by_k = {candidate.k: candidate for candidate in candidates}
-    ranking = sorted(by_k, key=lambda k: (-by_k[k].silhouette, k))
     curve = f"the SSE curve over k = {_join(list(by_k))}"
 
     def choice(k: int, rule: Literal["elbow", "fallback", "forced", "only"], reason: str) -> Choice:
+        if by_k[k].structure is None:
+            by_k[k] = assess(by_k[k], in_full=True)
         return Choice(k, rule, reason, tuple(by_k.values()))
 
-    fixed = ranking[0] if len(ranking) == 1 else requested
-    preferred = elbow if fixed is None else fixed
-    if preferred is not None:
-        by_k[preferred] = assess(by_k[preferred], in_full=True)
-    if len(ranking) == 1:
-        return choice(ranking[0], "only", f"k = {ranking[0]} is the only number of segments that was fitted.")
+    if len(by_k) == 1:
+        (only,) = by_k
+        return choice(only, "only", f"k = {only} is the only number of segments that was fitted.")
     if requested is not None:
         found = "has no elbow" if elbow is None else f"has its elbow at {elbow}"
         return choice(requested, "forced", f"k = {requested} was asked for; {curve} {found}.")
-    if elbow is not None and not by_k[elbow].failed_checks:
-        return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
+    why_not = f"{curve} has no elbow"
+    if elbow is not None:
+        by_k[elbow] = assess(by_k[elbow], in_full=True)
+        if not by_k[elbow].failed_checks:
+            return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
+        why_not = f"the elbow of {curve}, k = {elbow}, fails: {'; '.join(by_k[elbow].failed_checks)}"
 
-    why_not = f"{curve} has no elbow" if elbow is None else f"the elbow of {curve}, k = {elbow}, fails: {_list(by_k[elbow])}"
+    ranking = sorted((k for k in by_k if k != elbow), key=lambda k: (-by_k[k].silhouette, k))
     for k in ranking:
-        if k != elbow and not by_k[k].failed_checks:
+        if not by_k[k].failed_checks:
             by_k[k] = assess(by_k[k])
             if not by_k[k].failed_checks:
                 best = f"k = {k} has the largest mean silhouette, {by_k[k].silhouette:.2f}, of the k that pass every check"
                 return choice(k, "fallback", f"{best} (Rousseeuw 1987); {why_not}.")
     if elbow is not None:
         return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}; no k passes every check.")
-    best_k = ranking[0]
-    by_k[best_k] = assess(by_k[best_k], in_full=True)
-    best = f"k = {best_k} has the largest mean silhouette, {by_k[best_k].silhouette:.2f}, of all k (Rousseeuw 1987)"
-    return choice(best_k, "fallback", f"{best}; {why_not}, and no k passes every check.")
-
-
-def _list(candidate: Candidate) -> str:
-    return "; ".join(candidate.failed_checks)
+    best = f"k = {ranking[0]} has the largest mean silhouette, {by_k[ranking[0]].silhouette:.2f}, of all k (Rousseeuw 1987)"
+    return choice(ranking[0], "fallback", f"{best}; {why_not}, and no k passes every check.")
 
 
 def _join(numbers: Sequence[int]) -> str:

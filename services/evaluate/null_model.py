@@ -106,6 +106,24 @@ def draw_customers(null: NullModel, generator: np.random.Generator) -> Floats:
     return drawn
 
 
+def find_end_atoms(features: Floats, null: NullModel) -> NDArray[np.bool_]:
+    """Mark the values that are an atom below or above all other values of the feature, such as zero purchases.
+
+    Parameters
+    ----------
+    features : array of shape (n_customers, n_features): the data of the null model, or drawn from it
+
+    Returns
+    -------
+    array of shape (n_customers, n_features)
+    """
+    is_end_atom = np.empty(features.shape, dtype=np.bool_)
+    for j, margin in enumerate(null.margins):
+        at_end = (margin.atoms < margin.values[0]) | (margin.atoms > margin.values[-1])
+        is_end_atom[:, j] = np.isin(features[:, j], margin.atoms[at_end])
+    return is_end_atom
+
+
 def _find_atoms(column: Floats) -> Floats:
     """Find the values that at least ATOM_SHARE of the customers have and that stand out from the values around them.
 

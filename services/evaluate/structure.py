@@ -8,30 +8,39 @@ alternatives that were tried, docs/trust.md what this finds in populations with 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import combinations
+from math import sqrt
 from operator import sub
 from typing import Literal, NamedTuple
 
 import numpy as np
-import sklearn
 from diptest import dipstat
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from services.contract.results import NullComparison, Structure
-from services.evaluate.null_model import draw_customers, fit_null_model, spread_ties
+from services.contract.results import FeatureDip, NullComparison, Structure
+from services.evaluate.null_model import NullModel, draw_customers, find_end_atoms, fit_null_model, spread_ties
+from services.evaluate.threads import one_thread, thread_pool
 
 STRUCTURE_CUSTOMERS = 10_000  # looked at; the scaled dip of a gap grows with their square root
 N_DRAWS = 49  # tables drawn from the null model: the smallest p-value is 0.02
-STARTS = 3  # of K-Means, for the data and for each draw alike
+STARTS = 10  # of K-Means, for the data and for each draw alike: another local optimum has other gaps
 TUBE_SHARE = 0.5  # of the customers of two segments that lie in the tube between their centroids
 FEWEST = 20  # customers in a tube
+ROUNDING = 1e-9  # of squared distances, in squared standard deviations; in one feature all customers are on the line
+LEAST_SHARE = 0.1  # of the customers; where fewer have no zero or other end atom, all are projected
 
-MAX_P_VALUE = 0.05
-MIN_SEPARATION = 1.5  # effect size from which a gap counts: observed separation / mean separation of the null model
+# What the deepest gap must reach for the groups to count as separate.
+MIN_SEPARATION = 0.6  # as a scaled dip: Hartigan's dip test of one distribution rejects a single mode at the level 0.02
+MIN_RATIO = 1.5  # effect size: in multiples of the null model's mean
+MIN_DEVIATIONS = 6  # significance: beyond the null model's mean, in its standard deviations
+# What the dip of one feature must reach instead; also MIN_RATIO times its mean in the null model.
+MIN_FEATURE_DIP = 0.025  # effect size: two separate groups have half the share of the smaller one
+MIN_SCALED_FEATURE_DIP = 0.8  # significance: Hartigan's dip test rejects a single mode at the level 0.0003
 STABLE = 0.75  # bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable
 
 Floats = NDArray[np.float64]
@@ -40,16 +49,22 @@ Floats = NDArray[np.float64]
 class _Statistics(NamedTuple):
     separation: float
     silhouette: float
+    feature_dips: tuple[float, ...]
 
 
 def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structure:
     """Compare the segments of the data with those of tables drawn from a null model without clusters.
 
-    The data and each drawn table are clustered with K-Means. Two statistics are compared. The *separation* decides: the largest
-    scaled dip (`measure_separation`). Separate groups have a p-value of at most MAX_P_VALUE and a separation of at least
-    MIN_SEPARATION times the mean of the null model. The *simplified silhouette* (Hruschka et al. 2004), the mean over the
-    customers of 1 - distance to the nearest centroid / distance to the next one, describes how compact the segments are; it
-    also differs from the null model where dependence between features is not that of a Gaussian copula, and does not decide.
+    The data and each drawn table are clustered with K-Means, and three statistics are compared. Two of them decide; either is
+    enough for separate groups:
+
+    - The *separation* is the scaled dip of the deepest gap between segments (`measure_separation`). It must reach
+      MIN_SEPARATION and exceed the mean of the null model by MIN_RATIO and MIN_DEVIATIONS.
+    - The *dip of a feature* finds groups that differ in one feature among several, which K-Means may cut across. It must reach
+      MIN_FEATURE_DIP and MIN_SCALED_FEATURE_DIP, and exceed the mean of the null model by MIN_RATIO.
+    - The *simplified silhouette* (Hruschka et al. 2004) is the mean over the customers of 1 - distance to the nearest
+      centroid / distance to the next one. It describes how compact the segments are. It does not decide: it also differs
+      from the null model where the dependence of features is not that of a Gaussian copula.
 
     Parameters
     ----------
@@ -64,16 +79,23 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
         features = features[generator.choice(len(features), STRUCTURE_CUSTOMERS, replace=False)]
     features = spread_ties(features, generator)
     null = fit_null_model(features)
-    with _many_small_fits():
-        observed = _measure(features, n_clusters, seed)
-        draws = [_measure(draw_customers(null, generator), n_clusters, seed) for _ in range(N_DRAWS)]
+    with warnings.catch_warnings(), thread_pool() as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a table may have fewer distinct customers than clusters
+        pending = pool.submit(_measure, features, null, n_clusters, seed)
+        draws = list(pool.map(partial(_draw_and_measure, null, n_clusters, seed), range(N_DRAWS)))
+        observed = pending.result()
     separation = _compare(observed.separation, [draw.separation for draw in draws], _ratio)
+    null_dips = np.mean([draw.feature_dips for draw in draws], axis=0).tolist()
+    feature_dips = tuple(
+        FeatureDip(dip=dip, null_mean=mean) for dip, mean in zip(observed.feature_dips, null_dips, strict=True)
+    )
     return Structure(
         k=n_clusters,
         n_customers=len(features),
         separation=separation,
         silhouette=_compare(observed.silhouette, [draw.silhouette for draw in draws], sub),
-        is_structured=separation.p_value <= MAX_P_VALUE and separation.effect >= MIN_SEPARATION,
+        feature_dips=feature_dips,
+        is_structured=_is_separate(separation) or any(_has_groups(feature, len(features)) for feature in feature_dips),
     )
 
 
@@ -97,12 +119,16 @@ def classify(is_structured: bool, jaccard: Sequence[float | None]) -> Literal["n
 
 
 def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.int32]) -> float:
-    """Find the deepest gap between two segments: the largest scaled dip on the lines through two centroids.
+    """Find the deepest gap that parts the segments in two.
 
     For each pair of segments, the customers in a tube around the line through both centroids are projected on that line, and
     Hartigan's dip (1985) measures how far their distribution is from the nearest one with a single mode. The tube is as wide as
     holds TUBE_SHARE of the customers of both segments; customers of other segments in it count too. A tube is convex, so for
     any log-concave density (normal, uniform) the projection has a single mode (Prékopa 1973), however K-Means divides it.
+
+    The two ends of a bent cloud have a gap between them, and are connected all the same. So a gap counts if no chain of
+    segments leads around it: the separation is the largest edge of the minimum spanning tree of the segments, the last merger
+    of single linkage.
 
     Parameters
     ----------
@@ -112,34 +138,46 @@ def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.i
 
     Returns
     -------
-    The largest dip * sqrt(customers in the tube); about 0.3 to 0.4 where there is no gap; 0 if no tube has FEWEST customers.
+    A scaled dip, dip * sqrt(customers in the tube): about 0.3 where there is no gap. A tube with less than FEWEST customers
+    counts as one without a gap.
     """
-    separation = 0.0
     squared_norms = np.einsum("ij,ij->i", features, features)
     scores = features @ centroids.T
     members = [labels == label for label in range(len(centroids))]
-    for i in range(len(centroids)):
-        for j in range(i):
-            length = np.linalg.norm(centroids[i] - centroids[j])
-            own = members[i] | members[j]
-            if length == 0 or not own.any():
-                continue
-            position = (scores[:, i] - scores[:, j]) / length
-            # The squared distance from the line, by way of the one from centroid j.
-            from_centroid = squared_norms - 2 * scores[:, j] + centroids[j] @ centroids[j]
-            along = position - (centroids[i] - centroids[j]) @ centroids[j] / length
-            from_line = from_centroid - along**2
-            tube = position[from_line <= np.quantile(from_line[own], TUBE_SHARE)]
-            if len(tube) >= FEWEST:
-                separation = max(separation, float(dipstat(np.sort(tube), sort_x=False) * np.sqrt(len(tube))))
-    return separation
+    dips = []
+    for i, j in combinations(range(len(centroids)), 2):
+        dips.append(0.0)
+        length = np.linalg.norm(centroids[i] - centroids[j])
+        own = members[i] | members[j]
+        if length == 0 or not own.any():
+            continue
+        position = (scores[:, i] - scores[:, j]) / length
+        # The squared distance from the line, by way of the one from centroid j.
+        from_centroid = squared_norms - 2 * scores[:, j] + centroids[j] @ centroids[j]
+        along = position - (centroids[i] - centroids[j]) @ centroids[j] / length
+        from_line = from_centroid - along**2
+        tube = position[from_line <= np.quantile(from_line[own], TUBE_SHARE) + ROUNDING]
+        if len(tube) >= FEWEST:
+            dips[-1] = float(dipstat(np.sort(tube), sort_x=False) * np.sqrt(len(tube)))
+    return float(linkage(dips, method="single")[-1, 2])
 
 
-def _measure(features: Floats, n_clusters: int, seed: int) -> _Statistics:
-    model = KMeans(n_clusters, n_init=STARTS, max_iter=100, random_state=seed).fit(features)
-    nearest = np.partition(model.transform(features), 1, axis=1)
+def _draw_and_measure(null: NullModel, n_clusters: int, seed: int, number: int) -> _Statistics:
+    return _measure(draw_customers(null, np.random.default_rng([seed, number])), null, n_clusters, seed)
+
+
+def _measure(features: Floats, null: NullModel, n_clusters: int, seed: int) -> _Statistics:
+    with one_thread():
+        model = KMeans(n_clusters, n_init=STARTS, max_iter=100, random_state=seed).fit(features)
+        nearest = np.partition(model.transform(features), 1, axis=1)
     confidence = 1 - np.divide(nearest[:, 0], nearest[:, 1], out=np.ones(len(features)), where=nearest[:, 1] > 0)
-    return _Statistics(measure_separation(features, model.cluster_centers_, model.labels_), float(confidence.mean()))
+    is_end_atom = find_end_atoms(features, null)
+    rows = np.flatnonzero(~is_end_atom.any(axis=1))
+    if len(rows) < LEAST_SHARE * len(features):
+        rows = np.arange(len(features))
+    separation = measure_separation(features[rows], model.cluster_centers_, model.labels_[rows])
+    feature_dips = tuple(_find_dip(features[~is_end_atom[:, j], j]) for j in range(features.shape[1]))
+    return _Statistics(separation, float(confidence.mean()), feature_dips)
 
 
 def _compare(observed: float, draws: Sequence[float], find_effect: Callable[[float, float], float]) -> NullComparison:
@@ -154,14 +192,19 @@ def _compare(observed: float, draws: Sequence[float], find_effect: Callable[[flo
     )
 
 
+def _is_separate(separation: NullComparison) -> bool:
+    return separation.observed >= max(
+        MIN_SEPARATION, MIN_RATIO * separation.null_mean, separation.null_mean + MIN_DEVIATIONS * separation.null_sd
+    )
+
+
+def _has_groups(feature: FeatureDip, n_customers: int) -> bool:
+    return feature.dip >= max(MIN_FEATURE_DIP, MIN_SCALED_FEATURE_DIP / sqrt(n_customers), MIN_RATIO * feature.null_mean)
+
+
+def _find_dip(values: Floats) -> float:
+    return float(dipstat(np.sort(values), sort_x=False)) if len(values) >= FEWEST else 0.0
+
+
 def _ratio(observed: float, mean: float) -> float:
     return observed / mean if mean > 0 else 0.0  # without a tube in any draw there is nothing to compare
-
-
-@contextmanager
-def _many_small_fits() -> Iterator[None]:
-    """Fit without what only pays for large data: threads, which would wait for each other, and checks of every argument."""
-    unchecked = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
-    with threadpool_limits(limits=1), unchecked, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a table may have fewer distinct customers than clusters
-        yield

@@ -39,7 +39,9 @@ def score(value: float | None) -> str:
 
 def with_error(value: float | None, error: float | None) -> str:
     """Write a measure between 0 and 1 with its standard error; without it if that is not known."""
-    return score(value) if value is None or error is None else f"{score(value)} ± {error:.2f}"
+    if value is None or error is None:
+        return score(value)
+    return f"{score(value)} ± {error:.2f}" if error >= 0.005 else f"{score(value)} ± <0.01"
 
 
 def percent(share: float) -> str:

@@ -150,5 +150,5 @@ def test_help_says_what_a_setting_is_when_nothing_is_given(capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "(default: empty)" in text
-    assert "(default: 15)" in text
+    assert "(default: 150)" in text
     assert text.isprintable() or set(filter(lambda sign: not sign.isprintable(), text)) == {"\n"}

@@ -80,7 +80,7 @@ def test_the_workers_read_and_write_the_parts_on_the_volume(volume, run_stage):
 
 
 def test_the_images_of_the_stages_have_no_dask(images):
-    for stage in ("extract", "transform", "train", "segment"):
+    for stage in ("extract", "transform", "train", "evaluate", "segment"):
         command = ["docker", "run", "--rm", "--entrypoint=python3", f"customer-segmentation/{stage}:{TAG}", "-c", "import dask"]
         assert "No module named 'dask'" in subprocess.run(command, capture_output=True, text=True).stderr
 

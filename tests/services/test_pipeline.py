@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from services.__main__ import flags_of
+from services.contract.command_line import parse
 from services.contract.pickles import ALLOWED
-from services.contract.settings import SETTINGS
+from services.contract.settings import SETTINGS, PipelineSettings
 
 DATA = Path(__file__).parents[2] / "shared_volume/data"
 
@@ -129,6 +131,12 @@ def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(t
     assert (ended.returncode, ended.stdout) == (64, "")
     assert ended.stderr.startswith(f"failed (64, unusable settings): {complaint}")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_flag_goes_before_the_environment_in_every_stage(monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_K_VALUES", "2,3")
+    settings = parse(PipelineSettings, ["--run=demo", "--k-values=2,3,4,5,6,7,8,9,10", "--n-clusters=9"], prog="test")
+    assert "--k-values=2,3,4,5,6,7,8,9,10" in flags_of("train", settings)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

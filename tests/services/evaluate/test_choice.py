@@ -1,7 +1,7 @@
 import pytest
 
 from services.contract.errors import UsageError
-from services.contract.results import Candidate, NullComparison, Structure
+from services.contract.results import Candidate, FeatureDip, NullComparison, Structure
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
 
@@ -14,6 +14,7 @@ STRUCTURE = Structure(
     silhouette=NullComparison(
         observed=0.5, null_draws=(0.4, 0.5, 0.5, 0.6), null_mean=0.5, null_sd=0.08, p_value=0.8, effect=0.0
     ),
+    feature_dips=(FeatureDip(dip=0.02, null_mean=0.01),),
     is_structured=False,
 )
 

@@ -3,7 +3,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from services.evaluate.stability import REFINEMENTS, START_CUSTOMERS, STARTS, bootstrap, find_ari, find_jaccard
+from services.evaluate import stability as stability_module
+from services.evaluate.stability import STARTS, bootstrap_stability, draw_distinct, find_ari, find_jaccard
 
 
 def cluster(features, k):
@@ -23,86 +24,99 @@ def noise():
 
 
 def test_real_groups_come_back_and_pieces_of_noise_do_not(groups, noise):
-    real = bootstrap(groups, cluster(groups, 3), 3, resamples=15, seed=7)
+    real = bootstrap_stability(groups, cluster(groups, 3), 3, n_resamples=15, seed=7)
     assert min(real.jaccard) > 0.95
     assert real.ari > 0.95
-    unreal = bootstrap(noise, cluster(noise, 6), 6, resamples=15, seed=7)
-    assert max(unreal.jaccard) < 0.75
+    unreal = bootstrap_stability(noise, cluster(noise, 6), 6, n_resamples=15, seed=7)
+    assert min(unreal.jaccard) < 0.75
     assert unreal.ari < 0.75
 
 
 def test_one_group_cut_in_two_is_less_stable_than_the_groups_left_whole(groups):
     labels = cluster(groups, 4)
-    stability = bootstrap(groups, labels, 4, resamples=15, seed=7)
+    stability = bootstrap_stability(groups, labels, 4, n_resamples=15, seed=7)
     sizes = np.bincount(labels)
     halves, whole = np.array(stability.jaccard)[sizes < 150], np.array(stability.jaccard)[sizes >= 150]
     assert (len(halves), len(whole)) == (2, 2)
     assert halves.max() < whole.min()
 
 
-def literally(features, labels, k, *, resamples, seed):
-    """The same with every row as often as it was drawn, and groups of customers as sets."""
-    generator = np.random.default_rng(seed)
-    starts = []
-    for _ in range(STARTS):
-        drawn = features[generator.integers(len(features), size=min(len(features), START_CUSTOMERS))]
-        starts.append(KMeans(k, n_init=1, random_state=int(generator.integers(2**31))).fit(drawn))
+def literally(features, labels, k, *, n_resamples, seed):
+    """The same as clusterboot writes it: every resample's distinct customers, and clusters as sets."""
     jaccard, ari = [], []
-    for _ in range(resamples):
-        rows = generator.integers(len(features), size=len(features))
-        best = max(starts, key=lambda start: start.score(features[rows]))
-        again = KMeans(k, init=best.cluster_centers_, n_init=1, max_iter=REFINEMENTS, tol=0).fit(features[rows])
-        found = dict(zip(rows.tolist(), again.labels_.tolist(), strict=True))
-        old = [{row for row in found if labels[row] == one} for one in range(k)]
-        new = [{row for row in found if found[row] == one} for one in range(k)]
+    for number in range(n_resamples):
+        generator = np.random.default_rng([seed, number])
+        distinct = sorted(set(generator.integers(len(features), size=len(features)).tolist()))
+        random_state = int(generator.integers(2**32))
+        resample_labels = KMeans(k, n_init=STARTS, random_state=random_state).fit_predict(features[distinct])
+        old = [{row for row in distinct if labels[row] == one} for one in range(k)]
+        new = [{row for row, label in zip(distinct, resample_labels, strict=True) if label == one} for one in range(k)]
         jaccard.append([max(len(a & b) / len(a | b) for b in new) for a in old])
-        ari.append(adjusted_rand_score([labels[row] for row in found], list(found.values())))
-    return np.mean(jaccard, axis=0), np.mean(ari)
+        ari.append(adjusted_rand_score([labels[row] for row in distinct], resample_labels))
+    return np.array(jaccard), np.array(ari)
 
 
-def test_who_is_drawn_twice_counts_twice_and_who_is_not_drawn_does_not_count(noise):
+def test_each_resample_is_clustered_from_starts_of_its_own_and_compared_as_clusterboot_does(noise):
     labels = cluster(noise[:300], 5)
-    found = bootstrap(noise[:300], labels, 5, resamples=4, seed=3)
-    jaccard, ari = literally(noise[:300], labels, 5, resamples=4, seed=3)
-    np.testing.assert_allclose(found.jaccard, jaccard)
-    assert found.ari == pytest.approx(ari)
+    stability = bootstrap_stability(noise[:300], labels, 5, n_resamples=4, seed=3)
+    jaccard, ari = literally(noise[:300], labels, 5, n_resamples=4, seed=3)
+    np.testing.assert_allclose(stability.jaccard, jaccard.mean(axis=0))
+    np.testing.assert_allclose(stability.jaccard_se, jaccard.std(axis=0, ddof=1) / 2)
+    assert stability.ari == pytest.approx(ari.mean())
+    assert stability.ari_se == pytest.approx(ari.std(ddof=1) / 2)
+    assert stability.n_resamples == 4
+
+
+def test_of_a_large_table_a_resample_draws_a_part(monkeypatch):
+    monkeypatch.setattr(stability_module, "MAX_DRAWN", 30)
+    distinct = draw_distinct(1_000, np.random.default_rng(0))
+    assert len(distinct) == pytest.approx(30, abs=3)
+    assert distinct.max() > 800  # from all of it
+    assert len(draw_distinct(30, np.random.default_rng(0))) == pytest.approx(30 * (1 - np.exp(-1)), abs=5)
+
+
+def test_a_resample_too_large_for_many_starts_is_clustered_from_a_weighted_sample_of_it(groups, monkeypatch):
+    monkeypatch.setattr(stability_module, "START_CUSTOMERS", 60)
+    features = np.concatenate([groups, [[40.0, 40.0]] * 4])  # a uniform sample of 60 would mostly miss the last ones
+    stability = bootstrap_stability(features, cluster(features, 4), 4, n_resamples=10, seed=7)
+    assert min(stability.jaccard) > 0.95
 
 
 def test_labels_that_say_nothing_about_the_customers_are_found_out(groups):
     at_random = np.random.default_rng(1).integers(3, size=len(groups)).astype(np.int32)
-    stability = bootstrap(groups, at_random, 3, resamples=5, seed=7)
+    stability = bootstrap_stability(groups, at_random, 3, n_resamples=5, seed=7)
     assert max(stability.jaccard) < 0.3
     assert stability.ari == pytest.approx(0, abs=0.05)
 
 
 def test_the_same_seed_gives_the_same_stability(groups):
     labels = cluster(groups, 4)
-    first, again, other = (bootstrap(groups, labels, 4, resamples=5, seed=seed) for seed in (7, 7, 8))
+    first, again, other = (bootstrap_stability(groups, labels, 4, n_resamples=5, seed=seed) for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
 def test_resamples_too_small_to_be_clustered_bring_nothing_back():
-    features = np.arange(6.0).reshape(-1, 1)
-    stability = bootstrap(features, np.arange(6, dtype=np.int32), 6, resamples=5, seed=7)
-    assert stability == ((0.0,) * 6, 0.0)
+    features = np.arange(20.0).reshape(-1, 1)
+    stability = bootstrap_stability(features, np.arange(20, dtype=np.int32), 20, n_resamples=5, seed=7)
+    assert stability == ((0.0,) * 20, (0.0,) * 20, 0.0, 0.0, 5)
 
 
 @pytest.mark.filterwarnings("error")
 def test_many_equal_customers_are_no_trouble():
     features = np.repeat([[0.0], [1.0], [2.0]], [50, 50, 1], axis=0)
-    stability = bootstrap(features, cluster(features, 3), 3, resamples=10, seed=7)
+    stability = bootstrap_stability(features, cluster(features, 3), 3, n_resamples=10, seed=7)
     assert all(0 <= value <= 1 for value in stability.jaccard)
 
 
 def test_a_cluster_of_which_nobody_is_looked_at_counts_as_not_coming_back(groups):
-    stability = bootstrap(groups, cluster(groups, 3), 4, resamples=5, seed=7)  # nobody has label 3
+    stability = bootstrap_stability(groups, cluster(groups, 3), 4, n_resamples=5, seed=7)  # nobody has label 3
     assert stability.jaccard[3] == 0
 
 
 def test_the_jaccard_similarity_is_that_with_the_most_similar_new_cluster():
     common = np.array([[6, 2], [0, 4], [0, 0]])
-    np.testing.assert_allclose(find_jaccard(common), [6 / 8, 4 / 6, np.nan])
+    np.testing.assert_allclose(find_jaccard(common), [6 / 8, 4 / 6, 0])
 
 
 def test_the_adjusted_rand_index_is_that_of_scikit_learn(noise):

@@ -9,6 +9,7 @@ from services.contract.results import (
     Candidate,
     Comparison,
     Evaluation,
+    FeatureDip,
     NewCustomer,
     NullComparison,
     Segment,
@@ -27,6 +28,7 @@ STRUCTURE = Structure(
     silhouette=NullComparison(
         observed=0.5, null_draws=(0.4, 0.5, 0.5, 0.6), null_mean=0.5, null_sd=0.08, p_value=0.8, effect=0.0
     ),
+    feature_dips=(FeatureDip(dip=0.02, null_mean=0.01),),
     is_structured=False,
 )
 

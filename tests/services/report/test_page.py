@@ -142,6 +142,7 @@ def test_the_chosen_k_is_drawn_beside_its_null(page):
     (desc,) = re.findall(r'<desc id="structure-desc">(.*?)</desc>', page.html)
     assert desc.startswith("Deepest gap between two of 2 segments: 0.61 for these customers; 0.57 on average")
     assert "4 simulated tables without groups, which range from 0.55 to 0.60" in desc
+    assert "A gap within a single feature counts, too; its dip, and that without groups: BALANCE 0.02 (0.01)." in page.text
     assert " with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
 
 

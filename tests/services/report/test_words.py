@@ -29,6 +29,19 @@ def test_only_nothing_is_zero_percent_and_only_everything_a_hundred(share, text)
     assert words.percent(share) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.765, 0.021, "0.77 ± 0.02"),
+        (0.97, 0.002, "0.97 ± <0.01"),
+        (0.9, None, "0.90"),  # older runs have no standard errors
+        (None, None, "–"),
+    ],
+)
+def test_a_measure_stands_with_its_standard_error(value, error, text):
+    assert words.with_error(value, error) == text
+
+
 @pytest.mark.parametrize(("value", "text"), [(25000, "25k"), (1.2e6, "1.2M"), (0.35, "0.35"), (-2000, "−2k"), (3e9, "3bn")])
 def test_an_axis_gets_brief_numbers(value, text):
     assert words.compact(value) == text

@@ -61,7 +61,7 @@ def start(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _end_on_sigterm()
     atexit.register(gc.freeze)  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
-    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:], work or _work))
+    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:], work))
 
 
 def _run(
@@ -69,11 +69,11 @@ def _run(
     model: type[StageSettings],
     module: str,
     arguments: list[str],
-    work: Callable[[str, str, Any, dict[str, str]], Any],
+    work: Callable[[str, str, Any, dict[str, str]], Any] | None = None,
 ) -> int:
     try:
         settings = parse(model, arguments, prog=f"python -m {module.rpartition('.')[0]}")
-        result = work(stage, module, settings, sources(settings, arguments))
+        result = (work or _work)(stage, module, settings, sources(settings, arguments))
     except Exception as error:
         return _explain(error)
     sys.stderr.flush()

@@ -135,10 +135,13 @@ def change(segment: Segment) -> str:
     return f"{arrow} {abs(difference):,} {more} than last time{share}"
 
 
-def heat(index: float | None) -> float:
-    """Say how far an index is from the average, from 0 (100) to 1 (a quarter or less, four times or more)."""
+def heat(index: float | None, effect: float | None = None) -> float:
+    """Return how far a mean is from the average, from 0 to 1: 1 for an index of 25 or less, or of 400 or more.
+
+    Without an index it is the effect that counts: 1 from 2 standard deviations on.
+    """
     if index is None:
-        return 0
+        return min(abs(effect or 0) / 2, 1)
     return min(abs(math.log2(index / 100)) / 2, 1) if index > 0 else 1
 
 

@@ -189,7 +189,8 @@ THURSDAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
 
 def publishing(toy, logical_date, publish="if-passed"):
     """Run a stage that publishes, on a Thursday; returns its setting, where that is from, and whether it may write model/."""
-    task = Try("train", schedule="0 9 * * 1", publishes=True)
+    toy.images.add("customer-segmentation/segment:latest")
+    task = Try("segment", schedule="0 9 * * 1", publishes=True)
     task.dag_run = SimpleNamespace(logical_date=logical_date, start_date=THURSDAY)
     task.params["publish"] = publish
     task.run()

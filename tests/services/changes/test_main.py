@@ -93,7 +93,7 @@ def test_a_run_that_has_published_nothing_is_refused_with_those_that_have(volume
 
 
 def test_a_run_that_was_held_back_is_refused(tmp_path):
-    make_run(tmp_path, "one", BEFORE, 3, silhouette=0.0)
+    make_run(tmp_path, "one", BEFORE, 3, fails=["the silhouette is 0.100, less than 0.25"])
     code, _, said = list_changes(tmp_path, "one")
     assert code == 66
     assert "(none yet)" in said

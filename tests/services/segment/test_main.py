@@ -230,13 +230,13 @@ def test_a_run_that_fails_a_check_is_not_published_and_what_was_in_force_stays(t
 
 def test_the_last_model_of_the_training_is_published_with_the_segments_and_not_without_them(tmp_path):
     published = tmp_path / "model/kmeans_custom.sav"
-    make_run(tmp_path, "one", THREE, 3, silhouette=0.1)
+    make_run(tmp_path, "one", THREE, 3, fails=[CHECK])
     assert not published.exists()
     for run in ("two", "three"):
         make_run(tmp_path, run, THREE, 3, seed=len(run))
         assert published.read_bytes() == (tmp_path / f"runs/{run}/train/kmeans_custom.sav").read_bytes()
     before = published.read_bytes()
-    make_run(tmp_path, "four", THREE, 4, jaccard=0.1)
+    make_run(tmp_path, "four", THREE, 4, fails=[CHECK])
     assert published.read_bytes() == before
 
 

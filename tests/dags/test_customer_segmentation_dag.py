@@ -24,13 +24,14 @@ def dag(dagbag):
     return dagbag.dags["customer_segmentation_lab1"]
 
 
-def test_the_folder_holds_two_dags_and_no_import_error(dagbag):
+def test_the_folder_holds_three_dags_and_no_import_error(dagbag):
     assert dagbag.import_errors == {}
-    assert set(dagbag.dags) == {"customer_segmentation_lab1", "customer_segment_changes"}
+    assert set(dagbag.dags) == {"customer_segmentation_lab1", "customer_segment_changes", "housekeeping"}
 
 
 def test_only_files_that_hold_a_dag_are_parsed(dagbag):
-    assert {stat.file for stat in dagbag.dagbag_stats} == {"customer_segmentation_dag.py", "segment_changes_dag.py"}
+    files = {"customer_segmentation_dag.py", "segment_changes_dag.py", "housekeeping_dag.py"}
+    assert {stat.file for stat in dagbag.dagbag_stats} == files
 
 
 def test_the_dag_is_scheduled_as_in_the_lab(dag):

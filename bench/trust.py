@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -77,7 +78,8 @@ def main(arguments: list[str]) -> None:
     kept = docs / "trust.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     end = time.monotonic() + 60 * options.minutes
-    with ProcessPoolExecutor(options.jobs) as pool:
+    # Not forked: OpenMP, which this process uses to prepare the tasks, hangs in a child that inherits its threads.
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for section in options.sections:
             tasks = list(_list_tasks(section, options))
             if not tasks:

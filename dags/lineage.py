@@ -75,7 +75,7 @@ def read_manifest(client: APIClient, container: str, path: str, sha256: str) -> 
     return manifest
 
 
-def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> OperatorLineage:
+def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> OperatorLineage[Any, Any]:
     """Describe what a stage has read and written.
 
     Parameters

@@ -61,7 +61,8 @@ def test_an_interrupted_run_is_resumed_and_the_page_has_a_row_for_each_populatio
 
     names = [f"population {number}" for number in range(6)]
     monkeypatch.setattr(trust, "_list_tasks", lambda *_: [(name, 0, partial(measure, name, 0)) for name in names])
-    monkeypatch.setattr(trust, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(trust, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which main sets, for its processes
     arguments = ["--sections=planted", "--jobs=1", f"--docs={tmp_path}"]
     trust.main([*arguments, "--minutes=600"])
     kept = json.loads((tmp_path / "trust.json").read_text())

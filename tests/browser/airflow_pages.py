@@ -41,6 +41,6 @@ def sign_in(page: Page, name: str, password: str) -> None:
 def open_form(page: Page) -> None:
     """Open the trigger form from the page of a DAG."""
     # The list of DAGs has such a button too, which may still be there.
-    expect(page.get_by_role("link", name="Overview")).to_be_visible()
+    expect(page.get_by_role("link", name="Overview", exact=True)).to_be_visible()
     page.get_by_test_id("trigger-dag-button").click()
     expect(page.get_by_role("dialog").locator("[name=element_n_clusters]")).to_be_visible()

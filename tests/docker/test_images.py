@@ -57,7 +57,7 @@ def test_a_stage_writes_to_a_named_volume_as_the_user_of_the_image(volume: Path)
         data = f"{volume / 'data'}:/shared/data:ro"
         docker("run", "--rm", f"--volume={name}:/shared", f"--volume={data}", image("extract"), "--run=demo")
         lines = ["run", "--rm", f"--volume={name}:/shared", "--entrypoint=stat", image("extract")]
-        assert docker(*lines, "--format=%u:%g %A", "/shared/runs/demo/extract") == "50000:0 drwxrwsr-x"
+        assert docker(*lines, "--format=%u:%g %A", "/shared/runs/demo/extract") == "50000:0 drwxrws---"
     finally:
         docker("volume", "rm", name)
 
@@ -120,7 +120,7 @@ print([m.__name__ for m in list(sys.modules.values())
 
 
 def test_the_images_share_the_layers_of_their_libraries() -> None:
-    table, learning = layers("extract")[-2], layers("train")[-2]
+    table, learning = layers("extract")[-3], layers("train")[-2]
     assert "table" in table[0]
     assert "learning" in learning[0]
     for stage in ("extract", "transform", "train", "evaluate", "segment"):
@@ -135,10 +135,10 @@ def test_the_images_share_the_layers_of_their_libraries() -> None:
 
 def test_a_stage_that_needs_less_is_smaller() -> None:
     size = {stage: sum(size for _, size in layers(stage)) for stage in ("extract", "train")}
-    assert size["extract"] <= 0.65 * size["train"]
+    assert size["extract"] <= 0.85 * size["train"]
 
 
 def test_the_four_images_take_little_more_space_than_the_largest() -> None:
     together = {layer for stage in ("extract", "transform", "train", "evaluate") for layer in layers(stage)}
     alone = sum(size for _, size in layers("train"))
-    assert sum(size for _, size in together) <= 1.1 * alone
+    assert sum(size for _, size in together) <= 1.2 * alone, "DuckDB in extract's image takes 0.19 of it"

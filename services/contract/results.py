@@ -103,6 +103,12 @@ WEAKEST_SEGMENT = "the weakest segment"
 """Stands in a failed check for the segment with the lowest stability, which has no id yet when evaluate writes it."""
 
 
+STABLE = 0.75
+"""Bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable."""
+CERTAINTY = 3.0
+"""Standard errors beyond which a screening estimate of stability settles a check without a full one."""
+
+
 class Candidate(Result):
     """One k of the sweep."""
 
@@ -145,10 +151,18 @@ class Candidate(Result):
 
     @property
     def passes(self) -> bool | None:
-        """Whether it passes every check; None if that was not found out."""
+        """Whether it passes every check; None if only the structure test could tell, and it was not made."""
         if self.failed_checks:
             return False
-        return None if self.structure is None else True
+        if self.structure is not None:
+            return True
+        # Segments that are stable beyond doubt are at least reproducible, whatever the structure test would find.
+        lowest = [
+            None if jaccard is None else jaccard - CERTAINTY * (error or 0.0)
+            for jaccard, error in zip(self.jaccard, self.jaccard_se, strict=False)
+        ]
+        is_stable = bool(lowest) and all(value is not None and value >= STABLE for value in lowest)
+        return True if is_stable else None
 
 
 class NewCustomer(Result):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.contract.results import WEAKEST_SEGMENT, Candidate
-
-SCREENING_MARGIN = 3.0
-"""Standard errors by which a screening estimate of stability must miss the threshold to rule out a k without a full one."""
+from services.contract.results import CERTAINTY, WEAKEST_SEGMENT, Candidate
 
 
 class Thresholds(NamedTuple):
@@ -20,7 +17,7 @@ class Thresholds(NamedTuple):
 
 def screen(candidate: Candidate, thresholds: Thresholds) -> Candidate:
     """Record the checks that a candidate fails for certain, by its silhouette and a screening estimate of its stability."""
-    return _record(candidate, thresholds, SCREENING_MARGIN)
+    return _record(candidate, thresholds, CERTAINTY)
 
 
 def check(candidate: Candidate, thresholds: Thresholds) -> Candidate:

@@ -22,7 +22,7 @@ from scipy.cluster.hierarchy import linkage
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from services.contract.results import FeatureDip, NullComparison, Structure
+from services.contract.results import STABLE, FeatureDip, NullComparison, Structure
 from services.evaluate.null_model import NullModel, draw_customers, find_end_atoms, fit_null_model, spread_ties
 from services.evaluate.threads import one_thread, thread_pool
 
@@ -41,7 +41,6 @@ MIN_DEVIATIONS = 6  # significance: beyond the null model's mean, in its standar
 # What the dip of one feature must reach instead; also MIN_RATIO times its mean in the null model.
 MIN_FEATURE_DIP = 0.02  # effect size: a group of 13 % at 6 of its standard deviations, or one of 5 % far away
 MIN_SCALED_FEATURE_DIP = 0.8  # significance: Hartigan's dip test rejects a single mode at the level 0.0003
-STABLE = 0.75  # bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable
 
 Floats = NDArray[np.float64]
 

@@ -70,3 +70,16 @@ def test_a_full_estimate_replaces_what_screening_found():
     assert screened.failed_checks
     full = screened.model_copy(update={"jaccard": (0.7, 0.9)})
     assert check(full, THRESHOLDS).failed_checks == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "passes"),
+    [
+        (candidate(0.9, 0.82), True),  # stable by more than three standard errors: at least reproducible
+        (candidate(0.9, 0.80), None),  # stable, but not beyond doubt
+        (candidate(0.9, None), None),
+        (candidate(0.9, 0.9, failed_checks=("the silhouette is low",)), False),
+    ],
+)
+def test_without_a_structure_test_a_candidate_passes_only_if_it_is_stable_beyond_doubt(one, passes):
+    assert one.passes is passes

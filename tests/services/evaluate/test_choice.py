@@ -59,7 +59,7 @@ def test_an_elbow_that_passes_is_chosen_and_no_other_k_is_assessed():
     choice, assessed = choose(candidate(2, silhouette=0.9), candidate(3), candidate(4), elbow=3)
     assert (choice.k, choice.rule, assessed) == (3, "elbow", [3])
     assert choice.reason == "k = 3 is the elbow of the SSE curve over k = 2 to 4."
-    assert [(one.k, one.passes) for one in choice.candidates] == [(2, None), (3, True), (4, None)]
+    assert [(one.k, one.structure is not None) for one in choice.candidates] == [(2, False), (3, True), (4, False)]
 
 
 def test_what_is_asked_for_goes_before_the_elbow():

@@ -51,7 +51,7 @@ CLUSTERBOOT = {
     ),
 }
 """Mean Jaccard similarities for seeds 1 and 2, segments by size."""
-MIN_STABILITY = 0.6  # of the gate: what segment's setting min_stability is by default
+MIN_STABILITY = EvaluateSettings.model_fields["min_stability"].default
 RESAMPLES = EvaluateSettings.model_fields["n_resamples"].default
 
 Entry = dict[str, Any]

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskState:
-    """The state of one try of a task, and Airflow's task state store, without which a stage runs all the same.
+    """The state of one try of a task, and Airflow's task state store; a stage also runs without the store.
 
     Every try of a task has another id. The API server accepts the id of the current try only, and answers every other as if
     the store were empty: so who still finds its own container in the store is the current try.

@@ -125,7 +125,7 @@ def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.i
     holds TUBE_SHARE of the customers of both segments; customers of other segments in it count too. A tube is convex, so for
     any log-concave density (normal, uniform) the projection has a single mode (Prékopa 1973), however K-Means divides it.
 
-    The two ends of a bent cloud have a gap between them, and are connected all the same. So a gap counts if no chain of
+    The two ends of a bent cloud have a gap between them and are still connected. So a gap counts if no chain of
     segments leads around it: the separation is the largest edge of the minimum spanning tree of the segments, the last merger
     of single linkage.
 

@@ -30,6 +30,12 @@ def wait_until_registered(worker: str) -> None:
     subprocess.run(["timeout", "100", "sh", "-c", wait], check=True)
 
 
+def wait_until_known(n_workers: int) -> None:
+    """Wait until the scheduler itself lists `n_workers`: a worker logs its registration before that."""
+    wait = f"from distributed import Client; Client('{SCHEDULER}').wait_for_workers({n_workers}, timeout=100)"
+    docker("exec", *WITH_CERTIFICATES, f"{PROJECT}-dask-scheduler-1", "python3", "-c", wait)
+
+
 @pytest.fixture(scope="module")
 def volume(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The volume of a cluster of two workers."""
@@ -50,6 +56,7 @@ def volume(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         subprocess.run(up, cwd=REPOSITORY, env=environment, check=True)
         for number in (1, 2):
             wait_until_registered(f"{PROJECT}-dask-worker-{number}")
+        wait_until_known(2)
         yield volume
     finally:
         subprocess.run([*compose, "down", "--volumes"], cwd=REPOSITORY, env=environment, check=True)

@@ -78,10 +78,10 @@ coverage: .venv/.has-dev ## Say what of services/ and dags/ the fast tests do no
 
 .PHONY: mutants
 mutants: .venv/.has-dev ## Put small errors into contract and thinking, and say which no test finds (ARGS="--most 40 evaluate")
-	.venv/bin/python -m tests.mutants $(ARGS)
+	.venv/bin/python -m tests.mutation_testing $(ARGS)
 
 .PHONY: chaos
-chaos: .venv/.has-dev ## Try every fault of docs/faults.md, and print what became of it (ARGS="-m 'not needs_docker'")
+chaos: .venv/.has-dev ## Try every fault of docs/fault-injection.md, and print what became of it (ARGS="-m 'not needs_docker'")
 	CHAOS=full .venv/bin/python -m pytest tests/chaos $(ARGS)
 
 .PHONY: bench
@@ -130,7 +130,7 @@ audit: .uv/$(UV_VERSION) ## Ask osv.dev for known vulnerabilities of what uv.loc
 
 # What the images are made from. Their revision is the last commit that changed it: others leave the images as they are, so
 # that `make up` does not start Airflow anew for a change in the README.
-INPUTS := pyproject.toml uv.lock docker services dags plugins
+INPUTS := pyproject.toml uv.lock docker stagekit services dags plugins
 DIRTY = $$(git status --porcelain -- $(INPUTS) 2>/dev/null | grep -q . && echo -dirty)
 
 .PHONY: images
@@ -159,11 +159,11 @@ stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo AR
 
 .PHONY: requirements
 requirements: ## Check that the Docker engine here can run the stack; `make up` does so first
-	@$(PYTHON) docker/requirements.py $(ENV_FILE)
+	@$(PYTHON) docker/check_requirements.py $(ENV_FILE)
 
 .PHONY: up
 up: requirements images ## Start Airflow, wait until it is healthy, print its address (AIRFLOW_PORT=8080 VOLUME=/data/bank, both are kept)
-	@$(PYTHON) docker/environment.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
+	@$(PYTHON) docker/write_env.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
 	$(COMPOSE) up --detach --wait --wait-timeout 300
 	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
 	volume=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
@@ -171,23 +171,23 @@ up: requirements images ## Start Airflow, wait until it is healthy, print its ad
 
 .PHONY: trigger
 trigger: ## Start a run of the DAG and follow it to its end (CONF='{"k_values": [2, 3]}')
-	@$(PYTHON) docker/trigger.py $(ENV_FILE)
+	@$(PYTHON) docker/trigger_run.py $(ENV_FILE)
 
 comma := ,
 .PHONY: prune
 prune: ## Remove old runs, logs and database rows, through Airflow (KEEP=10 DAYS=90 DRY_RUN=1)
 	@DAG=housekeeping SHOW_LOGS=yes CONF='{"dry_run": $(if $(filter-out 0,$(DRY_RUN)),true,false)$(if \
 		$(KEEP),$(comma) "keep_runs": $(KEEP))$(if $(DAYS),$(comma) "keep_days": $(DAYS))}' \
-		$(PYTHON) docker/trigger.py $(ENV_FILE)
+		$(PYTHON) docker/trigger_run.py $(ENV_FILE)
 
 .PHONY: user
 user: ## Add somebody who may sign in to Airflow; asks for the password (NAME=ana ROLE=Viewer)
 	@test -n "$(NAME)" || { echo 'who? make user NAME=ana ROLE=Viewer' >&2; exit 64; }
-	@$(PYTHON) docker/user.py $(ENV_FILE) "$(NAME)" "$(ROLE)"
+	@$(PYTHON) docker/create_user.py $(ENV_FILE) "$(NAME)" "$(ROLE)"
 
 .PHONY: screenshots
 screenshots: .venv/.has-dev ## Take the pictures of the README anew, from what is up and has a finished run
-	.venv/bin/python -m tests.browser.take_pictures $(ENV_FILE) docs/pictures
+	.venv/bin/python -m tests.browser.take_screenshots $(ENV_FILE) docs/images
 
 .PHONY: logs
 logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)

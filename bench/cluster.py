@@ -26,8 +26,8 @@ import pandas as pd
 from bench.measuring import REPOSITORY
 from bench.populations import write_table
 from bench.sections import LAB_DATA
-from services.contract.manifest import Manifest
 from services.contract.settings import SETTINGS
+from stagekit.volume.manifest import Manifest
 
 FILES = 20
 PROJECT = "customer-segmentation-demo"

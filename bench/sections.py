@@ -16,9 +16,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from bench.measuring import REPOSITORY, Run, alternate, run
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
 from services.contract.settings import SETTINGS
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
 
 LAB_STAGES = ("extract", "transform", "train", "evaluate")
 Contest = Callable[[], Mapping[str, Run]]

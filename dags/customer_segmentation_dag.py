@@ -30,10 +30,10 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG
 
-from dags.notifications import tell_if_held_back, tell_of_failure
-from dags.publication import PUBLISHED, announce
-from dags.stage_operator import StageOperator
-from dags.trigger_form import trigger_form
+from dags.assets import PUBLISHED, announce
+from stagekit.airflow.notifications import tell_if_held_back, tell_of_failure
+from stagekit.airflow.stage_operator import StageOperator
+from stagekit.airflow.trigger_form import trigger_form
 
 with DAG(
     dag_id="customer_segmentation_lab1",

@@ -25,10 +25,10 @@ from airflow.sdk import DAG, Param, Variable, get_current_context, task
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 
-from dags.housekeeping import VARIABLE, choose_settings, folders_in_progress, remove_logs
-from dags.notifications import tell_if_volume_fills, tell_of_failure
-from dags.publication import DAG_ID as PIPELINE
-from dags.stage_operator import StageOperator
+from dags.assets import DAG_ID as PIPELINE
+from stagekit.airflow.housekeeping import VARIABLE, choose_settings, folders_in_progress, remove_logs
+from stagekit.airflow.notifications import tell_if_volume_fills, tell_of_failure
+from stagekit.airflow.stage_operator import StageOperator
 
 DATABASE_VARIABLE = "HOUSEKEEPING_DATABASE"
 """Environment variable of the scheduler with the address of Airflow's database, which tasks otherwise have no access to."""

@@ -15,9 +15,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from dags.notifications import tell_of_failure
-from dags.publication import SEGMENTS_IN_FORCE
-from dags.stage_operator import StageOperator
+from dags.assets import SEGMENTS_IN_FORCE
+from stagekit.airflow.notifications import tell_of_failure
+from stagekit.airflow.stage_operator import StageOperator
 
 RUN_THAT_PUBLISHED = """
 {{- params.run or triggering_asset_events.values() | map("last") | map(attribute="extra.run") | first | default("") -}}

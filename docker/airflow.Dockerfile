@@ -11,6 +11,7 @@ RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
 
 FROM ${BASE_IMAGE} AS code
 WORKDIR /opt/airflow
+COPY stagekit stagekit
 COPY services/__init__.py services/
 COPY services/contract services/contract
 COPY dags dags
@@ -30,7 +31,7 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     && install -d -o airflow -g 0 -m 2775 /opt/airflow /opt/airflow/logs
 WORKDIR /opt/airflow
 COPY --from=code /opt/airflow ./
-# PYTHONPATH: the DAG imports services.contract. HOME, LOGNAME: it may run as a user that the image does not know.
+# PYTHONPATH: the DAG imports stagekit and services.contract. HOME, LOGNAME: it may run as a user that the image does not know.
 ENV AIRFLOW_HOME=/opt/airflow PYTHONPATH=/opt/airflow PYTHONUNBUFFERED=1 HOME=/opt/airflow LOGNAME=airflow
 USER airflow
 ENTRYPOINT ["airflow"]

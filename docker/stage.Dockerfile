@@ -40,12 +40,13 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
 FROM ${BASE_IMAGE} AS code
 ARG STAGE
 WORKDIR /app
+COPY stagekit stagekit
 COPY services/__init__.py services/
 COPY services/contract services/contract
 COPY services/${STAGE} services/${STAGE}
 RUN printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
     && chmod -R a+rX . && chmod a+x entrypoint \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash services
+    && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
 
 # The image with Dask (docker-bake.hcl's target "cluster"): a scheduler, its workers, and the stages that let them work.
 FROM learning AS cluster
@@ -57,6 +58,7 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     sh /install-group.sh cluster \
     && install -d -o 50000 -g 0 -m 2775 /shared
 WORKDIR /app
+COPY stagekit stagekit
 COPY services/__init__.py services/
 COPY services/contract services/contract
 COPY services/extract services/extract
@@ -64,7 +66,7 @@ COPY services/transform services/transform
 COPY services/train services/train
 COPY services/evaluate services/evaluate
 COPY services/segment services/segment
-RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash services
+RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
 ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A stage whose workers are all gone would wait for others forever.
 ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from services.contract.settings import ENVIRONMENT_PREFIX, SETTINGS, StageSettings
-from services.contract.spelling import as_text
+from stagekit.serialization import as_text
 
 HEAD = """\
 # Settings

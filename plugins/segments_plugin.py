@@ -43,18 +43,18 @@ class SegmentsPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
-        from plugins.report_pages import app
+        from stagekit.airflow.report_pages import app
 
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
 
     @property
     def listeners(self) -> list[Any]:  # type: ignore[override]
-        from plugins import run_notes
+        from stagekit.airflow import run_notes
 
         return [run_notes]
 
     @property
     def operator_extra_links(self) -> list[Any]:  # type: ignore[override]
-        from plugins.task_links import ReplayLink, ReportLink
+        from stagekit.airflow.task_links import ReplayLink, ReportLink
 
         return [ReportLink(), ReplayLink()]

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.contract.artifacts import EVALUATION, REPORT, SEGMENTATION, Artifact
-from services.contract.command_line import parse
-from services.contract.errors import ExitCode, StageError
 from services.contract.results import Evaluation, Segmentation
-from services.contract.runs import run_folder
 from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, SETTINGS, PipelineSettings, settings_of
-from services.contract.spelling import as_flag
+from stagekit.errors import ExitCode, StageError
+from stagekit.serialization import as_flag
+from stagekit.stage.command_line import parse
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import EVALUATION, REPORT, SEGMENTATION, Artifact
 
 
 def main(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from services.contract import artifacts
+from stagekit.volume import workspace as artifacts
 from tests.docker.commands import REPOSITORY
 from tests.services.segment.runs import save
 
@@ -16,7 +16,8 @@ from tests.services.segment.runs import save
 def test_the_stage_of_the_example_runs_as_it_stands_there(tmp_path: Path) -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     start, main, _ = (textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
-    shutil.copytree(REPOSITORY / "services", tmp_path / "services")
+    for package in ("stagekit", "services"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
     folder = tmp_path / "services/export"
     folder.mkdir()
     for name, code in {"__init__.py": "", "__main__.py": start, "main.py": main}.items():

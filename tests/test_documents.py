@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from docs.write_settings import describe_settings
-from services.contract.errors import ExitCode
 from services.contract.settings import SETTINGS, StageSettings
+from stagekit.errors import ExitCode
 from tests.docker.commands import REPOSITORY, TAG
 
 DOCUMENTS = sorted(

@@ -3,11 +3,11 @@
 import logging
 from typing import Any
 
-from services.changes.moves import names_before, write_moves
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.errors import MissingInputError
+from services.changes.migration import names_before, write_moves
 from services.contract.settings import StageSettings
+from stagekit.errors import MissingInputError
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

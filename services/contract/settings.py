@@ -1,8 +1,9 @@
 """Every setting of every stage: one typed model per stage.
 
 Each field is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`), a line of `--help` and a field of
-Airflow's trigger form; its description, default and bounds stand here and nowhere else. `command_line.py` reads flags and
-environment, `spelling.py` knows how values are written there, `dags/trigger_form.py` makes the form of these models.
+Airflow's trigger form; its description, default and bounds stand here and nowhere else. `stagekit/stage/command_line.py`
+reads flags and environment, `stagekit/serialization.py` converts values to text and back, and
+`stagekit/airflow/trigger_form.py` builds the form.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.contract.spelling import VOLUME_PATH, split, split_pairs
-from services.contract.tables import CUSTOMER_ID, TableFormat
+from stagekit.serialization import VOLUME_PATH, split, split_pairs
+from stagekit.tables.strict_reader import CUSTOMER_ID, TableFormat
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, silhouette_score
 
-from services.contract.errors import DataError
 from services.contract.results import Candidate
-from services.contract.workers import Held
 from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure_spread
-from services.evaluate.parts import Sample
+from services.evaluate.part_tasks import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
+from stagekit.errors import DataError
+from stagekit.workers.worker_pool import Held
 
 SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; it gives the mean to about 0.01
 STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from services.contract.errors import UsageError
 from services.contract.results import Candidate
 from services.contract.settings import require_fitted
+from stagekit.errors import UsageError
 
 
 class Assess(Protocol):

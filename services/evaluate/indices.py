@@ -16,8 +16,8 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import KMeans
 
-from services.contract.workers import Held
 from services.evaluate.threads import one_thread
+from stagekit.workers.worker_pool import Held
 
 CHUNK_ROWS = 65_536  # rows and distances of a chunk fit into the cache of a core
 

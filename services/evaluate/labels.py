@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from services.contract import tables
-from services.contract.errors import DataError
 from services.contract.preparation import Preparation
 from services.contract.results import NewCustomer
-from services.contract.tables import TableFormat
+from stagekit.errors import DataError
+from stagekit.tables import strict_reader as tables
+from stagekit.tables.strict_reader import TableFormat
 
 
 class NewCustomers(NamedTuple):

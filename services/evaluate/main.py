@@ -5,21 +5,21 @@ from functools import partial
 
 from sklearn.cluster import KMeans
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.errors import DataError, MissingInputError
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation, NewCustomer
 from services.contract.settings import EvaluateSettings
-from services.contract.workers import workers
 from services.evaluate.assessment import assess
 from services.evaluate.candidates import SCREENING_RESAMPLES, SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, score_candidates
 from services.evaluate.checks import Thresholds, screen
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
-from services.evaluate.parts import draw_sample, load_scaled
+from services.evaluate.part_tasks import draw_sample, load_scaled
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
+from stagekit.errors import DataError, MissingInputError
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import workers
 
 log = logging.getLogger(__name__)
 

@@ -5,15 +5,16 @@ import logging
 from functools import partial
 from typing import Any
 
-from services.contract import artifacts, files
-from services.contract.artifacts import Workspace
-from services.contract.database import find_earlier_rows, load, read_schema
-from services.contract.errors import DataError
-from services.contract.faults import refuse_faults
 from services.contract.settings import ExtractSettings
-from services.contract.tables import CUSTOMER_ID, read_header
-from services.contract.workers import workers
-from services.extract.parts import plan_parts, write_part
+from services.extract.part_tasks import plan_parts, write_part
+from stagekit.errors import DataError
+from stagekit.tables.duckdb_reader import find_earlier_rows, load, read_schema
+from stagekit.tables.faults import refuse_faults
+from stagekit.tables.strict_reader import CUSTOMER_ID, read_header
+from stagekit.volume import files
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import workers
 
 log = logging.getLogger(__name__)
 

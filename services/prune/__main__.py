@@ -1,4 +1,4 @@
 from services.contract.settings import PruneSettings
-from services.contract.stage import start, work_alone
+from stagekit.stage.run import start, work_alone
 
 start("prune", PruneSettings, work=work_alone)

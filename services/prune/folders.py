@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from services.contract import files
-from services.contract.errors import PassingError
-from services.contract.manifest import MANIFEST_NAME
 from services.prune.selection import RunFolder
+from stagekit.errors import PassingError
+from stagekit.volume import files
+from stagekit.volume.manifest import MANIFEST_NAME
 
 _REMOVED_PREFIX = ".removed-"
 """Begins the name that a run gets before it is removed. No run has such a name: a half of one is not taken for a run."""

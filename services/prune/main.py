@@ -3,12 +3,12 @@
 import logging
 from typing import Any
 
-from services.contract.errors import SetupError
-from services.contract.publishing import ModelFolder
-from services.contract.runs import run_folder
 from services.contract.settings import PruneSettings
 from services.prune.folders import free_space, list_runs, remove_leftovers, remove_run
 from services.prune.selection import select_runs
+from stagekit.errors import SetupError
+from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.runs import run_folder
 
 log = logging.getLogger(__name__)
 _MAX_NAMED = 10

@@ -1,3 +1,3 @@
-from services.contract.stage import start
+from stagekit.stage.run import start
 
 start("report")

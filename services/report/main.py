@@ -4,12 +4,12 @@ import logging
 from itertools import takewhile
 from typing import Any
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
 from services.contract.results import Evaluation, Segmentation
 from services.contract.settings import SETTINGS, ReportSettings
-from services.report.findings import Findings, read_moves, read_points, read_profile
 from services.report.page import render
+from services.report.report_data import Findings, read_moves, read_points, read_profile
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from services.contract.manifest import FileRecord, Manifest
 from services.contract.results import Evaluation
 from services.contract.settings import SETTINGS
-from services.report import pictures, words
-from services.report.drawing import CSS_OF, looks_of
-from services.report.findings import Findings, Move
-from services.report.flows import draw_moves
+from services.report import charts as pictures
+from services.report import formatting as words
+from services.report.alluvial import draw_moves
+from services.report.report_data import Findings, Move
 from services.report.svg import as_svg
+from services.report.theme import CSS_OF, looks_of
+from stagekit.volume.manifest import FileRecord, Manifest
 
 
 class Index(NamedTuple):

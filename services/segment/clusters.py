@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract.errors import DataError
 from services.contract.preparation import Preparation
-from services.contract.register import Publication
 from services.segment.assignment import NOBODY, Assignment, Segmenter, is_unusual
-from services.segment.continuity import refit
 from services.segment.groups import MAX_SHARE
-from services.segment.identity import SAME_SEGMENT, match, overlap
-from services.segment.table import Members
+from services.segment.matching import SAME_SEGMENT, match, overlap
+from services.segment.segments_csv import Members
+from services.segment.warm_start import refit
+from stagekit.errors import DataError
+from stagekit.volume.registry import Publication
 
 Assign = Callable[[Preparation, NDArray[np.float64]], Assignment]
 """Assigns all customers to centroids; see `assign`."""

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from services.contract.register import Deciles
 from services.contract.results import MIGRATION_COLUMNS, NOBODYS_NAME, Comparison, Segment
-from services.contract.spreadsheets import harmless
-from services.segment.table import NO_SEGMENT, NOT_THERE, Members
+from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members
+from stagekit.tables.csv_injection import harmless
+from stagekit.volume.registry import Deciles
 
 MODERATE_SHIFT, LARGE_SHIFT = 0.1, 0.25
 """Population stability indices above which a distribution has changed somewhat, and so much that a model is to be questioned:

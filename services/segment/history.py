@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contract.register import Register, RunEntry
+from stagekit.volume.registry import Register, RunEntry
 
 
 def find_predecessor(register: Register, run: str) -> RunEntry | None:

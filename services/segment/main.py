@@ -7,20 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
 from services.contract.preparation import Preparation
-from services.contract.register import RunEntry
 from services.contract.results import Evaluation
 from services.contract.settings import SegmentSettings
-from services.contract.tables import CUSTOMER_ID
-from services.contract.workers import Held, workers
 from services.segment.assignment import Segmenter, find_lacking
 from services.segment.clusters import Earlier, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
 from services.segment.names import read_names
-from services.segment.parts import (
+from services.segment.part_tasks import (
     assign_all,
     count_groups,
     each_with_previous,
@@ -31,8 +26,13 @@ from services.segment.parts import (
 )
 from services.segment.profiles import find_effects
 from services.segment.segmentation import segment_customers
+from services.segment.segments_csv import read_members
 from services.segment.summary import log_outcome, make_result
-from services.segment.table import read_members
+from stagekit.tables.strict_reader import CUSTOMER_ID
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.registry import RunEntry
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import Held, workers
 
 log = logging.getLogger(__name__)
 

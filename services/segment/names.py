@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.contract.errors import DataError
 from services.segment.profiles import Profile
+from stagekit.errors import DataError
 
 _TRAITS = 2  # in a name, unless it takes more to be unique
 _LONGEST = 80

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.results import PROFILE_COLUMNS
-from services.contract.spreadsheets import harmless
 from services.segment.assignment import NOBODY
+from stagekit.tables.csv_injection import harmless
 
 _LARGE_EFFECT, _EFFECT = 1.2, 0.2
 """Standard deviations: a mean that far from that of all customers is very high or very low, high or low. 0.2 is a small effect

@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from services.contract import artifacts, files
-from services.contract.artifacts import Workspace
-from services.contract.database import Span, load, read_part, read_schema
-from services.contract.errors import DataError, MissingInputError
-from services.contract.faults import refuse_faults
 from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
-from services.contract.tables import CUSTOMER_ID
-from services.contract.workers import workers
 from services.segment import groups
 from services.segment.assignment import NOBODY, Segmenter
-from services.segment.parts import assign_all, count_groups, each_with_previous, join, write_part
-from services.segment.table import keep_last, read_members
+from services.segment.part_tasks import assign_all, count_groups, each_with_previous, join, write_part
+from services.segment.segments_csv import keep_last, read_members
+from stagekit.errors import DataError, MissingInputError
+from stagekit.tables.duckdb_reader import Span, load, read_part, read_schema
+from stagekit.tables.faults import refuse_faults
+from stagekit.tables.strict_reader import CUSTOMER_ID
+from stagekit.volume import files
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import workers
 
 _PART_ROWS = 500_000
 

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
-from services.contract.register import Contents, KnownSegment, Register
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
 from services.segment import groups
 from services.segment.assignment import Segmenter, find_reach
@@ -25,11 +24,12 @@ from services.segment.comparison import (
 )
 from services.segment.gate import Gate, find_failed_checks, find_unassessed
 from services.segment.history import find_newer
-from services.segment.identity import closeness, give_ids
+from services.segment.matching import closeness, give_ids
 from services.segment.names import make_names, name_warnings
-from services.segment.points import make_points
 from services.segment.profiles import Profile, find_deviations, make_profiles, make_table
-from services.segment.table import NO_SEGMENT, NOT_THERE, Members, count_reasons
+from services.segment.projection import make_points
+from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members, count_reasons
+from stagekit.volume.registry import Contents, KnownSegment, Register
 
 
 class Outcome(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.train.threads import Apply, Rows
+from services.train.parallel import Apply, Rows
 
 
 class Moments(NamedTuple):

@@ -3,12 +3,12 @@
 import logging
 from typing import Any
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
 from services.contract.settings import TrainSettings
-from services.contract.workers import Held, workers
-from services.train.parts import itself, load_scaled, where_they_are
+from services.train.part_tasks import itself, load_scaled, where_they_are
 from services.train.sweep import Fit, choose_strategy, sweep
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import Held, workers
 
 log = logging.getLogger(__name__)
 LONG_S = 5.0  # who waits longer is told for how long

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from services.contract.errors import DataError
-from services.train.sampling import fit_from_sample
-from services.train.threads import Apply, in_threads, one_thread_each
+from services.train.parallel import Apply, in_threads, one_thread_each
+from services.train.sampled_kmeans import fit_from_sample
+from stagekit.errors import DataError
 
 EXACT_CUSTOMERS = 100_000
 

@@ -5,14 +5,14 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
 from services.contract.preparation import Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
-from services.contract.workers import workers
 from services.transform.features import Apply, fit_to_parts, most_frequent, number_from
-from services.transform.parts import apply_to_part, load_columns, prepare_part
+from services.transform.part_tasks import apply_to_part, load_columns, prepare_part
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import workers
 
 log = logging.getLogger(__name__)
 

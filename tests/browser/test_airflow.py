@@ -13,11 +13,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from services.contract.manifest import MANIFEST_NAME
-from services.contract.runs import run_folder
+from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.runs import run_folder
 from tests.browser.airflow_pages import open_form, open_page, sign_in
 from tests.docker.stack import Stack
-from tests.plugins.conftest import write_report
+from tests.stagekit.airflow.conftest import write_report
 
 pytestmark = pytest.mark.needs_docker
 

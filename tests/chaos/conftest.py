@@ -1,6 +1,6 @@
 """Faults, each tried many times.
 
-`make chaos` tries each as often as docs/faults.md says; `make test` runs the very same tests with a few tries each.
+`make chaos` tries each as often as docs/fault-injection.md says; `make test` runs the very same tests with a few tries each.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.contract.errors import ExitCode
+from stagekit.errors import ExitCode
 from tests.chaos.airflow import Airflow
 from tests.chaos.conftest import Tell
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.contract.runs import run_folder
+from stagekit.volume.runs import run_folder
 from tests.chaos.airflow import Airflow, wait_for
 from tests.chaos.conftest import FULL, Tell
 from tests.docker.commands import TAG, docker

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from services.contract.publishing import ModelFolder
 from services.contract.settings import SETTINGS
+from stagekit.volume.model_store import ModelFolder
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
 from tests.docker.commands import TAG

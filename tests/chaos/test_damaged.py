@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.contract import parts, pickles
-from services.contract.artifacts import Workspace
-from services.contract.errors import DataError, MissingInputError
-from services.contract.manifest import MANIFEST_NAME
-from services.contract.publishing import REGISTER_NAME, ModelFolder
 from services.contract.settings import SETTINGS
+from stagekit.errors import DataError, MissingInputError
+from stagekit.volume import parts, pickles
+from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.model_store import REGISTER_NAME, ModelFolder
+from stagekit.volume.workspace import Workspace
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, artifacts_of, flags, read_manifest
 

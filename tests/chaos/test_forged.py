@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.artifacts import Artifact
-from services.contract.manifest import MANIFEST_NAME
+from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.workspace import Artifact
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, flags, read_manifest
 

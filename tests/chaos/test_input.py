@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.manifest import MANIFEST_NAME
-from services.contract.runs import run_folder
 from services.contract.settings import SETTINGS
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import Workspace
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, flags, read_manifest
 from tests.services.bad_tables import HEADER, TABLES, WRONG_FILES, Table, wrong

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.manifest import MANIFEST_NAME
 from services.contract.settings import SETTINGS
+from stagekit.volume.manifest import MANIFEST_NAME
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_files
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.contract.artifacts import Artifact
-from services.contract.files import TEMPORARY_SUFFIX, record
-from services.contract.manifest import MANIFEST_NAME, Manifest
-from services.contract.pickles import load_pickle
-from services.contract.publishing import ModelFolder
 from services.contract.settings import SETTINGS
+from stagekit.volume.files import TEMPORARY_SUFFIX, record
+from stagekit.volume.manifest import MANIFEST_NAME, Manifest
+from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.pickles import load_pickle
+from stagekit.volume.workspace import Artifact
 from tests.chaos.processes import run
 
 RUN = "demo"

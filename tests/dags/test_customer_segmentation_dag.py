@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from dags.stage_operator import StageOperator
 from services.__main__ import stages
+from stagekit.airflow.stage_operator import StageOperator
 
 REPOSITORY = Path(__file__).parents[2]
 

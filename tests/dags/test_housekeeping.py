@@ -7,9 +7,9 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
-from services.contract.runs import run_folder
 from services.contract.settings import PruneSettings
+from stagekit.airflow.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
+from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY
 
 RESULT = {

@@ -5,7 +5,7 @@ import jinja2
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from dags.publication import SEGMENTS_IN_FORCE
+from dags.assets import SEGMENTS_IN_FORCE
 from services.contract.settings import CONSUMERS
 
 REPOSITORY = Path(__file__).parents[2]

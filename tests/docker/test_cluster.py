@@ -48,7 +48,7 @@ def volume(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     variables = {"TAG": TAG, "COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_PROFILES": "cluster", "DASK_PORT": "0"}
     environment = {**os.environ, **variables, "DASK_PROTOCOL": "tls", **TLS}
     make("images", TAG=TAG, COMPOSE_PROFILES="cluster")
-    write = ["python3", "docker/environment.py", str(folder / ".env"), str(volume)]
+    write = ["python3", "docker/write_env.py", str(folder / ".env"), str(volume)]
     subprocess.run(write, cwd=REPOSITORY, env=environment, check=True)
     compose = ["docker", "compose", "--env-file", str(folder / ".env")]
     try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.runs import run_folder
 from services.contract.settings import SETTINGS
+from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 
 pytestmark = [pytest.mark.needs_docker, pytest.mark.usefixtures("images")]

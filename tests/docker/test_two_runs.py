@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from requests.utils import quote
 
-from services.contract.runs import run_folder
 from services.contract.settings import CONSUMERS, SETTINGS
+from stagekit.volume.runs import run_folder
 from tests.docker.commands import docker
 from tests.docker.stack import Stack
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from services.contract.cluster import cluster_workers
-from services.contract.errors import OutOfMemoryError, PassingError, SetupError
+from stagekit.errors import OutOfMemoryError, PassingError, SetupError
+from stagekit.workers.dask_pool import cluster_workers
 from tests.chaos.processes import run
 from tests.services.cluster import Cluster, Fatal, make_certificates, running
 
@@ -148,7 +148,7 @@ def test_without_its_scheduler_a_stage_ends_in_75_with_nothing_half_written_and_
 
 
 def test_where_no_scheduler_answers_and_where_it_has_no_workers_the_next_try_may_be_luckier(tmp_path, monkeypatch):
-    monkeypatch.setattr("services.contract.cluster._ANSWER_S", 1)
+    monkeypatch.setattr("stagekit.workers.dask_pool._ANSWER_S", 1)
     with (
         pytest.raises(PassingError, match="no Dask scheduler answers at tcp"),
         cluster_workers("tcp://127.0.0.1:1", tmp_path),
@@ -193,7 +193,7 @@ def test_a_worker_that_does_not_see_the_volume_is_named(cluster, volume, monkeyp
 def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, other):
     if other == "code":
         shutil.copytree(ROOT / "services", tmp_path / "services", ignore=shutil.ignore_patterns("__pycache__"))
-        with (tmp_path / "services/extract/parts.py").open("a") as file:
+        with (tmp_path / "services/extract/part_tasks.py").open("a") as file:
             file.write("# another version\n")
     else:
         described = tmp_path / f"{other.replace('-', '_')}-0.1.dist-info"
@@ -224,7 +224,7 @@ def test_without_a_scheduler_nothing_of_dask_is_imported(volume):
 
 
 def test_with_tls_only_who_has_a_certificate_is_let_in(volume, tmp_path, monkeypatch):
-    monkeypatch.setattr("services.contract.cluster._ANSWER_S", 2)
+    monkeypatch.setattr("stagekit.workers.dask_pool._ANSWER_S", 2)
     folder = tmp_path / "tls"
     make_certificates(folder)
     certificates = {"ca-file": f"{folder}/ca.pem", "cert": f"{folder}/dask.pem", "key": f"{folder}/dask.key"}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from services.__main__ import flags_of
-from services.contract.command_line import parse
-from services.contract.pickles import ALLOWED
 from services.contract.settings import SETTINGS, PipelineSettings
+from stagekit.stage.command_line import parse
+from stagekit.volume.pickles import ALLOWED
 
 DATA = Path(__file__).parents[2] / "shared_volume/data"
 

@@ -1,4 +1,4 @@
 from services.contract.settings import StageSettings
-from services.contract.stage import start
+from stagekit.stage.run import start
 
 start("probe", StageSettings)

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dags.stage_operator import StageOperator
-from dags.trigger_form import trigger_form
+from stagekit.airflow.stage_operator import StageOperator
+from stagekit.airflow.trigger_form import trigger_form
 
 with DAG(
     "long_train",

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.contract.artifacts import Workspace
-from services.contract.errors import ExitCode, StageError
 from services.contract.settings import StageSettings
+from stagekit.errors import ExitCode, StageError
+from stagekit.volume.workspace import Workspace
 
 
 def main(settings: StageSettings, work: Workspace) -> Any:

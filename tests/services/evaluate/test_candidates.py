@@ -3,8 +3,6 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
-from services.contract.errors import DataError
-from services.contract.workers import workers
 from services.evaluate import candidates
 from services.evaluate.candidates import (
     MIN_MEMBERS,
@@ -14,7 +12,9 @@ from services.evaluate.candidates import (
     assess_stability,
     score_candidates,
 )
-from services.evaluate.parts import Sample, draw_sample
+from services.evaluate.part_tasks import Sample, draw_sample
+from stagekit.errors import DataError
+from stagekit.workers.worker_pool import workers
 
 
 def score(features, models, *, n_resamples=2, seed=7):

@@ -1,9 +1,9 @@
 import pytest
 
-from services.contract.errors import UsageError
 from services.contract.results import Candidate, FeatureDip, NullComparison, Structure
 from services.evaluate.choice import choose_cluster_count, refuse_unfitted
 from services.evaluate.elbow import find_elbow
+from stagekit.errors import UsageError
 
 STRUCTURE = Structure(
     k=2,

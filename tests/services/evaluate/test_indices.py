@@ -4,9 +4,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 from sklearn.preprocessing import StandardScaler
 
-from services.contract.workers import workers
 from services.evaluate import indices
 from services.evaluate.indices import Spread, calinski_harabasz, davies_bouldin, measure_spread
+from stagekit.workers.worker_pool import workers
 
 
 def measure(parts, models):

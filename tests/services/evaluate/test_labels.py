@@ -4,9 +4,9 @@ from sklearn.cluster import KMeans
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from services.contract.errors import DataError
 from services.contract.preparation import Preparation
 from services.evaluate.labels import NewCustomers, label_customers, read_new_customers
+from stagekit.errors import DataError
 
 FEATURES = ("BALANCE", "PURCHASES")
 

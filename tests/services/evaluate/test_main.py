@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.errors import DataError, MissingInputError, UsageError
-from services.contract.manifest import Manifest
 from services.contract.results import Evaluation
 from services.contract.settings import EvaluateSettings, TrainSettings, TransformSettings
 from services.evaluate import main as evaluate
 from services.train import main as train
 from services.transform import main as transform
+from stagekit.errors import DataError, MissingInputError, UsageError
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.workspace import Workspace
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from services.contract.artifacts import CUSTOMERS, Workspace
-from services.contract.manifest import Manifest
 from services.contract.settings import ExtractSettings
 from services.extract import main
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.workspace import CUSTOMERS, Workspace
 
 FEATURES = ("BALANCE", "PURCHASES")
 

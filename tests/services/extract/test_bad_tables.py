@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.contract import database, tables
-from services.contract.database import read_schema
-from services.contract.errors import DataError
-from services.contract.tables import TableFormat
+from stagekit.errors import DataError
+from stagekit.tables import duckdb_reader as database
+from stagekit.tables import strict_reader as tables
+from stagekit.tables.duckdb_reader import read_schema
+from stagekit.tables.strict_reader import TableFormat
 from tests.services.bad_tables import FEATURES, TABLES, Table
 from tests.services.extract.runs import extract, extract_file
 

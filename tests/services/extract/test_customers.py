@@ -4,8 +4,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from services.contract import database
-from services.contract.errors import DataError
+from stagekit.errors import DataError
+from stagekit.tables import duckdb_reader as database
 from tests.services.extract.runs import FEATURES, extract, extract_file
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,TENURE\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.contract.errors import DataError, MissingInputError
+from stagekit.errors import DataError, MissingInputError
 from tests.services.extract.runs import extract
 
 TABLE = "CUST_ID,BALANCE,PURCHASES\nA,1,2\n"

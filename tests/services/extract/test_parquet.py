@@ -4,7 +4,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from services.contract.errors import DataError
+from stagekit.errors import DataError
 from tests.services.extract.runs import extract
 
 FRAME = "SELECT * FROM (VALUES ('A', 1, 2.5::FLOAT, 'x'), (' B ', NULL, 'nan'::DOUBLE, ''), ('A', 3, 0.1::DECIMAL(5, 2), NULL))"

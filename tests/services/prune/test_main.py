@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.contract import files
-from services.contract.errors import DataError, SetupError
-from services.contract.manifest import FileRecord
-from services.contract.publishing import REGISTER_NAME
-from services.contract.register import Publication, Register, RunEntry
 from services.contract.settings import PruneSettings
 from services.prune.main import main
+from stagekit.errors import DataError, SetupError
+from stagekit.volume import files
+from stagekit.volume.manifest import FileRecord
+from stagekit.volume.model_store import REGISTER_NAME
+from stagekit.volume.registry import Publication, Register, RunEntry
 
 STAGES = ("extract", "train")
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.contract.manifest import FileRecord, Manifest
 from services.contract.results import (
     Candidate,
     Comparison,
@@ -16,7 +15,8 @@ from services.contract.results import (
     Segmentation,
     Structure,
 )
-from services.report.findings import Findings, Move, Point, Trait
+from services.report.report_data import Findings, Move, Point, Trait
+from stagekit.volume.manifest import FileRecord, Manifest
 
 STARTED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 STRUCTURE = Structure(

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.manifest import FileRecord, Manifest
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
 from services.contract.settings import SETTINGS
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import FileRecord, Manifest
+from stagekit.volume.workspace import Workspace
 
 
 def as_csv(columns, *rows):
@@ -76,7 +76,7 @@ def test_it_does_without_the_libraries_that_other_stages_need(volume):
 import sys
 sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
 from pathlib import Path
-from services.contract.artifacts import Workspace
+from stagekit.volume.workspace import Workspace
 from services.report.main import main
 with Workspace(Path({str(volume)!r}), "demo", "report", {{}}) as work:
     main(None, work)

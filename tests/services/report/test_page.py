@@ -3,10 +3,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.contract.manifest import FileRecord
 from services.contract.results import SEGMENTS_COLUMNS, Evaluation, NewCustomer, Segmentation
-from services.report.findings import Move, Point, Trait
 from services.report.page import render
+from services.report.report_data import Move, Point, Trait
+from stagekit.volume.manifest import FileRecord
 
 INJECTION = "\"><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
 INLINE = {"span", "strong", "wbr"}

@@ -4,8 +4,8 @@ import warnings
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from services.report.drawing import CSS_OF, INK, STYLE, shorten
 from services.report.svg import Picture, as_svg
+from services.report.theme import CSS_OF, INK, STYLE, shorten
 
 
 def picture(text="hello", title="A title", description="What it shows"):

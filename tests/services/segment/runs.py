@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from services.contract import artifacts
-from services.contract.artifacts import Artifact, Workspace
-from services.contract.manifest import Manifest
-from services.contract.publishing import ModelFolder
-from services.contract.register import Register
 from services.contract.results import Candidate, Evaluation
-from services.contract.runs import run_folder
 from services.contract.settings import ScoreSettings, SegmentSettings
 from services.segment import main, score
 from services.transform.features import fit_preparation
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.registry import Register
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import Artifact, Workspace
 
 FEATURES = ("BALANCE", "PURCHASES", "CREDIT_LIMIT")
 CENTRES = {"savers": (100, 100, 1000), "borrowers": (5000, 200, 6000), "buyers": (900, 7000, 9000), "rich": (9000, 9000, 20000)}

@@ -4,7 +4,7 @@ import pytest
 
 from services.contract.results import Comparison, Segment
 from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
-from services.segment.table import NO_SEGMENT, NOT_THERE, Members
+from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members
 
 # today's six customers: two who stay, one who moves, one who had no segment, one who is new, one who lost hers
 THEN = np.array([1, 2, 2, NO_SEGMENT, NOT_THERE, 1])

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
-from services.contract.register import Publication, Register
 from services.segment.history import find_newer, find_predecessor
+from stagekit.volume.registry import Publication, Register
 
 
 def register(*steps: str) -> Register:

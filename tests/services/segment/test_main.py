@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract.artifacts import SEGMENTER, Workspace
-from services.contract.errors import DataError, MissingInputError, PassingError
-from services.contract.publishing import ModelFolder
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, WEAKEST_SEGMENT, Segmentation
 from services.contract.settings import SegmentSettings
 from services.segment import main
+from stagekit.errors import DataError, MissingInputError, PassingError
+from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.workspace import SEGMENTER, Workspace
 from tests.services.segment.runs import (
     FEATURES,
     finish,

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.errors import DataError
 from services.segment.names import make_names, name_warnings, read_names
 from services.segment.profiles import Profile, Trait
+from stagekit.errors import DataError
 
 
 def profile(**effects: float) -> Profile:

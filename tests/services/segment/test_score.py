@@ -6,12 +6,12 @@ import duckdb
 import numpy as np
 import pytest
 
-from services.contract.artifacts import Workspace
-from services.contract.errors import DataError, MissingInputError
 from services.contract.results import SCORES_COLUMNS
-from services.contract.runs import run_folder
 from services.contract.settings import ScoreSettings
 from services.segment import score
+from stagekit.errors import DataError, MissingInputError
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import Workspace
 from tests.services.segment.runs import (
     commit,
     finish,

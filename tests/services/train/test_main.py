@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.manifest import Manifest
 from services.contract.settings import TrainSettings
 from services.train import main as train
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.workspace import Workspace
 
 
 @pytest.fixture

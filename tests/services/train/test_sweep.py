@@ -6,11 +6,12 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler
 
 from bench.populations import FAMILIES, draw
-from services.contract.errors import DataError
-from services.train import sampling, threads
+from services.train import parallel as threads
+from services.train import sampled_kmeans as sampling
 from services.train.coreset import draw_sample, measure
+from services.train.parallel import in_threads, one_thread_each
 from services.train.sweep import EXACT_CUSTOMERS, choose_strategy, sweep
-from services.train.threads import in_threads, one_thread_each
+from stagekit.errors import DataError
 
 RECIPE = {"n_init": 10, "max_iter": 300, "random_state": 7}
 

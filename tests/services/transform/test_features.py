@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from services.contract.errors import DataError, UsageError
 from services.transform.features import find_fence, fit_preparation, list_dropped, most_frequent, number_from
+from stagekit.errors import DataError, UsageError
 
 FEATURES = ("BALANCE", "PURCHASES")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract.pickles import load_pickle
 from services.contract.preparation import group_keys
 from services.transform.features import fit_preparation
+from stagekit.volume.pickles import load_pickle
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract import artifacts
-from services.contract.artifacts import Workspace
-from services.contract.command_line import parse
-from services.contract.errors import DataError, UsageError
-from services.contract.manifest import Manifest
-from services.contract.parts import Part
 from services.contract.settings import PipelineSettings, TransformSettings
 from services.transform.main import main
+from stagekit.errors import DataError, UsageError
+from stagekit.stage.command_line import parse
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.parts import Part
+from stagekit.volume.workspace import Workspace
 
 
 def commit(work: Workspace) -> None:

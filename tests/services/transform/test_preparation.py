@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.contract.pickles import ALLOWED, load_pickle
 from services.transform.features import fit_preparation
+from stagekit.volume.pickles import ALLOWED, load_pickle
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""Start a run through Airflow's REST API, follow it task by task, print the results.
+
+    CONF='{"k_values": [2, 3]}' python3 docker/trigger_run.py .env
+    DAG=housekeeping SHOW_LOGS=yes python3 docker/trigger_run.py .env
+
+Standard library only, so that it also shows what a client of one's own has to send. Exit code 1 when the run fails.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from environment import read  # the file beside this one
+
+DAG = os.environ.get("DAG") or "customer_segmentation_lab1"
+SHOW_LOGS = os.environ.get("SHOW_LOGS") == "yes"
+"""Whether to print the logs of tasks that succeed, too."""
+
+
+class NotAirflowError(Exception):
+    pass
+
+
+class Airflow:
+    def __init__(self, address: str, user: str, password: str) -> None:
+        self.address = address
+        self.token = ""
+        found = self.send("/api/v2/version")  # before the password goes to whoever may have taken the port
+        if not isinstance(found, dict) or "version" not in found:
+            raise NotAirflowError
+        self.token = self.send("/auth/token", {"username": user, "password": password})["access_token"]
+
+    def send(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the address is our own
+            self.address + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return json.load(response)
+        except (http.client.HTTPException, ValueError):
+            raise NotAirflowError from None
+
+
+@contextlib.contextmanager
+def errors_in_one_line(address: str) -> Iterator[None]:
+    stranger = f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
+    try:
+        yield
+    except NotAirflowError:
+        sys.exit(stranger)
+    except urllib.error.HTTPError as error:
+        try:
+            reason = json.load(error)["detail"]
+        except (ValueError, LookupError, TypeError):
+            sys.exit(stranger)
+        sys.exit(f"Airflow answers {error.code}: {reason}")
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        sys.exit(f"Airflow does not answer at {address} ({reason}): is it up? `make up` starts it")
+
+
+def start(airflow: Airflow, conf: dict[str, Any]) -> str:
+    """Return the path of the new run in the API."""
+    # Without a logical date: this run stands for no interval of the schedule, and two may start in the same second.
+    run = airflow.send(f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
+    return f"/api/v2/dags/{DAG}/dagRuns/{quote(run['dag_run_id'], safe='')}"
+
+
+def follow(airflow: Airflow, run: str) -> str:
+    """Print what changes until the run has ended; return how."""
+    shown: set[str] = set()
+    patience_ends = time.monotonic() + 3
+    while True:
+        state: str = airflow.send(run)["state"]  # before the tasks, so that their last change is not missed
+        tasks = airflow.send(f"{run}/taskInstances")["task_instances"]
+        for task in sorted(tasks, key=lambda task: task["start_date"] or "later"):
+            line = f"  {task['task_id']:<30} {task['state']}"
+            if task["state"] in {"success", "failed", "up_for_retry"}:
+                line += f"  {task['duration'] or 0:.1f} s"
+            if task["state"] and line not in shown:
+                print(line, flush=True)
+                shown.add(line)
+                if task["state"] in {"failed", "up_for_retry"} or (SHOW_LOGS and task["state"] == "success"):
+                    print_log(airflow, f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}")
+        if state in {"success", "failed"}:
+            return state
+        if state == "queued" and "queued" not in shown and time.monotonic() > patience_ends:
+            print("  queued behind another run: there is one at a time", flush=True)
+            shown.add("queued")
+        time.sleep(0.5)
+
+
+def print_log(airflow: Airflow, path: str) -> None:
+    events = [line["event"] for line in airflow.send(f"{path}?full_content=true")["content"]]
+    events = [event for event in events if not event.startswith("::")]
+    for event in events if SHOW_LOGS else events[-15:]:
+        print(f"    | {event}", flush=True)
+
+
+def print_results(airflow: Airflow, run: str) -> None:
+    for entry in airflow.send(f"{run}/taskInstances/~/xcomEntries")["xcom_entries"]:
+        if entry["key"] == "return_value":
+            result = airflow.send(f"{run}/taskInstances/{entry['task_id']}/xcomEntries/return_value?stringify=false")
+            print(f"  {entry['task_id']}: {json.dumps(result['value'])}")
+
+
+def main(environment: Path) -> int:
+    known = read(environment) | os.environ
+    if "AIRFLOW_ADMIN_PASSWORD" not in known:
+        sys.exit(f"{environment} is not there yet: run `make up` first")
+    address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
+    try:
+        conf = json.loads(known.get("CONF") or "{}")
+    except json.JSONDecodeError as error:
+        sys.exit(f"CONF is not JSON: {error}")
+    with errors_in_one_line(address):
+        airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
+        run = start(airflow, conf)
+        print(f"{address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")
+        state = follow(airflow, run)
+        print_results(airflow, run)
+    print({"success": "the run succeeded", "failed": "the run failed"}[state])
+    return 0 if state == "success" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,262 @@
+"""Write the file of secrets that compose.yaml reads, and make the volume ready for the containers.
+
+    python3 docker/write_env.py .env shared_volume             # the volume of .env, else shared_volume
+    python3 docker/write_env.py .env shared_volume /data/bank  # this volume
+
+Secrets are drawn at first use and kept, and so are the port and the volume. What belongs to the machine (the user, the group
+of the Docker socket) is looked up each time. A volume that was given as a relative path moves along with the checkout.
+"""
+
+import base64
+import os
+import secrets
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+HEADER = """\
+# Written by `make up`, readable by you alone. Sign in to Airflow as admin with AIRFLOW_ADMIN_PASSWORD.
+# The secrets are the ones that the database was made with: a lost file means `make clean` and a new start.
+"""
+SECRETS: dict[str, Callable[[], str]] = {
+    "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
+    "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),  # part of a URL: nothing that needs escaping
+    "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
+    "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(64),
+}
+
+MIN_PASSWORD = 12
+"""Characters of a password that a person chooses."""
+
+KEPT = (
+    "SCHEDULER_IDLE_SLEEP_TIME",
+    "METRICS_OTEL_ON",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OPENLINEAGE_TRANSPORT",
+)
+"""What docs/operations.md explains: kept once it is set, in the file itself or in the environment of `make up`."""
+
+CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")  # the names that Docker's own client expects
+
+
+def read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def write(path: Path, values: dict[str, str]) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(HEADER + "".join(f"{name}='{value}'\n" for name, value in values.items()))
+    temporary.replace(path)
+
+
+def machine() -> dict[str, str]:
+    # Root is not needed for anything inside the containers.
+    user = os.getuid() or 50000
+    return {
+        # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
+        "SEGMENTATION_STAGE_USER": f"{user}:0",
+    }
+
+
+def engine(host: str, certificates: str) -> dict[str, str]:
+    """Name the engine that the stages run on: the one that Airflow runs on itself, or another one.
+
+    One on this machine is reached by its socket, which the scheduler gets; one elsewhere by TLS.
+    """
+    address = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if address.startswith("unix://"):
+        path = Path(address.removeprefix("unix://"))
+        # On Docker Desktop the socket has another group inside the virtual machine: 0, which the container has anyway.
+        group = path.stat().st_gid if path.is_socket() else 0
+        elsewhere = {"SCHEDULER_DOCKER_HOST": "", "DOCKER_SOCKET": str(path), "DOCKER_GID": str(group)}
+    elif not host.startswith("tcp://"):
+        sys.exit(
+            f"the engine is {address}: expected unix://, or STAGE_DOCKER_HOST=tcp://... for an engine elsewhere that runs the "
+            "stages; Airflow itself runs on this machine's"
+        )
+    elif not all((Path(certificates) / name).is_file() for name in CERTIFICATES):
+        sys.exit(
+            f"STAGE_DOCKER_CERT_PATH is {certificates!r}: expected the folder of {', '.join(CERTIFICATES)}; "
+            "an engine that asks for no certificate makes everybody who reaches it root"
+        )
+    else:
+        certificates = str(Path(certificates).resolve())
+        elsewhere = {"SCHEDULER_DOCKER_HOST": host, "DOCKER_SOCKET": "/dev/null", "DOCKER_GID": "0"}
+    return {"STAGE_DOCKER_HOST": host, "STAGE_DOCKER_CERT_PATH": certificates, **elsewhere}
+
+
+def choose_volume(known: dict[str, str], default: str, requested: str, *, may_change: bool) -> tuple[str, Path]:
+    """Choose between the volume of the previous `make up` and the requested one.
+
+    Parameters
+    ----------
+    known : dict of str
+        The settings of the previous `make up`; empty before the first one.
+    default : str
+        The volume of the first `make up` if none is requested.
+    requested : str
+        The volume that this call names, or an empty text.
+    may_change : bool
+        Whether `requested` may differ from the previous volume.
+
+    Returns
+    -------
+    name : str
+        The volume as it was named: a relative path belongs to the checkout.
+    folder : Path
+        The same, absolute and without links.
+
+    Raises
+    ------
+    SystemExit
+        If the folder is missing or unusable, or if the change was not confirmed.
+    """
+    # Before VOLUME was kept, its absolute path was.
+    previous = known.get("VOLUME") or known.get("SEGMENTATION_HOST_VOLUME", "")
+    name = requested or previous or default
+    folder = Path(name).resolve()
+    if not folder.is_dir():
+        remedy = (
+            "make the folder" if requested or not previous else "mount it, or name another one: VOLUME=... CHANGE_VOLUME=yes"
+        )
+        sys.exit(f"the volume {folder} is not there: {remedy}")
+    if folder == folder.parent:
+        sys.exit(f"the volume is {folder}, expected a folder of its own: name another one")
+    if unusable := sorted(set(str(folder)) & set("'\\\n\r:")):
+        sys.exit(f"the volume {folder} has {unusable[0]!r} in its path, which Docker or .env cannot take: rename the folder")
+    before = Path(previous).resolve()
+    if previous and folder != before:
+        if not may_change:
+            sys.exit(
+                f"the volume is {before}, and {folder} is another one: leave VOLUME out to keep the first, or add "
+                "CHANGE_VOLUME=yes to continue on the second; segments, models and runs stay on the volume they are on"
+            )
+        if running := stages_on(before, known):
+            sys.exit(
+                f"{len(running)} stage(s) still run on the volume {before}: wait for the run to end, or stop it with "
+                f"`make down`, before you change to {folder}"
+            )
+        print(f"The volume changes from {before} to {folder}.")
+    return name, folder
+
+
+def stages_on(volume: Path, known: dict[str, str]) -> list[str]:
+    """List the containers of stages that run on a volume."""
+    command = ["docker", "ps", "--quiet", f"--filter=label=customer-segmentation.volume={volume}"]
+    environment = dict(os.environ)
+    if host := os.environ.get("STAGE_DOCKER_HOST", known.get("STAGE_DOCKER_HOST")):
+        environment["DOCKER_HOST"] = host
+    if certificates := os.environ.get("STAGE_DOCKER_CERT_PATH", known.get("STAGE_DOCKER_CERT_PATH")):
+        environment |= {"DOCKER_CERT_PATH": certificates, "DOCKER_TLS_VERIFY": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
+
+
+def prepare(volume: Path) -> None:
+    """Make the folders that the stages write to: theirs by user or by group, with all that is made in them, and no others'."""
+    for folder in (volume / "runs", volume / "model", volume / "scores"):
+        if folder.is_symlink():
+            sys.exit(f"{folder} is a link, which Docker would not follow inside the container: put a folder there")
+        try:
+            folder.mkdir(exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(folder, -1, 0)
+            # Whatever is below is closed to others with it, also what an earlier version wrote as readable for all.
+            folder.chmod(0o2770)
+        except PermissionError:
+            sys.exit(f"{folder} belongs to another user, so the stages could not write to it: hand it over with chown")
+    if not (volume / "data").is_dir():
+        print(f"warning: {volume} has no folder data: the customer table is expected there as data/file.csv", file=sys.stderr)
+    if file := readable_by_all(volume / "data"):
+        print(
+            f"warning: {file} is readable by every user of this machine: if customers are in it, "
+            f"`chmod -R o-rwx {shlex.quote(str(volume / 'data'))}`",
+            file=sys.stderr,
+        )
+
+
+def readable_by_all(folder: Path) -> Path | None:
+    """Find a table below `folder` that every user of the machine can read."""
+    if not folder.is_dir() or not all(is_open(parent, stat.S_IXOTH) for parent in (folder, *folder.parents)):
+        return None
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if is_open(Path(where, name), stat.S_IXOTH)]
+        for path in (Path(where, name) for name in sorted(names) if ".csv" in name):
+            if path.is_file() and is_open(path, stat.S_IROTH):
+                return path
+    return None
+
+
+def is_open(path: Path, to_others: int) -> bool:
+    return bool(path.stat().st_mode & to_others)
+
+
+def database_outlived(path: Path) -> bool:
+    """Tell whether a database is there that was made with secrets that are not."""
+    name = f"{os.environ['COMPOSE_PROJECT_NAME']}_database"
+    return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
+
+
+def other_stack_on(volume: Path) -> str:
+    """Name another stack of this engine whose containers use the volume; an empty text if there is none."""
+    command = ["docker", "ps", f"--filter=volume={volume}", '--format={{.Label "com.docker.compose.project"}}']
+    names = set(subprocess.run(command, capture_output=True, text=True).stdout.split())
+    return min(names - {os.environ["COMPOSE_PROJECT_NAME"]}, default="")
+
+
+def require_port(port: str) -> None:
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
+        sys.exit(f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535")
+
+
+def port_is_taken(port: str) -> bool:
+    """Tell whether something else than the stack that is up listens there."""
+    try:
+        with socket.create_server(("127.0.0.1", int(port))):
+            return False
+    except OSError:
+        ours = ["docker", "ps", "--quiet", f"--filter=publish={port}"]
+        ours += [f"--filter=label=com.docker.compose.project={os.environ['COMPOSE_PROJECT_NAME']}"]
+        return not subprocess.run(ours, capture_output=True).stdout
+
+
+def main(path: Path, default: str, requested: str = "") -> None:
+    if database_outlived(path):
+        sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
+    known = read(path)
+    name, volume = choose_volume(known, default, requested, may_change=os.environ.get("CHANGE_VOLUME") == "yes")
+    values = {name: known.get(name) or draw() for name, draw in SECRETS.items()}
+    if len(values["AIRFLOW_ADMIN_PASSWORD"]) < MIN_PASSWORD:
+        print(f"warning: AIRFLOW_ADMIN_PASSWORD in {path} has fewer than {MIN_PASSWORD} characters", file=sys.stderr)
+    values |= {"VOLUME": name, "SEGMENTATION_HOST_VOLUME": str(volume)}
+    # A port that was chosen once stays chosen.
+    values["AIRFLOW_PORT"] = os.environ.get("AIRFLOW_PORT") or known.get("AIRFLOW_PORT") or "8080"
+    # The same for where people reach it, if that is not this machine: links in notifications begin with it.
+    values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
+    require_port(values["AIRFLOW_PORT"])
+    if port_is_taken(values["AIRFLOW_PORT"]):
+        sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
+    values |= {name: value for name in KEPT if (value := os.environ.get(name, known.get(name, "")))}
+    # So does another engine for the stages; naming it as empty goes back to this machine's.
+    host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
+    values |= machine() | engine(host, certificates)
+    prepare(volume)
+    if other := other_stack_on(volume):
+        print(
+            f"warning: the stack {other} uses the volume {volume} too: both will start and publish every run", file=sys.stderr
+        )
+    write(path, values)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,1 @@
+"""The reusable part: identical in any pipeline of containerised stages."""

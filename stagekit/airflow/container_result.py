@@ -1,0 +1,88 @@
+"""What became of a stage: its result, or an error that says why there is none and whether another try can help."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from docker.api import APIClient
+from docker.errors import APIError, DockerException
+from requests import RequestException
+from urllib3.exceptions import HTTPError
+
+from services.contract.settings import ENVIRONMENT_PREFIX
+from stagekit.errors import ExitCode, OutOfMemoryError, PassingError, SetupError, StageError
+from stagekit.stage.run import MANIFEST_LINE
+
+MOUNT_MISSES = "bind source path does not exist"
+"""What the engine says, and then which, where it cannot mount a folder of the host."""
+
+
+class Outcome(NamedTuple):
+    result: Any  # what the stage wrote to stdout
+    manifest: str | None  # the sha256 of its manifest
+
+
+def read_outcome(client: APIClient, container: str, stage: str, memory: str) -> Outcome:
+    """Read what an ended container said; raises StageError unless it succeeded."""
+    state = client.inspect_container(container)["State"]
+    said = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")
+    lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ((WARNING|ERROR): )?", "", said, flags=re.MULTILINE).strip().splitlines()
+    if state["ExitCode"] != ExitCode.DONE:
+        raise _failure(stage, state["ExitCode"], state["OOMKilled"], memory, lines[-1] if lines else "")
+
+    output = client.logs(container, stdout=True, stderr=False).decode(errors="replace")
+    try:
+        result = json.loads(output)
+    except json.JSONDecodeError:
+        raise StageError(f"{stage} wrote {output[:200]!r} to stdout: expected one line of JSON") from None
+    manifests = [line.removeprefix(MANIFEST_LINE) for line in lines if line.startswith(MANIFEST_LINE)]
+    return Outcome(result, manifests[-1] if manifests else None)
+
+
+def _failure(stage: str, code: int, out_of_memory: bool, memory: str, last_line: str) -> StageError:
+    explained = re.fullmatch(r"failed \((\d+), [^)]*\): (.*)", last_line)
+    reason = explained[2] if explained and int(explained[1]) == code else None
+    # The kernel may have killed a child of the stage and not the stage itself: then the code is any other.
+    if out_of_memory or (reason and code == ExitCode.OUT_OF_MEMORY):
+        return OutOfMemoryError(
+            f"{stage} does not fit into {memory} of memory: raise {ENVIRONMENT_PREFIX}STAGE_MEMORY "
+            "of the Airflow scheduler, then clear this task"
+        )
+    if reason:
+        kinds: list[type[StageError]] = [StageError, *StageError.__subclasses__()]
+        return next(kind for kind in kinds if kind.exit_code == code)(reason)
+    if code > 128:
+        return PassingError(f"{stage} was killed by signal {code - 128} ({signal.strsignal(code - 128)})")
+    return StageError(f"{stage} ended with exit code {code}: {last_line}")
+
+
+@contextlib.contextmanager
+def errors_as_airflow_takes_them() -> Iterator[None]:
+    """Turn every expected error into one of Airflow's two: the one that is tried again, and the one that is not."""
+    try:
+        with _errors_of_the_engine():
+            yield
+    except StageError as error:
+        code = ExitCode(error.exit_code)
+        kind = AirflowException if code.retry_can_help else AirflowFailException
+        raise kind(f"failed ({code:d}, {code.meaning}): {error}") from None
+
+
+@contextlib.contextmanager
+def _errors_of_the_engine() -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        said = " ".join(str(error.explanation or error).split())
+        if MOUNT_MISSES in said:
+            wanted = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
+            raise SetupError(f"{said}: {wanted}") from None
+        raise PassingError(f"the Docker engine answered: {said}") from error
+    except (DockerException, RequestException, HTTPError) as error:
+        raise PassingError(f"the Docker engine does not answer: {error}") from error

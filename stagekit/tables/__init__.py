@@ -1,0 +1,1 @@
+"""Strict reading of tables, and escaping of spreadsheet formulas."""

@@ -1,0 +1,1 @@
+"""What is stored on the volume and how: artifacts, manifests, publications."""

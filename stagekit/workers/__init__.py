@@ -1,0 +1,1 @@
+"""Worker pools: threads, processes, a Dask cluster."""

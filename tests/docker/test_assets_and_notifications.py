@@ -1,0 +1,234 @@
+"""What follows from a run in the real stack: the note, the asset and who waits for it, and who is told when it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.runs import run_folder
+from tests.docker.commands import REPOSITORY, docker
+from tests.docker.stack import Stack
+from tests.stagekit.airflow.receivers import Hook, Mailbox, listening_hook, listening_mailbox, text_of
+
+pytestmark = pytest.mark.needs_docker
+
+DAG, WAITING_DAG = "customer_segmentation_lab1", "customer_segment_changes"
+CHANGED = {"k_values": [2, 3, 4, 5], "n_clusters": 3, "random_state": 11, "publish": "always"}
+HELD_BACK = {"k_values": [2, 3], "min_silhouette": 1.0}
+
+
+def start(stack: Stack, conf: dict[str, Any], dag: str = DAG) -> str:
+    """Start a run and wait for its end; returns its id."""
+    client, runs = stack.client(), f"{stack.address}/api/v2/dags/{dag}/dagRuns"
+    answer = client.post(runs, json={"logical_date": None, "conf": conf}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    run: str = answer.json()["dag_run_id"]
+    wait_for(stack, f"{path_of(run, dag)}", lambda found: found["state"] in {"success", "failed"})
+    return run
+
+
+def path_of(run: str, dag: str = DAG) -> str:
+    return f"dags/{dag}/dagRuns/{requests.utils.quote(run, safe='')}"
+
+
+def wait_for(stack: Stack, path: str, reached: Any, seconds: float = 600) -> Any:
+    ends = time.monotonic() + seconds
+    while not reached(found := stack.get(path)):
+        assert time.monotonic() < ends, found
+        time.sleep(0.5)
+    return found
+
+
+def events_of(stack: Stack, run: str) -> list[dict[str, Any]]:
+    events = stack.get("assets/events?limit=100")["asset_events"]
+    return [event for event in events if event["source_run_id"] == run]
+
+
+def log_of(stack: Stack, run: str, task: str) -> list[str]:
+    content = stack.get(f"{path_of(run)}/taskInstances/{task}/logs/1?full_content=true")["content"]
+    return [line["event"] for line in content]
+
+
+def told_about(run: str, hook: Hook) -> list[dict[str, Any]]:
+    return arrived(lambda: [message for message in hook.got if message["run_id"] == run])
+
+
+def arrived(look: Callable[[], list[Any]], seconds: float = 120) -> list[Any]:
+    """Wait until something has been found; what fails is told when the run has ended, or soon after."""
+    ends = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < ends:
+        time.sleep(0.5)
+    return found
+
+
+@pytest.fixture(scope="module")
+def published(stack: Stack) -> str:
+    return start(stack, CHANGED)
+
+
+@pytest.fixture(scope="module")
+def receivers(stack: Stack) -> Iterator[tuple[Hook, Mailbox]]:
+    """A web server and a mail server on the host, made known to Airflow as an operator would."""
+    network = f"{stack.project}_default"
+    gateway = docker("network", "inspect", network, "--format={{(index .IPAM.Config 0).Gateway}}")
+    client, api = stack.client(), f"{stack.address}/api/v2"
+    with listening_hook(gateway) as hook, listening_mailbox(gateway) as mailbox:
+        options = json.dumps({"disable_ssl": True, "disable_tls": True, "from_email": "airflow@bank.test"})
+        address = f"{hook.address}/services/hidden-path"
+        made = [
+            ("connections", "customer_segmentation_webhook", {"conn_type": "http", "host": address}),
+            ("connections", "smtp_default", {"conn_type": "smtp", "host": gateway, "port": mailbox.port, "extra": options}),
+            ("variables", "customer_segmentation_mail_to", {"value": "team@bank.test"}),
+        ]
+        for kind, name, body in made:
+            named = {"connection_id": name} if kind == "connections" else {"key": name}
+            answer = client.post(f"{api}/{kind}", json={**named, **body}, timeout=30)
+            assert answer.status_code == 201, answer.text
+        yield hook, mailbox
+        for kind, name, _ in made:
+            client.delete(f"{api}/{kind}/{name}", timeout=30)
+
+
+@pytest.fixture(scope="module")
+def held_back(stack: Stack, receivers: tuple[Hook, Mailbox], published: str) -> str:
+    return start(stack, HELD_BACK)
+
+
+def test_what_was_sent_by_rest_is_what_the_stages_did(stack: Stack, published: str) -> None:
+    folder = stack.volume / "runs" / run_folder(published)
+    manifests = [json.loads(path.read_text()) for path in folder.glob(f"*/{MANIFEST_NAME}") if path.parent.name != "changes"]
+    from_form = {
+        name: manifest["settings"][name]
+        for manifest in manifests
+        for name, source in manifest["setting_sources"].items()
+        if source == "form"
+    }
+    assert from_form == CHANGED
+
+
+def test_a_published_run_says_so_in_its_note(stack: Stack, published: str) -> None:
+    assert stack.get(path_of(published))["note"].startswith("3 segments, 8,939 customers, published")
+
+
+def test_a_published_run_updates_the_asset_and_starts_who_waits_for_it(stack: Stack, published: str) -> None:
+    [event] = events_of(stack, published)
+    assert event["name"] == "segments_in_force"
+    assert event["extra"] == {"run": published, "k": 3, "customers": 8939}
+    [started] = event["created_dagruns"]
+    wait_for(stack, path_of(started["run_id"], WAITING_DAG), lambda run: run["state"] == "success")
+    manifest = json.loads((stack.volume / "runs" / run_folder(published) / "changes" / MANIFEST_NAME).read_text())
+    assert manifest["result"]["customers"] == 8939
+
+
+def test_an_older_list_is_made_again_for_the_run_that_is_named(stack: Stack, published: str) -> None:
+    run = start(stack, {"run": published}, WAITING_DAG)
+    result = f"{path_of(run, WAITING_DAG)}/taskInstances/list_changes/xcomEntries/return_value?stringify=false"
+    assert stack.get(result)["value"]["run"] == published
+
+
+def test_the_curl_lines_of_the_rest_page_start_a_run(stack: Stack) -> None:
+    block = next(
+        block for block in (REPOSITORY / "docs/rest-api.md").read_text().split("```") if block.startswith("sh\ntoken=")
+    )
+    script = block.removeprefix("sh\n").replace("localhost:8080", stack.address.removeprefix("http://"))
+    ended = subprocess.run(
+        ["sh", "-euc", script.replace('"..."', json.dumps(stack.secrets["AIRFLOW_ADMIN_PASSWORD"]))],
+        capture_output=True,
+        text=True,
+    )
+    started = json.loads(ended.stdout)
+    assert started["conf"]["k_values"] == [2, 3, 4], ended
+    stack.client().patch(f"{stack.address}/api/v2/{path_of(started['dag_run_id'])}", json={"state": "failed"}, timeout=30)
+
+
+def test_a_run_that_was_held_back_says_so_and_updates_nothing(stack: Stack, held_back: str) -> None:
+    found = stack.get(path_of(held_back))
+    assert found["state"] == "success"
+    assert "not published" in found["note"]
+    assert events_of(stack, held_back) == []
+
+
+def test_a_run_that_was_held_back_is_told_to_those_who_asked_for_it(
+    stack: Stack, receivers: tuple[Hook, Mailbox], held_back: str
+) -> None:
+    hook, mailbox = receivers
+    [told] = told_about(held_back, hook)
+    assert (told["event"], told["task_id"]) == ("held back", "segment_customers")
+    assert "silhouette" in told["reason"]
+    assert told["url"].startswith(f"{stack.address}/dags/{DAG}/runs/")
+    assert [mail["Subject"] for mail in mailbox.got if told["url"] in text_of(mail)] == [f"{DAG}: a run was held back"]
+
+
+def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_told_and_leaves_the_dag_as_it_is(
+    stack: Stack, receivers: tuple[Hook, Mailbox]
+) -> None:
+    hook, _ = receivers
+    variables = f"{stack.address}/api/v2/variables"
+    stack.client().post(variables, json={"key": "customer_segmentation", "value": '{"k_values": "all"}'}, timeout=30)
+    try:
+        run = start(stack, {})
+        states = {one["task_id"]: one["state"] for one in stack.get(f"{path_of(run)}/taskInstances")["task_instances"]}
+        assert states.pop("extract_customer_data") == "failed"
+        assert set(states.values()) == {"upstream_failed"}
+        reason = 'failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_values to "all"'
+        assert [line for line in log_of(stack, run, "extract_customer_data") if line.startswith(reason)]
+        [told] = told_about(run, hook)
+        assert (told["event"], told["task_id"]) == ("failed", "extract_customer_data")
+        assert told["reason"].startswith(reason)
+        assert stack.get("importErrors")["import_errors"] == []
+    finally:
+        stack.client().delete(f"{variables}/customer_segmentation", timeout=30)
+
+
+def test_a_receiver_that_is_down_keeps_nobody_else_from_being_told_and_its_address_stays_out_of_the_logs(
+    stack: Stack, receivers: tuple[Hook, Mailbox]
+) -> None:
+    _, mailbox = receivers
+    connection = f"{stack.address}/api/v2/connections/customer_segmentation_webhook"
+    client = stack.client()
+    before = client.get(connection, timeout=30).json()
+    closed = {"connection_id": before["connection_id"], "conn_type": "http", "host": "http://127.0.0.1:9/services/hidden-path"}
+    assert client.patch(connection, json=closed, timeout=30).status_code == 200
+    try:
+        run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
+        mails = arrived(lambda: [mail for mail in mailbox.got if run in text_of(mail)])
+    finally:
+        client.patch(connection, json=closed | {"host": before["host"]}, timeout=30)
+    assert [mail["Subject"] for mail in mails] == [f"{DAG}: extract_customer_data failed"]
+    assert "NO_SUCH_COLUMN" in text_of(mails[0])
+
+    scheduler = stack.containers()["scheduler"]["Id"]
+    logs = docker("exec", scheduler, "grep", "-rhE", "could not notify|hidden-path", "/opt/airflow/logs")
+    assert "could not notify by webhook, Connection customer_segmentation_webhook (ConnectionError)" in logs
+    assert "hidden-path" not in logs
+
+
+def test_what_a_stage_says_is_folded_away_and_its_result_is_not(stack: Stack, published: str) -> None:
+    folded, seen = in_sections(log_of(stack, published, "segment_customers"))
+    assert [line for line in folded if "customers, k=3" in line]
+    assert [line for line in seen if line.startswith("result: {")]
+
+
+def test_why_a_task_failed_stands_last_and_in_no_section_that_is_folded(stack: Stack) -> None:
+    run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
+    _, seen = in_sections(log_of(stack, run, "extract_customer_data"))
+    assert seen[-2].startswith("failed (65, unusable data)")
+    assert seen[-1].startswith("to replay this stage by hand: docker run")
+
+
+def in_sections(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Tell the lines that Airflow's UI shows folded from those that it shows at once."""
+    folded, seen, inside = [], [], False
+    for line in lines:
+        if line.startswith(("::group::", "::endgroup::")):
+            inside = line.startswith("::group::")
+        else:
+            (folded if inside else seen).append(line)
+    return folded, seen

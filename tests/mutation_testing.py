@@ -1,0 +1,109 @@
+"""Try the tests: small errors are put into the code one at a time, and each ought to make some test fail.
+
+    python -m tests.mutation_testing --most 40 evaluate segment
+
+mutmut makes the errors and runs the tests, in a copy of the checkout for each package. There are thousands; a sample of each
+module, drawn with a seed, tells about as much. What no test finds is printed, and is shown by
+
+    cd mutants/evaluate && ../../.venv/bin/mutmut show services.evaluate.choice.x__join__mutmut_1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+SEED = 7
+MUTMUT = Path(sys.executable).with_name("mutmut")
+
+# What is tried, and with which tests. What `main.py` and `cluster.py` do wrong shows in whole stages and in clusters, which are
+# processes, and of processes that a test starts mutmut sees nothing.
+PACKAGES = {
+    "contract": ("services/contract/*.py", "tests/contract tests/services/extract tests/services/transform"),
+    "transform": ("services/transform/[fs]*.py", "tests/services/transform"),
+    "train": ("services/train/sweep.py", "tests/services/train"),
+    "evaluate": ("services/evaluate/*.py", "tests/services/evaluate"),
+    "segment": ("services/segment/*.py", "tests/services/segment"),
+}
+CONFIGURATION = """\
+[mutmut]
+source_paths = services
+only_mutate = {modules}
+do_not_mutate =
+    */main.py
+    */__main__.py
+    */cluster.py
+also_copy =
+    bench
+    docker
+    shared_volume/data
+pytest_add_cli_args_test_selection =
+    {tests}
+pytest_add_cli_args =
+    -m=not needs_docker
+    --ignore=tests/stagekit/stage/test_run.py
+    --deselect=tests/stagekit/volume/test_model_store.py::test_killed_at_random_leaves_one_whole_run_in_force
+    --deselect=tests/services/segment/test_main.py::test_two_processes_at_once_publish_one_after_the_other_or_not_at_all
+    --deselect=tests/services/segment/test_score.py::test_scoring_is_one_command_without_a_run
+"""
+# With several threads of OpenMP the processes that mutmut forks would wait for ever.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation_testing")
+    parser.add_argument("packages", nargs="*", default=list(PACKAGES), help=f"some of {', '.join(PACKAGES)}; all by default")
+    parser.add_argument("--most", type=int, default=15, help="how many errors to try in each module (default: 15)")
+    arguments = parser.parse_args()
+    left: list[str] = []
+    lines = [f"{'module':<40} {'errors':>6} {'tried':>6} {'found':>6}"]
+    for package in arguments.packages:
+        folder = check_out(package)
+        # Makes all errors and finds out which tests reach what, then complains that none has this name.
+        subprocess.run([MUTMUT, "run", "none"], cwd=folder, env=ENVIRONMENT, capture_output=True)
+        chosen = {
+            module: random.Random(f"{SEED} {module}").sample(sorted(outcomes), min(arguments.most, len(outcomes)))
+            for module, outcomes in read_outcomes(folder).items()
+        }
+        names = [name for names in chosen.values() for name in names]
+        subprocess.run([MUTMUT, "run", *names], cwd=folder, env=ENVIRONMENT, check=True)
+        tried, found = Counter[str](), Counter[str]()
+        for module, outcomes in read_outcomes(folder).items():
+            survivors = [name for name in chosen[module] if outcomes[name] in (0, 5, 33)]  # 5 and 33: no test reaches it
+            tried[module], found[module] = len(chosen[module]), len(chosen[module]) - len(survivors)
+            left += survivors
+            lines.append(f"{module:<40} {len(outcomes):>6} {tried[module]:>6} {found[module]:>6}")
+        lines.append(f"{package:<47} {tried.total():>6} {found.total():>6}  {found.total() / tried.total():.0%}")
+    print("\n", *lines, "", "Not found:", *left, sep="\n")
+
+
+def check_out(package: str) -> Path:
+    """Copy what git knows into a folder for the errors of a package."""
+    folder = REPOSITORY / "mutants" / package
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    modules, tests = PACKAGES[package]
+    (folder / "setup.cfg").write_text(CONFIGURATION.format(modules=modules, tests="\n    ".join(tests.split())))
+    return folder
+
+
+def read_outcomes(folder: Path) -> dict[str, dict[str, int | None]]:
+    """Read how the tests ended with each error, by module; None where it was not tried."""
+    files = {path: json.loads(path.read_text())["exit_code_by_key"] for path in sorted(folder.glob("mutants/**/*.meta"))}
+    return {name.rpartition(".")[0]: outcomes for outcomes in files.values() for name in list(outcomes)[:1]}
+
+
+if __name__ == "__main__":
+    main()

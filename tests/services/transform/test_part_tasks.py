@@ -1,0 +1,72 @@
+"""A preparation that is fitted to parts is the one that is fitted to the whole table."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from services.transform.features import fit_preparation, fit_to_parts
+from stagekit.errors import DataError
+
+FEATURES = ("BALANCE", "PURCHASES")
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    draw = np.random.default_rng(5)
+    frame = pd.DataFrame({"BALANCE": draw.lognormal(6, 2, 400), "PURCHASES": 1e6 + draw.normal(0, 0.1, 400)})
+    frame.loc[::17, "BALANCE"] = np.nan
+    frame["REGION"] = pd.Series(["north", "south", "east"] * 133 + ["west"], dtype="str")
+    frame.insert(0, "CUST_ID", pd.Series([f"C{row}" for row in range(400)], dtype="str"))
+    return frame
+
+
+def in_parts(table: pd.DataFrame, *ends: int):
+    cuts = [0, *ends, len(table)]
+    parts = [table[first:last].reset_index(drop=True) for first, last in pairwise(cuts)]
+    return lambda function: [function(part) for part in parts]
+
+
+@pytest.mark.parametrize("ends", [(200,), (1, 2, 399), (0, 100, 100, 300)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"outliers": "clip", "outlier_fence": 1.0},
+        {"outliers": "drop", "outlier_fence": 1.0},
+        {"log_columns": ("BALANCE",), "outliers": "clip", "scale_by": "REGION", "smallest_group": 100},
+    ],
+)
+def test_it_does_not_matter_how_the_table_is_cut(table, ends, options):
+    whole = fit_preparation(table, FEATURES, **options)
+    parts = fit_to_parts(in_parts(table, *ends), FEATURES, **options)
+    assert parts.fences == whole.fences
+    assert parts.training_range == whole.training_range
+    assert list(parts.group_pipelines) == list(whole.group_pipelines)
+    fits = whole.fits(table)
+    assert parts.fits(table).equals(fits)
+    np.testing.assert_allclose(parts.transform(table[fits]), whole.transform(table[fits]), rtol=1e-7, atol=1e-7)
+
+
+def test_variances_do_not_drown_in_large_means(table):
+    scaler = fit_to_parts(in_parts(table, 150, 250), FEATURES).pipeline[-1]
+    values = table.dropna()["PURCHASES"] - 1e6
+    assert np.sqrt(scaler.var_[1]) == pytest.approx(values.std(ddof=0), rel=1e-6)
+    assert scaler.n_samples_seen_ == len(values)
+
+
+def test_a_group_counts_over_all_parts_and_is_judged_over_all(table):
+    table.loc[table["REGION"] == "south", "PURCHASES"] = 5.0
+    # The same for everybody in the first part alone.
+    table.loc[table["REGION"] == "east", "PURCHASES"] = [1.0] * 60 + [2.0] * 73
+    preparation = fit_to_parts(in_parts(table, 100), FEATURES, scale_by="REGION", smallest_group=110)
+    assert set(preparation.group_pipelines) == {"north", "east"}
+
+
+def test_a_negative_number_is_named_by_its_customer_wherever_it_stands(table):
+    table.loc[[250, 300], "BALANCE"] = -5.0
+    with pytest.raises(DataError, match=r"customer C250: BALANCE is -5.*\(2 of 400 customers have one\)"):
+        fit_to_parts(in_parts(table, 200), FEATURES, log_columns=("BALANCE",))
+    with pytest.raises(DataError, match=r"customer 251: BALANCE is -5"):
+        fit_to_parts(in_parts(table.drop(columns="CUST_ID"), 200), FEATURES, log_columns=("BALANCE",))

@@ -1,0 +1,113 @@
+"""Airflow's own api-server with the plugin in it, on a database and a volume of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dags.assets import DAG_ID
+from stagekit.volume.manifest import FileRecord, Manifest
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import REPORT, Workspace
+
+
+@pytest.fixture(scope="session")
+def airflow_app() -> Any:
+    from airflow import models, settings
+    from airflow.api_fastapi.app import create_app
+
+    models.import_all_models()
+    models.base.Base.metadata.create_all(settings.engine)
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def browser(airflow_app: Any) -> Any:
+    """A client of Airflow that nobody has signed in with."""
+    from fastapi.testclient import TestClient
+
+    return TestClient(airflow_app)
+
+
+@pytest.fixture
+def token(airflow_app: Any) -> Callable[[str | None], str]:
+    """What Airflow gives to a user of this role."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    return lambda role: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
+
+
+@pytest.fixture
+def viewer(browser: Any, token: Callable[[str | None], str]) -> Any:
+    """The same, once somebody has signed in who may see everything and change nothing."""
+    browser.cookies.set("_token", token("VIEWER"))
+    return browser
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGMENTATION_VOLUME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def airflow_run(airflow_app: Any) -> Iterator[Callable[..., None]]:
+    """Enter a run into Airflow's database, and a task of it that failed with a reason, if there is one."""
+    from airflow import settings
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.types import DagRunType
+    from sqlalchemy import delete, insert, text
+
+    with settings.Session() as session:
+        session.execute(text("PRAGMA foreign_keys = OFF"))  # the DAG and its version need not be there
+
+        def enter(run_id: str, state: str, *, failed_task: str = "", reason: str = "") -> None:
+            run = DagRun(dag_id=DAG_ID, run_id=run_id, run_type=DagRunType.MANUAL, run_after=datetime.now(UTC))
+            run.state = state
+            session.add(run)
+            session.flush()
+            if failed_task:
+                key = {"dag_id": DAG_ID, "run_id": run_id, "task_id": failed_task, "map_index": -1}
+                task = {"state": "failed", "pool": "default_pool", "pool_slots": 1, "try_number": 1, "id": uuid.uuid4()}
+                session.execute(insert(TaskInstance).values(**key, **task))
+                if reason:
+                    value = XComModel.serialize_value(reason)
+                    session.add(XComModel(key="reason", value=value, dag_run_id=run.id, **key))
+            session.commit()
+
+        yield enter
+        for model in (XComModel, TaskInstance, DagRun):
+            session.execute(delete(model).where(model.dag_id == DAG_ID))
+        session.commit()
+
+
+def write_report(volume: Path, run: str, text: str, inputs: tuple[FileRecord, ...] = ()) -> Path:
+    """Write a report as its stage does; returns the folder."""
+    now = datetime.now(UTC)
+    with Workspace(volume, run, REPORT.stage, {}) as work:
+        work.save(REPORT, text)
+        work.commit(
+            Manifest(
+                run=run,
+                stage=REPORT.stage,
+                inputs=inputs,
+                outputs=tuple(work.outputs),
+                settings={},
+                setting_sources={},
+                result=None,
+                image=None,
+                versions={},
+                started=now,
+                ended=now,
+                exit_reason="done",
+            )
+        )
+    return volume / "runs" / run_folder(run) / REPORT.stage

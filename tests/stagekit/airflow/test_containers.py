@@ -1,0 +1,67 @@
+import shlex
+
+import pytest
+
+from stagekit.airflow.containers import HostSettings, StageContainer, host_settings
+from stagekit.errors import SetupError
+
+
+def container(**changes):
+    described = {
+        "image": "customer-segmentation/train:latest",
+        "command": ["--run=demo"],
+        "environment": {},
+        "writable": ("runs/demo/train",),
+        "host": HostSettings(host_volume="/srv/volume"),
+    }
+    return StageContainer(**(described | changes))
+
+
+def test_a_stage_sees_the_volume_read_only_but_for_its_own_folder():
+    assert [(mount["Target"], mount["Source"], mount["ReadOnly"]) for mount in container().mounts] == [
+        ("/shared", "/srv/volume", True),
+        ("/shared/runs/demo/train", "/srv/volume/runs/demo/train", False),
+    ]
+
+
+@pytest.mark.parametrize("text", ["two words", "$(id)", "a;b", "it's", 'say "so"', "a\nb", "*", "ü", "`id`", "-v=/:/host"])
+def test_what_a_user_typed_cannot_leave_its_place_in_the_command_line(text):
+    line = container(command=[f"--run={text}"], environment={"SEGMENTATION_SCALE_BY": text}).docker_run
+    words = shlex.split(line)
+    assert words[-1] == f"--run={text}"
+    assert f"--env=SEGMENTATION_SCALE_BY={text}" in words
+    assert words[:3] == ["docker", "run", "--rm"]
+
+
+def test_a_path_with_a_comma_stays_one_field_of_the_mount():
+    line = container(host=HostSettings(host_volume='/srv/a,b "c"')).docker_run
+    assert '--mount=type=bind,"source=/srv/a,b ""c""",target=/shared,readonly' in shlex.split(line)
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({}, "SEGMENTATION_HOST_VOLUME is not set: expected the path of shared_volume on the Docker host"),
+        ({"HOST_VOLUME": "shared_volume"}, "SEGMENTATION_HOST_VOLUME is 'shared_volume': expected the path of shared_volume"),
+        ({"HOST_VOLUME": "/v", "STAGE_USER": "me"}, "SEGMENTATION_STAGE_USER is 'me': expected the uid:gid"),
+        ({"HOST_VOLUME": "/v", "STAGE_MEMORY": "lots"}, "SEGMENTATION_STAGE_MEMORY is 'lots': expected the memory limit"),
+        ({"HOST_VOLUME": "/v", "STAGE_CPUS": "0"}, "SEGMENTATION_STAGE_CPUS is '0': expected the hard CPU limit"),
+        ({"HOST_VOLUME": "/v", "IMAGE_TAG": "a b"}, "SEGMENTATION_IMAGE_TAG is 'a b': expected the tag"),
+    ],
+)
+def test_a_wrong_setting_of_the_host_is_named_with_what_it_has_to_be(monkeypatch, variables, complaint):
+    for name in HostSettings.model_fields:
+        monkeypatch.delenv(f"SEGMENTATION_{name.upper()}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SEGMENTATION_{name}", value)
+    with pytest.raises(SetupError) as refused:
+        host_settings()
+    assert complaint in str(refused.value)
+
+
+def test_an_empty_setting_of_the_host_is_its_default(monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", "/v")
+    for name in ("IMAGE_TAG", "STAGE_USER", "STAGE_MEMORY", "STAGE_CPUS", "STAGE_PIDS"):
+        monkeypatch.setenv(f"SEGMENTATION_{name}", "")
+    found = host_settings()
+    assert (found.image_tag, found.stage_user, found.stage_memory, found.stage_cpus) == ("latest", "50000:0", "4g", 2.0)

@@ -1,0 +1,307 @@
+from urllib.parse import quote
+
+import pytest
+
+from stagekit.volume.manifest import FileRecord, Manifest
+from stagekit.volume.registry import Register, RunEntry
+from stagekit.volume.runs import run_folder
+from stagekit.volume.workspace import SEGMENTATION, Workspace
+from tests.stagekit.airflow.conftest import write_report
+
+DAG = "customer_segmentation_lab1"
+RUN = "manual__2026-01-05T09:00:00+00:00"
+IN_FORCE = "/segments/in-force"
+
+
+def page_of(run: str, dag: str = DAG) -> str:
+    return f"/segments/dags/{dag}/runs/{quote(run, safe='')}"
+
+
+def put_in_force(volume, run):
+    (volume / "model").mkdir()
+    register = Register(in_force=run, runs=(RunEntry(run=run),))
+    (volume / "model" / "segments.json").write_bytes(register.sealed())
+
+
+# --- who sees it
+
+
+def test_who_may_see_the_run_sees_its_report(viewer, volume):
+    write_report(volume, RUN, "<h1>Five segments, côte à côte</h1>")
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.text == "<h1>Five segments, côte à côte</h1>"
+
+
+def test_a_program_sees_it_with_its_token(browser, token, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    answer = browser.get(page_of(RUN), headers={"Authorization": f"Bearer {token('VIEWER')}"})
+    assert answer.text == "<h1>Five segments</h1>"
+
+
+@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), IN_FORCE])
+def test_who_has_not_signed_in_sees_nothing(browser, volume, page):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    put_in_force(volume, RUN)
+    answer = browser.get(page)
+    assert answer.status_code == 401
+    assert "Please sign in" in answer.text
+    assert "segments</h1>" not in answer.text
+
+
+@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), IN_FORCE])
+def test_who_has_no_role_sees_nothing(browser, token, volume, page):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    put_in_force(volume, RUN)
+    browser.cookies.set("_token", token(None))
+    answer = browser.get(page)
+    assert answer.status_code == 403
+    assert "segments</h1>" not in answer.text
+
+
+def test_a_forged_token_opens_nothing(browser, volume):
+    assert browser.get(page_of(RUN), headers={"Authorization": "Bearer e30.e30.e30"}).status_code == 403
+
+
+def test_who_may_see_the_runs_of_another_dag_only_sees_no_report(viewer, volume, monkeypatch):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    put_in_force(volume, RUN)
+    asked = []
+
+    def only_another(self, *, method, user, access_entity=None, details=None):
+        asked.append((method, access_entity.name, details.id))
+        return details.id == "another"
+
+    monkeypatch.setattr(
+        "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager.is_authorized_dag", only_another
+    )
+    assert viewer.get(page_of(RUN)).status_code == 403
+    assert viewer.get(IN_FORCE).status_code == 403
+    assert viewer.get(page_of(RUN, "another")).status_code == 404
+    assert asked == [("GET", "RUN", DAG), ("GET", "RUN", DAG), ("GET", "RUN", "another")]
+
+
+def test_the_pages_describe_themselves_to_nobody(viewer):
+    for path in ("openapi.json", "docs", "redoc"):
+        assert viewer.get(f"/segments/{path}").status_code == 404
+
+
+# --- what is shown
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_run_that_has_not_ended_says_so_and_the_page_looks_again(viewer, volume, airflow_run, state):
+    airflow_run(RUN, state)
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 404
+    assert "No report yet" in answer.text
+    assert f"Run {RUN} is {state}." in answer.text
+    assert answer.headers["refresh"] == "10"
+
+
+def test_a_run_that_failed_names_the_task_and_the_reason_and_the_page_stays(viewer, volume, airflow_run):
+    airflow_run(
+        RUN, "failed", failed_task="extract_customer_data", reason="failed (65, invalid data): file.csv row 17: <b> & co"
+    )
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 404
+    assert "The run failed" in answer.text
+    assert "Task extract_customer_data: failed (65, invalid data): file.csv row 17: &lt;b&gt; &amp; co" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_failed_task_without_a_reason_refers_to_its_log(viewer, volume, airflow_run):
+    airflow_run(RUN, "failed", failed_task="train_kmeans_customer_model")
+    assert "Task train_kmeans_customer_model: the log of the task has the reason" in viewer.get(page_of(RUN)).text
+
+
+def test_a_run_that_was_marked_as_failed_blames_no_task(viewer, volume, airflow_run):
+    airflow_run(RUN, "failed")
+    assert "None of its tasks failed" in viewer.get(page_of(RUN)).text
+
+
+def test_a_run_whose_folder_was_removed_says_so_and_the_page_stays(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 404
+    assert f"its folder runs/{run_folder(RUN)} is no longer on the volume" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_run_whose_report_alone_was_removed_says_so(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    (write_report(volume, RUN, "<h1>Five segments</h1>") / "report.html").unlink()
+    answer = viewer.get(page_of(RUN))
+    assert f"the folder runs/{run_folder(RUN)} on the volume has no report" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_a_run_that_airflow_does_not_know_is_no_run(viewer, volume):
+    answer = viewer.get(page_of("no such run"))
+    assert answer.status_code == 404
+    assert "Airflow knows no run no such run" in answer.text
+    assert "refresh" not in answer.headers
+
+
+def test_what_stands_in_the_address_is_text_and_never_part_of_a_page(viewer, volume):
+    for answer in (viewer.get(page_of("<script>alert(1)</script>")), viewer.get(page_of(RUN, "<b>"))):
+        assert "<script" not in answer.text
+        assert "<b>" not in answer.text
+    assert "&lt;script&gt;" in viewer.get(page_of("<script>")).text
+
+
+def test_a_report_that_its_stage_has_not_committed_is_not_there(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
+    (write_report(volume, RUN, "<h1>Half</h1>") / "manifest.json").unlink()
+    assert "No report yet" in viewer.get(page_of(RUN)).text
+
+
+def test_the_runs_of_other_dags_have_none(viewer, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    answer = viewer.get(page_of(RUN, "another"))
+    assert answer.status_code == 404
+    assert f"Only the runs of {DAG} have a report" in answer.text
+
+
+def test_a_report_that_is_not_the_one_in_its_manifest_is_not_shown(viewer, volume):
+    (write_report(volume, RUN, "<h1>Five segments</h1>") / "report.html").write_text("<h1>Forged</h1>")
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 500
+    assert "Forged" not in answer.text
+    assert "it was changed or damaged" in answer.text
+
+
+def test_a_report_of_segments_that_were_made_again_since_is_not_shown(viewer, volume):
+    read = FileRecord(name="segment/segmentation.json", sha256="0" * 64, bytes=1, stage="segment")
+    folder = write_report(volume, RUN, "<h1>Five segments</h1>", (read,))
+    assert viewer.get(page_of(RUN)).status_code == 200  # also when the other folders of the run were removed
+    with Workspace(volume, RUN, "segment", {}) as work:
+        work.save(SEGMENTATION, {})
+        report = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+        work.commit(
+            report.model_copy(update={"stage": "segment", "inputs": (), "outputs": tuple(work.outputs), "sha256": None})
+        )
+    answer = viewer.get(page_of(RUN))
+    assert answer.status_code == 500
+    assert "segment was run again after report had read its segmentation.json: run report and" in answer.text
+
+
+def test_the_report_of_one_run_is_not_shown_for_another(viewer, volume):
+    folder = write_report(volume, RUN, "<h1>Five segments</h1>").parent
+    folder.rename(folder.with_name("another"))
+    answer = viewer.get(page_of("another"))
+    assert answer.status_code == 500
+    assert "Five segments" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["../outside", "..", ".", "", "/", "outside", "x/../../outside", "..\\outside", "outside\0", "%2e%2e/outside", "é" * 300],
+)
+def test_no_run_id_leads_out_of_the_folder_of_runs(viewer, volume, run):
+    # A report that is whole in every way, but for where it lies.
+    write_report(volume, run or "empty", "<h1>Secret</h1>").parent.rename(volume / "outside")
+    for address in (page_of(run), f"/segments/dags/{DAG}/runs/{quote(run)}"):
+        answer = viewer.get(address)
+        assert answer.status_code == 404
+        assert "Secret" not in answer.text
+
+
+def test_a_run_id_may_hold_a_slash(viewer, volume):
+    write_report(volume, "monday/again", "<h1>Five segments</h1>")
+    assert viewer.get(page_of("monday/again")).status_code == 200
+
+
+def test_a_volume_that_is_not_mounted_is_named(viewer, volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_VOLUME", "/no/such/volume")
+    for page in (page_of(RUN), IN_FORCE):
+        answer = viewer.get(page)
+        assert answer.status_code == 500
+        assert "there is no volume at /no/such/volume" in answer.text
+
+
+# --- the report of the segments in force
+
+
+def test_the_report_of_the_run_in_force_is_shown(viewer, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    put_in_force(volume, RUN)
+    assert viewer.get(IN_FORCE).text == "<h1>Five segments</h1>"
+
+
+def test_before_anything_is_published_it_says_so(viewer, volume):
+    answer = viewer.get(IN_FORCE)
+    assert answer.status_code == 404
+    assert "No segments have been published yet" in answer.text
+
+
+def test_an_active_run_that_has_not_written_its_report_is_named_and_the_page_looks_again(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
+    put_in_force(volume, RUN)
+    answer = viewer.get(IN_FORCE)
+    assert answer.status_code == 404
+    assert f"The segments of run {RUN} are active, but there is no report of it. Run {RUN} is running." in answer.text
+    assert answer.headers["refresh"] == "10"
+
+
+def test_an_active_run_whose_folder_was_removed_is_not_waited_for(viewer, volume, airflow_run):
+    airflow_run(RUN, "success")
+    put_in_force(volume, RUN)
+    answer = viewer.get(IN_FORCE)
+    assert "are active, but there is no report of it." in answer.text
+    assert "is no longer on the volume" in answer.text
+    assert "refresh" not in answer.headers
+
+
+# --- what it may do
+
+
+def policy(answer):
+    directives = (directive.strip().partition(" ") for directive in answer.headers["content-security-policy"].split(";"))
+    return {name: value for name, _, value in directives}
+
+
+def test_a_report_can_show_itself_and_do_nothing_else(viewer, volume):
+    write_report(volume, RUN, "<script>alert(1)</script>")
+    assert policy(viewer.get(page_of(RUN))) == {
+        "default-src": "'none'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'self'",
+        "sandbox": "",
+    }
+
+
+def test_the_page_that_looks_again_may_not_run_scripts_either(viewer, volume, airflow_run):
+    airflow_run(RUN, "running")
+    found = policy(viewer.get(page_of(RUN)))
+    assert found["sandbox"] == "allow-scripts allow-same-origin", "without, browsers do not look again"
+    assert found["default-src"] == "'none'"
+    assert "script-src" not in found
+
+
+def test_every_answer_has_the_same_headers_whatever_it_says(viewer, token, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    (write_report(volume, "damaged", "x") / "report.html").write_text("y")
+    answers = [
+        viewer.get(page_of(RUN)),
+        viewer.get(page_of("none yet")),
+        viewer.get(page_of("damaged")),
+        viewer.get("/segments/nothing/here"),
+        viewer.post(page_of(RUN)),
+        viewer.get(page_of(RUN), headers={"Authorization": f"Bearer {token(None)}"}),
+    ]
+    viewer.cookies.clear()
+    answers.append(viewer.get(page_of(RUN)))
+    assert [answer.status_code for answer in answers] == [200, 404, 500, 404, 405, 403, 401]
+    for answer in answers:
+        assert policy(answer)["default-src"] == "'none'"
+        assert policy(answer)["frame-ancestors"] == "'self'"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"

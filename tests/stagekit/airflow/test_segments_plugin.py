@@ -1,0 +1,76 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+
+from dags.assets import DAG_ID
+from plugins.segments_plugin import VIEWS
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def dag():
+    return DagBag(REPOSITORY / "dags").dags[DAG_ID]
+
+
+def test_airflow_loads_the_plugins_and_nothing_else_of_the_folder(airflow_app):
+    from airflow import plugins_manager
+
+    assert plugins_manager.get_import_errors() == {}
+    ours = [plugin for plugin in plugins_manager.get_plugin_info() if "plugins_folder" in str(plugin["source"]).lower()]
+    assert {plugin["name"] for plugin in ours} == {"customer_segmentation", "login_throttle"}
+    assert "report_pages" not in sys.modules
+
+
+def test_every_view_leads_to_a_page_of_ours(viewer, volume, airflow_run):
+    airflow_run("demo", "running")
+    for view in VIEWS:
+        address = view["href"].replace("{DAG_ID}", DAG_ID).replace("{RUN_ID}", "demo")
+        assert "No report yet" in viewer.get(f"/{address}").text
+
+
+def test_no_view_leads_away_from_where_airflow_is():
+    assert not [view["href"] for view in VIEWS if view["href"].startswith(("/", "http"))]
+
+
+def modules_after(statement: str) -> set[str]:
+    """Tell what a fresh interpreter has imported once it has run `statement`."""
+    command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+def test_a_task_that_loads_the_plugin_does_not_wait_for_what_only_the_pages_need():
+    heavy = {"airflow.api_fastapi", "stagekit.airflow.report_pages", "stagekit.airflow.stage_operator", "docker"}
+    assert modules_after("import plugins.segments_plugin") & heavy == set()
+
+
+def test_the_pages_need_no_data_library():
+    libraries = {"numpy", "pandas", "scipy", "sklearn", "kneed", "matplotlib"}
+    assert modules_after("import stagekit.airflow.report_pages, stagekit.airflow.task_links") & libraries == set()
+
+
+def test_every_stage_links_to_the_report_and_to_the_command_that_replays_it(dag, airflow_app):
+    served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    task_instance = SimpleNamespace(key=SimpleNamespace(dag_id=DAG_ID, run_id="a+b/c", task_id="extract_customer_data"))
+    run = f"dags/{DAG_ID}/runs/a%2Bb%2Fc"
+    for task in served.tasks:
+        links = {name: task.get_extra_links(task_instance, name) for name in task.extra_links}
+        if task.task_type == "StageOperator":
+            assert links == {
+                "Report": f"{run}/plugin/report",
+                "Replay command": f"{run}/tasks/extract_customer_data/rendered_templates",
+            }
+        else:
+            assert links == {}
+
+
+def test_the_report_link_leads_to_the_tab_of_the_plugin():
+    [tab] = [view for view in VIEWS if view["destination"] == "dag_run"]
+    assert tab["url_route"] == "report"

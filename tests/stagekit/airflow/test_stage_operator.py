@@ -1,0 +1,555 @@
+"""StageOperator on a real engine. The stage is a script that each test writes, in an image that holds nothing but Python."""
+
+import fcntl
+import json
+import logging
+import multiprocessing
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import contextmanager, suppress
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from docker.client import from_env
+from docker.errors import NotFound
+
+from stagekit.airflow.lineage import read_manifest
+from stagekit.airflow.stage_operator import StageOperator, end_log_with_reason
+from tests.stagekit.airflow.tries import Try
+
+pytestmark = pytest.mark.needs_docker
+
+TAG = f"probe-{uuid.uuid4().hex[:8]}"
+IMAGE = f"customer-segmentation/train:{TAG}"
+DIGEST = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def engine(docker_engine):
+    """A client of the engine, and on the engine an image whose stage is whatever stands in /shared/stage.py."""
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    recipe = f'FROM {base}\nENTRYPOINT ["python3", "-u", "/shared/stage.py"]\n'
+    subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, "-"], input=recipe, text=True, check=True)
+    client = from_env()
+    yield client
+    subprocess.run(["docker", "image", "rm", "--force", IMAGE], check=True, capture_output=True)
+
+
+@pytest.fixture
+def volume(tmp_path, monkeypatch, engine):
+    """The volume, and a host that is set up to use it."""
+    tmp_path.chmod(0o2775)
+    for name, value in {
+        "HOST_VOLUME": str(tmp_path),
+        "IMAGE_TAG": TAG,
+        "STAGE_USER": f"{os.getuid()}:{os.getgid()}" if os.getuid() else "50000:0",
+        "STAGE_MEMORY": "64m",
+    }.items():
+        monkeypatch.setenv(f"SEGMENTATION_{name}", value)
+    monkeypatch.delenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", raising=False)
+    return tmp_path
+
+
+class Task(Try):
+    """A try whose stage is a script."""
+
+    def __init__(self, volume, script, **arguments):
+        (volume / "stage.py").write_text(script)
+        super().__init__(**arguments)
+
+    def containers(self, engine):
+        of_this_run = {"label": f"customer-segmentation.run={self.instance.run_id}"}
+        return engine.containers.list(all=True, filters=of_this_run, ignore_removed=True)
+
+    def running_container(self, engine):
+        """Wait for the container of the stage itself, not the one that makes its folder."""
+        for _ in range(200):
+            for container in self.containers(engine):
+                if container.status == "running" and container.attrs["Config"]["Entrypoint"][0] == "python3":
+                    return container
+            time.sleep(0.05)
+        raise AssertionError("no container appeared within 10 s")
+
+    @contextmanager
+    def in_background(self, engine):
+        """Run the task in a thread; gives its container, and removes it in the end."""
+
+        def run():
+            with suppress(AirflowException):
+                self.run()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield self.running_container(engine)
+        finally:
+            for container in self.containers(engine):
+                container.remove(force=True)
+            thread.join(30)
+
+
+def says(*lines, result="null", code=0):
+    """A stage that says something on stderr, has a result, and ends."""
+    logged = "".join(f"print({('12:00:00 train: ' + line)!r}, file=sys.stderr)\n" for line in lines)
+    return f"import sys\n{logged}print({result!r})\nsys.exit({code})\n"
+
+
+# --- what comes back
+
+
+def test_the_result_is_what_the_stage_wrote_to_stdout(volume):
+    assert Task(volume, says("fitting", result='{"k_values": [2, 3], "sse": [2.5, 1.0]}')).run() == {
+        "k_values": [2, 3],
+        "sse": [2.5, 1.0],
+    }
+
+
+def test_the_result_does_not_depend_on_what_is_logged_after_it(volume):
+    stage = "import sys\nprint(6, flush=True)\nprint('12:00:00 train: a late warning', file=sys.stderr)\n"
+    assert Task(volume, stage).run() == 6
+
+
+def test_a_stage_is_told_the_digests_of_all_stages_before_it(volume):
+    task = Task(volume, "import json, os; print(json.dumps(os.environ['SEGMENTATION_UPSTREAM']))")
+    with task.operator.dag:
+        extract, transform = (StageOperator(task_id=f"{name}_it", stage=name) for name in ("extract", "transform"))
+        extract >> transform >> task.operator
+    task.xcom = {("extract_it", "manifest"): "0" * 64, ("transform_it", "manifest"): "1" * 64}
+    assert task.run() == f"extract={'0' * 64},transform={'1' * 64}"
+
+
+def test_a_stage_is_told_its_own_settings_and_where_they_came_from(volume, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"n_init": 20, "outlier_fence": 2.5}')
+    task = Task(volume, "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if 'SEGM' in k}))")
+    task.params["k_values"] = [2, 5]
+    found = task.run()
+    assert found.pop("SEGMENTATION_IMAGE").startswith(f"{IMAGE} sha256:")
+    assert found == {
+        "SEGMENTATION_K_VALUES": "2,5",
+        "SEGMENTATION_N_INIT": "20",
+        "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
+    }
+
+
+# --- how it fails
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning", "again"),
+    [
+        (65, "unusable data", False),
+        (75, "passing trouble", True),
+        (137, "out of memory", False),
+    ],
+)
+def test_the_exit_code_decides_whether_another_try_can_help(volume, code, meaning, again):
+    reason = f"failed ({code}, {meaning}): file.csv row 17: BALANCE is 'abc'"
+    with pytest.raises(AirflowException) as failed:
+        Task(volume, says("reading", reason, code=code)).run()
+    assert isinstance(failed.value, AirflowFailException) is not again
+    if code == 137:
+        reason = f"failed ({code}, {meaning}): train does not fit into 64m of memory: raise SEGMENTATION_STAGE_MEMORY"
+    assert str(failed.value).startswith(reason)
+
+
+def test_a_stage_that_needs_too_much_memory_fails_at_once_and_names_the_limit(volume):
+    with pytest.raises(AirflowFailException, match=r"failed \(137, out of memory\): train does not fit into 64m of memory"):
+        Task(volume, "hoard = [bytearray(2**20) for _ in range(500)]").run()
+
+
+def test_a_stage_that_somebody_killed_is_tried_again(volume):
+    with pytest.raises(AirflowException, match=r"train was killed by signal 9 \(Killed\)") as failed:
+        Task(volume, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").run()
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_an_image_that_is_not_there_fails_at_once_and_is_not_pulled(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_IMAGE_TAG", "never-built")
+    with pytest.raises(AirflowFailException, match=r"has no image customer-segmentation/train:never-built: .*`make images`"):
+        Task(volume, says()).run()
+
+
+def test_a_volume_that_is_not_on_the_host_fails_at_once(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", str(volume / "gone"))
+    with pytest.raises(AirflowFailException, match="SEGMENTATION_HOST_VOLUME must be the path of shared_volume"):
+        Task(volume, says()).run()
+    assert not (volume / "gone").exists()
+
+
+def test_a_volume_that_the_stage_may_not_write_to_fails_at_once(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_STAGE_USER", "12345:12345")
+    with pytest.raises(AirflowFailException, match="Permission denied: user 12345:12345 needs write access"):
+        Task(volume, says()).run()
+
+
+def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_it(volume, caplog):
+    task = Task(volume, says("failed (65, unusable data): no rows", code=65))
+    task.params["n_init"] = 3
+    with pytest.raises(AirflowFailException) as failed:
+        task.run()
+    end_log_with_reason(task.context | {"exception": failed.value})
+    reason, replay = [record.getMessage() for record in caplog.records][-2:]
+    assert reason == "failed (65, unusable data): no rows"
+    assert task.xcom["reason"] == reason
+    command = replay.removeprefix("to replay this stage by hand: ")
+    assert "--env=SEGMENTATION_N_INIT=3" in shlex.split(command)
+
+    replayed = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert replayed.returncode == 65
+    assert replayed.stderr == "12:00:00 train: failed (65, unusable data): no rows\n"
+
+
+# --- what it may do
+
+
+SLEEP = "import time; time.sleep(600)"
+
+
+def test_a_stage_is_shut_in_and_so_is_its_replay(volume, engine):
+    task = Task(volume, SLEEP, publishes=True)
+    with task.in_background(engine) as found:
+        status = found.exec_run(["grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status"]).output.decode().split()
+        replay = task.operator.definition.docker_run.replace("--rm", "--rm --detach", 1)
+        started = subprocess.run(["sh", "-c", replay], check=True, capture_output=True, text=True)
+        by_hand = engine.containers.get(started.stdout.strip())
+        by_hand.remove(force=True)
+
+    assert status == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
+    host = found.attrs["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["NetworkMode"] == "none"
+    assert host["Init"] is True
+    assert host["PidsLimit"] == 512
+    assert (host["Memory"], host["MemorySwap"]) == (64 * 2**20, 64 * 2**20)
+    assert host["NanoCpus"] == min(2, os.cpu_count()) * 10**9
+    assert host["Privileged"] is False
+    assert found.attrs["Config"]["User"] == os.environ["SEGMENTATION_STAGE_USER"]
+    assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
+    assert found.attrs["Config"]["Labels"] == {
+        "customer-segmentation.volume": str(volume),
+        "customer-segmentation.dag": "probe",
+        "customer-segmentation.run": task.instance.run_id,
+        "customer-segmentation.task": "train",
+        "customer-segmentation.try": "1",
+        "customer-segmentation.definition": task.operator.definition.digest,
+        "customer-segmentation.cleared": "0",
+    }
+
+    same = {"ReadonlyRootfs", "CapDrop", "CapAdd", "SecurityOpt", "NetworkMode", "Init", "PidsLimit", "Memory", "MemorySwap"}
+    same |= {"NanoCpus", "Privileged", "Tmpfs", "Mounts", "IpcMode", "PidMode", "UsernsMode", "Devices", "Binds"}
+    differing = {name for name in same if (host[name] or None) != (by_hand.attrs["HostConfig"][name] or None)}
+    assert differing == set()
+    assert sorted(found.attrs["Config"]["Env"]) == sorted(by_hand.attrs["Config"]["Env"])
+    for name in ("User", "Image", "Cmd", "Entrypoint"):
+        assert found.attrs["Config"][name] == by_hand.attrs["Config"][name]
+
+
+def test_a_stage_can_write_to_its_own_folder_and_nowhere_else(volume):
+    stage = """
+import json, os, pathlib
+def writable(folder):
+    try:
+        (pathlib.Path(folder) / "probe").write_text("x")
+        return True
+    except OSError:
+        return False
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+folders = ["/", "/usr", "/tmp", "/shared", "/shared/data", "/shared/model", "/shared/runs", own.parent, own]
+print(json.dumps([str(folder).replace(str(own), "own folder") for folder in folders if writable(folder)]))
+"""
+    for folder in ("data", "model"):
+        (volume / folder).mkdir()
+        (volume / folder).chmod(0o2777)
+    assert Task(volume, stage).run() == ["/tmp", "own folder"]
+
+
+def test_only_a_stage_that_publishes_can_write_to_the_model_folder(volume):
+    Task(volume, "open('/shared/model/kmeans_custom.sav', 'w').close(); print(1)", publishes=True).run()
+    assert (volume / "model" / "kmeans_custom.sav").exists()
+
+
+def test_a_limit_on_threads_goes_with_the_limit_on_cpus(volume, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_STAGE_CPUS", "1")
+    assert Task(volume, "import os; print(os.environ['OMP_NUM_THREADS'])").run() == 1
+
+
+# --- that nothing is left behind
+
+
+@pytest.fixture
+def cluster(volume, engine, monkeypatch):
+    """The image with Dask, here one whose stages lie on the volume, and the network of a cluster."""
+    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
+    image = IMAGE.replace("/train:", "/cluster:")
+    recipe = f"FROM {base}\nENV PYTHONPATH=/shared\n"
+    subprocess.run(["docker", "build", "--quiet", "--tag", image, "-"], input=recipe, text=True, check=True)
+    network = engine.networks.create(TAG, internal=True)
+    monkeypatch.setenv("SEGMENTATION_CLUSTER_NETWORK", TAG)
+    monkeypatch.setenv("SEGMENTATION_DASK_SCHEDULERS", "tcp://other:8786,tls://dask-scheduler:8786")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", "/shared/ca.pem")
+    (volume / "services").mkdir()
+    (volume / "services/train.py").write_text(
+        "import json, os\n"
+        "print(json.dumps([sorted(os.listdir('/sys/class/net')), os.environ.get('SEGMENTATION_DASK_SCHEDULER'), "
+        "os.environ.get('DASK_DISTRIBUTED__COMM__TLS__CA_FILE')]))\n"
+    )
+    yield
+    network.remove()
+    subprocess.run(["docker", "image", "rm", "--force", image], check=True, capture_output=True)
+
+
+def test_with_a_dask_scheduler_a_stage_runs_in_the_image_with_dask_and_joins_its_network_alone(volume, cluster, monkeypatch):
+    task = Task(volume, "print('[]')")
+    task.params["dask_scheduler"] = "tls://dask-scheduler:8786"
+    interfaces, scheduler, certificate = task.run()
+    assert set(interfaces) - {"lo"}
+    assert (scheduler, certificate) == ("tls://dask-scheduler:8786", "/shared/ca.pem")
+    assert f"--network={TAG}" in task.operator.docker_run
+    assert "--entrypoint=python3" in task.operator.docker_run
+    without = Task(volume, "import json, os; print(json.dumps([name for name in os.environ if 'DASK' in name]))")
+    assert without.run() == []
+    assert "--network=none" in without.operator.docker_run
+
+
+@pytest.mark.parametrize(("allowed", "said"), [("", "none"), ("tcp://dask-scheduler:8786", "tcp://dask-scheduler:8786")])
+def test_a_dask_scheduler_that_the_installation_does_not_allow_is_refused_before_anything_starts(
+    volume, engine, monkeypatch, allowed, said
+):
+    monkeypatch.setenv("SEGMENTATION_DASK_SCHEDULERS", allowed)
+    task = Task(volume, says())
+    task.params["dask_scheduler"] = "tcp://stranger:8786"
+    with pytest.raises(AirflowFailException, match=f"dask_scheduler is tcp://stranger:8786: this installation allows {said}"):
+        task.run()
+    assert not task.containers(engine)
+    assert not (volume / "runs").exists()
+
+
+@pytest.mark.parametrize("stage", [says(), says(code=70), "import os; os.abort()"])
+def test_no_container_is_left_however_the_stage_ends(volume, engine, stage):
+    task = Task(volume, stage)
+    try:
+        task.run()
+    except AirflowException:
+        assert stage != says()
+    assert task.containers(engine) == []
+
+
+HOLD_LOCK = "import fcntl, time; file = open('/shared/lock'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(600)"
+TRY_LOCK = """
+import fcntl
+try:
+    fcntl.flock(open('/shared/lock'), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print('"alone"')
+except BlockingIOError:
+    print('"beside an orphan"')
+"""
+
+
+def test_what_an_earlier_try_left_running_is_gone_before_the_stage_starts(volume, engine):
+    task = Task(volume, TRY_LOCK)
+    (volume / "lock").touch()
+    started = [
+        engine.containers.run(
+            IMAGE,
+            ["-c", code],
+            entrypoint="python3",
+            detach=True,
+            network_mode="none",
+            volumes=[f"{volume}:/shared"],
+            labels={
+                "customer-segmentation.volume": str(volume),
+                "customer-segmentation.dag": "probe",
+                "customer-segmentation.run": run,
+                "customer-segmentation.task": "train",
+                "customer-segmentation.try": "1",
+            },
+        )
+        for run, code in ((task.instance.run_id, HOLD_LOCK), ("another run", SLEEP))
+    ]
+    orphan, other = started
+    try:
+        wait_until_locked(volume / "lock")
+        task.instance.try_number = 2
+        assert task.run() == "alone"
+        with pytest.raises(NotFound):
+            orphan.reload()
+        other.reload()
+        assert other.status == "running", "another run's container is not ours to remove"
+    finally:
+        for container in started:
+            with suppress(NotFound):
+                container.remove(force=True)
+
+
+@contextmanager
+def container_of(task, volume, attempt, **changes):
+    """What another try of the task, or one that only looks like it, has running."""
+    labels = {
+        "customer-segmentation.volume": str(volume),
+        "customer-segmentation.dag": "probe",
+        "customer-segmentation.run": task.instance.run_id,
+        "customer-segmentation.task": "train",
+        "customer-segmentation.try": str(attempt),
+    }
+    command = ["docker", "run", "--detach", "--network=none", "--entrypoint=python3"]
+    command += [f"--label={name}={value}" for name, value in (labels | changes).items()]
+    found = subprocess.run([*command, IMAGE, "-c", SLEEP], check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        yield found
+    finally:
+        subprocess.run(["docker", "rm", "--force", found], check=True, capture_output=True)
+
+
+def running(engine, container):
+    return engine.containers.get(container).status == "running"
+
+
+def test_a_try_that_was_given_up_for_lost_makes_way_for_the_one_that_came_after_it(volume, engine):
+    task = Task(volume, says())
+    with container_of(task, volume, attempt=2) as later:
+        with pytest.raises(AirflowException, match="a later try of this task has begun"):
+            task.run()
+        assert running(engine, later)
+
+
+def test_a_try_that_ends_late_leaves_the_container_of_the_next_alone(volume, engine):
+    task = Task(volume, SLEEP)
+    with task.in_background(engine) as first, container_of(task, volume, attempt=2) as later:
+        first.kill()
+        with suppress(NotFound):
+            first.wait(condition="removed")
+        assert running(engine, later)
+
+
+def test_the_engine_itself_refuses_a_second_container_of_a_task(volume, engine):
+    task = Task(volume, SLEEP)
+    with task.in_background(engine) as first:
+        second = subprocess.run(["docker", "create", f"--name={first.name}", IMAGE], capture_output=True, text=True)
+    assert "already in use" in second.stderr
+
+
+def test_an_airflow_with_another_volume_may_have_a_run_of_the_same_name_on_this_engine(volume, engine):
+    task = Task(volume, says())
+    with container_of(task, volume, attempt=1, **{"customer-segmentation.volume": "/another"}) as other:
+        task.run()
+        assert running(engine, other)
+
+
+def wait_until_locked(path):
+    for _ in range(200):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the orphan did not start within 10 s")
+
+
+@pytest.mark.parametrize(("state", "is_left"), [("failed", False), ("running", True)])
+def test_a_task_that_a_user_stops_takes_its_container_with_it_and_one_whose_worker_stops_does_not(
+    volume, engine, state, is_left
+):
+    task = Task(volume, SLEEP)
+    task.states[task.instance.run_id]["train"] = state
+
+    def kill():
+        task.running_container(engine)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())  # as Airflow's worker does it
+    try:
+        killer.start()
+        with pytest.raises(AirflowException, match="told to stop"):
+            task.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        killer.join()
+    left = task.containers(engine)
+    for container in left:
+        container.remove(force=True)
+    assert bool(left) is is_left
+
+
+COUNT = """
+import pathlib, sys, time
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+with (own / "starts").open("a") as file:
+    file.write("x")
+print("12:00:00 train: WARNING: before the kill", file=sys.stderr, flush=True)
+while not pathlib.Path("/shared/release").exists():
+    time.sleep(0.05)
+print("12:00:00 train: after the kill", file=sys.stderr)
+print(len((own / "starts").read_text()))
+"""
+
+
+@pytest.mark.parametrize("when", ["while it runs", "when it has ended"])
+def test_a_killed_process_loses_nothing(volume, engine, caplog, when):
+    caplog.set_level(logging.INFO)
+    task = Task(volume, COUNT)
+    process = multiprocessing.get_context("fork").Process(target=task.run)
+    process.start()
+    container = task.running_container(engine)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    if when == "when it has ended":
+        (volume / "release").touch()
+        container.wait()
+    else:
+        threading.Timer(1, (volume / "release").touch).start()
+    begin = time.monotonic()
+    assert task.next_try().run() == 1
+    assert time.monotonic() - begin < 10
+    assert task.containers(engine) == []
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert levels["12:00:00 train: WARNING: before the kill"] == "WARNING"
+    assert levels["12:00:00 train: after the kill"] == "INFO"
+
+
+def test_the_manifest_is_read_out_of_the_container_that_has_ended(volume, engine):
+    stage = """
+import hashlib, json, pathlib, sys
+own = next(pathlib.Path("/shared/runs").iterdir()) / "train"
+text = json.dumps({"stage": "train"}).encode()
+(own / "manifest.json").write_bytes(text)
+print("12:00:00 train: manifest sha256:" + hashlib.sha256(text).hexdigest(), file=sys.stderr)
+print(json.dumps(str(own / "manifest.json")))
+"""
+    task = Task(volume, stage)
+    path = task.operator.execute(task.context)
+    container, digest = task.operator.container["Id"], task.xcom["manifest"]
+    assert read_manifest(engine.api, container, path, digest) == {"stage": "train"}
+    assert read_manifest(engine.api, container, path, "0" * 64) is None
+    assert read_manifest(engine.api, container, "/shared/none.json", digest) is None
+    engine.containers.get(container).remove()
+
+
+def test_a_container_that_is_removed_by_hand_is_reported_and_the_next_try_starts_another(volume, engine):
+    task = Task(volume, SLEEP)
+    threading.Thread(target=lambda: task.running_container(engine).remove(force=True), daemon=True).start()
+    with pytest.raises(AirflowException, match="was removed before it had ended"):
+        task.run()
+    (volume / "stage.py").write_text(says(result='"again"'))
+    assert task.next_try().run() == "again"
+
+
+def test_a_stage_may_be_silent_for_longer_than_the_engine_takes_to_answer(volume):
+    task = Task(volume, "import time; time.sleep(3); print(1)", timeout=2)
+    assert task.run() == 1
+
+
+def test_what_the_ui_shows_of_the_task_is_what_the_container_got(volume):
+    task = Task(volume, says())
+    task.run()
+    shown = json.loads(json.dumps({name: getattr(task.operator, name) for name in task.operator.template_fields}))
+    assert shown["image"] == IMAGE
+    assert shown["command"] == [f"--run={task.instance.run_id}"]
+    assert shown["mounts"][0]["Source"] == str(volume)

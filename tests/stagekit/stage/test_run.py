@@ -1,0 +1,139 @@
+"""The stages as processes: exit codes, output, signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stagekit.volume.manifest import Manifest
+from stagekit.volume.workspace import CUSTOMERS, Workspace
+
+EMPTY = {
+    "inputs": (),
+    "settings": {},
+    "setting_sources": {},
+    "result": None,
+    "image": None,
+    "versions": {},
+    "exit_reason": "done",
+}
+HEADER = "CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n"
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file.csv").write_text(HEADER + "".join(f"C{i},{i % 5},{i % 3},{i}\n" for i in range(20)))
+    return tmp_path
+
+
+def start(stage: str, volume: Path, *arguments: str, **options) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", f"services.{stage}", "--volume", str(volume), "--run", "demo", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run(stage: str, volume: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(stage, volume, *arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def last_line(text: str) -> str:
+    return text.splitlines()[-1]
+
+
+def test_the_result_is_the_only_line_on_stdout_and_the_digest_the_last_on_stderr(volume):
+    code, out, err = run("extract", volume)
+    assert code == 0
+    assert json.loads(out)["customers"] == 20
+    assert len(out.splitlines()) == 1
+    assert "manifest sha256:" in last_line(err)
+
+
+def test_the_manifest_tells_what_was_read_written_and_set(volume):
+    run("extract", volume, "--data-file", "data/file.csv")
+    manifest = json.loads((volume / "runs/demo/extract/manifest.json").read_text())
+    assert [record["name"] for record in manifest["inputs"]] == ["data/file.csv"]
+    assert [record["name"] for record in manifest["outputs"]] == ["customers.pkl"]
+    assert manifest["setting_sources"]["data_file"] == "flag"
+    assert manifest["setting_sources"]["feature_columns"] == "default"
+    assert manifest["versions"]["pandas"]
+    assert manifest["ended"] > manifest["started"]
+    assert manifest["peak_memory_mib"] > 10
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "code", "reason"),
+    [
+        ("extract", ["--data-file", "/etc/passwd"], 64, "inside the volume"),
+        ("extract", ["--feature-columns", "AGE"], 65, "column 'AGE' is missing"),
+        ("extract", ["--data-file", "data/none.csv"], 66, "no file data/none.csv"),
+        ("transform", [], 66, "run extract first"),
+        ("train", [], 66, "run transform first"),
+        ("evaluate", [], 66, "run train first"),
+    ],
+)
+def test_wrong_input_ends_in_one_line_with_its_exit_code(volume, stage, arguments, code, reason):
+    ended, out, err = run(stage, volume, *arguments)
+    assert (ended, out) == (code, "")
+    assert f"{stage}: failed ({code}, " in last_line(err)
+    assert reason in last_line(err)
+    assert "Traceback" not in err
+
+
+def test_what_a_stage_writes_is_for_its_user_and_group_whatever_the_umask_of_the_caller(volume):
+    start("extract", volume, umask=0).communicate(timeout=60)
+    written = [volume / "runs", *(volume / "runs").rglob("*")]
+    assert {path.name for path in written} >= {"customers.pkl", "manifest.json", ".lock"}
+    for path in written:
+        assert path.stat().st_mode & 0o777 == (0o770 if path.is_dir() else 0o660), path
+
+
+def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
+    code, _, err = run("extract", tmp_path / "nowhere")
+    assert code == 78
+    assert "there is no volume at" in last_line(err)
+
+
+def test_a_defect_of_ours_shows_where_it_is(volume):
+    with Workspace(volume, "demo", "extract", {}) as work:
+        work.save(CUSTOMERS, "no table")
+        now = datetime.now(UTC)
+        work.commit(Manifest(**EMPTY, stage="extract", run="demo", outputs=tuple(work.outputs), started=now, ended=now))
+    code, _, err = run("transform", volume)
+    assert code == 70
+    assert "Traceback" in err
+    assert "transform: failed (70, a defect of the stage): " in last_line(err)
+
+
+def test_help_names_every_setting_and_needs_no_data_library(volume):
+    script = "import sys, stagekit.stage.run as s; sys.argv[1:] = ['--help']\ntry: s.start('train')\nexcept SystemExit as e: \
+print(e.code, sorted({'numpy', 'pandas', 'sklearn'} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "--k-values" in ended.stdout
+    assert last_line(ended.stdout) == "0 []"
+
+
+def test_sigterm_ends_a_stage_at_once_even_inside_compiled_code(volume):
+    rows = "".join(f"C{i},{i * 7919 % 9973},{i * 104729 % 9967},{i * 1299709 % 9949}\n" for i in range(200_000))
+    (volume / "data/file.csv").write_text(HEADER + rows)
+    assert run("extract", volume)[0] == 0
+    assert run("transform", volume)[0] == 0
+    process = start("train", volume, "--k-values", "90", "--n-init", "50")
+    for line in process.stderr:
+        if "fitting" in line:
+            break
+    time.sleep(1)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert "SIGTERM" in last_line(err)
+    assert time.monotonic() - begin < 2
+    assert run("train", volume, "--k-values", "2")[0] == 0
+    assert not list(volume.glob("runs/demo/train/*.tmp"))

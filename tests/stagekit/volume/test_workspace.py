@@ -1,0 +1,424 @@
+import json
+import os
+import pickle
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from stagekit.errors import DataError, MissingInputError, PassingError, SetupError, UsageError
+from stagekit.volume import files
+from stagekit.volume import workspace as artifacts
+from stagekit.volume.manifest import FileRecord, Manifest, installed_versions
+from stagekit.volume.workspace import Artifact, Workspace
+
+NOTES = Artifact("extract", "notes.json")
+DATA = Artifact("extract", "data.pkl")
+
+
+def workspace(volume: Path, stage: str = "extract", run: str = "demo", upstream: dict[str, str] | None = None) -> Workspace:
+    return Workspace(volume, run, stage, upstream or {})
+
+
+def manifest_of(run: str, stage: str, **values: object) -> Manifest:
+    now = datetime.now(UTC)
+    empty = {"inputs": (), "outputs": (), "settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}}
+    return Manifest(**{**empty, "run": run, "stage": stage, "started": now, "ended": now, "exit_reason": "done", **values})
+
+
+def commit(work: Workspace, **values: object) -> str:
+    return work.commit(manifest_of(work.run, work.stage, inputs=tuple(work.inputs), outputs=tuple(work.outputs), **values))
+
+
+def write(volume: Path, value: object = 1, run: str = "demo") -> str:
+    """Run a stage `extract` that writes `value` in both formats; returns the digest of its manifest."""
+    with workspace(volume, run=run) as work:
+        work.save(NOTES, {"value": value})
+        work.save(DATA, [value])
+        return commit(work)
+
+
+def folder(volume: Path, run: str = "demo") -> Path:
+    return volume / "runs" / run / "extract"
+
+
+def test_what_one_stage_saves_another_loads(tmp_path):
+    write(tmp_path, 42)
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(NOTES) == {"value": 42}
+        assert work.load(DATA) == [42]
+        assert [record.name for record in work.inputs] == ["extract/notes.json", "extract/data.pkl"]
+
+
+class Note(BaseModel, extra="forbid"):
+    value: int
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [({}, "value: Field required"), ({"value": "x"}, "value: Input"), ({"value": 1, "x": 1}, "x: Extra")],
+)
+def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(tmp_path, written, problem):
+    with workspace(tmp_path) as work:
+        work.save(NOTES, written)
+        commit(work)
+    with workspace(tmp_path, "transform") as work:
+        with pytest.raises(DataError, match=rf"extract/notes\.json is not as .* expects it \({problem}.*: run extract again"):
+            work.load_as(Note, NOTES)
+        work.load(NOTES)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff"])
+def test_json_that_is_none_is_refused_although_its_digest_agrees(tmp_path, content):
+    with workspace(tmp_path) as work:
+        with work.writing(NOTES) as file:
+            file.write(content)
+        commit(work)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=r"extract/notes\.json cannot be read \("):
+        work.load(NOTES)
+
+
+def test_without_a_manifest_a_stage_has_not_happened(tmp_path):
+    write(tmp_path)
+    (folder(tmp_path) / "manifest.json").unlink()
+    with workspace(tmp_path, "transform") as work, pytest.raises(MissingInputError, match="run extract first"):
+        work.load(DATA)
+
+
+def test_runs_do_not_see_each_other(tmp_path):
+    write(tmp_path, run="one")
+    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(MissingInputError):
+        work.load(DATA)
+
+
+def test_a_failed_try_leaves_the_one_before_as_it_was(tmp_path):
+    write(tmp_path, 1)
+    before = {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()}
+    with pytest.raises(ZeroDivisionError), workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 2})
+        raise ZeroDivisionError
+    assert {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()} == before
+
+
+def test_a_new_try_replaces_everything_of_the_one_before(tmp_path):
+    write(tmp_path, 1)
+    with workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 2})
+        commit(work)
+    assert sorted(path.name for path in folder(tmp_path).iterdir()) == [".lock", "manifest.json", "notes.json"]
+    assert json.loads((folder(tmp_path) / "notes.json").read_text()) == {"value": 2}
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
+    folder(tmp_path).mkdir(parents=True)
+    (folder(tmp_path) / "data.pkl.tmp").write_bytes(b"half")
+    with workspace(tmp_path):
+        assert [path.name for path in folder(tmp_path).iterdir()] == [".lock"]
+
+
+def test_a_stage_of_a_run_is_one_process_at_a_time(tmp_path):
+    with workspace(tmp_path), pytest.raises(PassingError, match="in use by another process"), workspace(tmp_path):
+        pass
+    with workspace(tmp_path):  # free again
+        pass
+
+
+@pytest.mark.parametrize("name", ["notes.json", "data.pkl"])
+@pytest.mark.parametrize("position", [0, -1])
+def test_a_flipped_bit_is_found_before_anything_is_read(tmp_path, name, position):
+    write(tmp_path)
+    path = folder(tmp_path) / name
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=f"extract/{name} has sha256"):
+        work.load(Artifact("extract", name))
+
+
+def test_a_rewritten_manifest_is_refused_where_the_digest_came_another_way(tmp_path):
+    digest = write(tmp_path, "true")
+    write(tmp_path, "forged")
+    downstream = workspace(tmp_path, "transform", upstream={"extract": digest})
+    with downstream as work, pytest.raises(DataError, match="the manifest of extract has sha256"):
+        work.load(DATA)
+
+
+def test_a_manifest_of_another_run_is_refused(tmp_path):
+    write(tmp_path, run="one")
+    folder(tmp_path, "one").parent.rename(folder(tmp_path, "other").parent)
+    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(DataError, match="in run one"):
+        work.load(DATA)
+
+
+def derive(volume: Path, stage: str, source: Artifact, target: Artifact) -> None:
+    """Run a stage that writes what it reads."""
+    with workspace(volume, stage) as work:
+        work.save(target, work.load(source))
+        commit(work)
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A run of three stages, each made of what the one before it wrote."""
+    write(tmp_path, 1)
+    derive(tmp_path, "transform", DATA, artifacts.FEATURES)
+    derive(tmp_path, "train", artifacts.FEATURES, artifacts.MODEL)
+    return tmp_path
+
+
+OUTDATED = "^extract was run again after transform had read its data.pkl: run transform and the stages after it again"
+
+
+def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_further(chain):
+    write(chain, 2)
+    for artifact in (artifacts.FEATURES, artifacts.MODEL):
+        with workspace(chain, "segment") as work:
+            for _ in range(2):  # the second time too
+                with pytest.raises(DataError, match=OUTDATED):
+                    work.load(artifact)
+
+
+def test_a_stage_refuses_before_it_works_on_what_was_made_of_earlier_results(chain):
+    write(chain, 2)
+    with workspace(chain, "train") as work, pytest.raises(DataError, match=OUTDATED):
+        work.parts(artifacts.FEATURES)
+
+
+def test_a_stage_that_was_run_again_with_the_same_result_has_changed_nothing(chain):
+    write(chain, 1)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+def test_stages_that_are_run_again_in_their_order_agree(chain):
+    write(chain, 2)
+    derive(chain, "transform", DATA, artifacts.FEATURES)
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match="transform was run again after train had read"):
+        work.load(artifacts.MODEL)
+    derive(chain, "train", artifacts.FEATURES, artifacts.MODEL)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [2]
+
+
+def test_a_stage_that_no_longer_writes_what_another_one_read_was_run_again(chain):
+    with workspace(chain) as work:
+        work.save(NOTES, {"value": 1})
+        commit(work)
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match=OUTDATED):
+        work.load(artifacts.MODEL)
+
+
+def test_results_may_be_used_after_the_folder_of_a_stage_further_up_was_removed(chain):
+    (folder(chain) / "manifest.json").unlink()
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+def test_a_user_file_in_a_folder_named_like_a_stage_is_not_taken_for_an_artifact(chain):
+    (chain / "transform").mkdir()
+    (chain / "transform/features.pkl").write_text("x")
+    with workspace(chain) as work:
+        work.data_file("transform/features.pkl")
+        work.save(DATA, [1])
+        commit(work)
+    with workspace(chain, "segment") as work:
+        assert work.load(artifacts.MODEL) == [1]
+
+
+@pytest.mark.parametrize("source", ["extract", "transform"])
+def test_a_forged_manifest_that_claims_to_be_made_of_itself_is_refused(chain, source):
+    claim = FileRecord(name=f"{source}/data.pkl", sha256="0" * 64, bytes=1, stage=source)
+    with workspace(chain) as work:
+        work.save(DATA, [1])
+        work.commit(manifest_of("demo", "extract", inputs=(claim,), outputs=tuple(work.outputs)))
+    with workspace(chain, "segment") as work, pytest.raises(DataError, match=f"{source} was run again after extract"):
+        work.load(artifacts.MODEL)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ('"exit_reason": "done"', '"exit_reason": "over"', "it was changed or damaged"),
+        ('"schema_version": 1', '"schema_version": 2', "schema_version: Input should be 1"),
+        ('"name": "data.pkl"', '"name": "../x"', "outputs.1.name: String should match pattern"),
+    ],
+)
+def test_a_manifest_that_somebody_edited_is_refused_and_says_what_is_wrong(tmp_path, before, after, why):
+    write(tmp_path)
+    file = folder(tmp_path) / "manifest.json"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after))
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError) as refused:
+        work.load(DATA)
+    assert str(refused.value).startswith(f"the manifest of extract cannot be read ({why}")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
+def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
+    write(tmp_path)
+    (folder(tmp_path) / "manifest.json").write_text(text)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="run extract again") as error:
+        work.load(DATA)
+    assert "\n" not in str(error.value)
+
+
+class Forged:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_forged_pickle_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with workspace(tmp_path) as work:
+        with work.writing(DATA) as file:
+            pickle.dump(Forged(), file)
+        commit(work)
+    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="mkdir, which this pipeline never writes"):
+        work.load(DATA)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_user_file_is_found_and_recorded(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file.csv").write_text("x")
+    with workspace(tmp_path) as work:
+        assert work.data_file("data/file.csv").read_text() == "x"
+        assert (work.inputs[0].name, work.inputs[0].bytes) == ("data/file.csv", 1)
+
+
+def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
+    volume = tmp_path / "volume"
+    (volume / "data").mkdir(parents=True)
+    (tmp_path / "secret").write_text("x")
+    (volume / "data/link").symlink_to(tmp_path / "secret")
+    (volume / "data/dangling").symlink_to("nowhere")
+    with workspace(volume) as work:
+        with pytest.raises(DataError, match="leads out of the volume"):
+            work.data_file("data/link")
+        with pytest.raises(DataError, match="is not a file"):
+            work.data_file("data")
+        with pytest.raises(MissingInputError, match="no file data/dangling"):
+            work.data_file("data/dangling")
+
+
+def test_a_user_file_whose_name_no_manifest_can_hold_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"\xff.csv")).write_text("x")
+    with workspace(tmp_path) as work, pytest.raises(DataError, match=r"'data/\\udcff\.csv' is not UTF-8: rename the file"):
+        work.data_files("data")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="newer versions take any number of stars")
+def test_a_pattern_that_python_does_not_understand_is_a_matter_of_the_settings(tmp_path):
+    with workspace(tmp_path) as work, pytest.raises(UsageError, match=r"data/\*\*x cannot be used as a pattern"):
+        work.data_files("data/**x")
+
+
+def test_without_a_volume_nothing_starts(tmp_path):
+    with pytest.raises(SetupError, match="there is no volume at"), workspace(tmp_path / "nowhere"):
+        pass
+
+
+def test_json_has_no_place_for_what_is_not_a_number(tmp_path):
+    with workspace(tmp_path) as work, pytest.raises(ValueError, match="JSON"):
+        work.save(NOTES, {"value": float("nan")})
+
+
+def test_json_is_written_for_people(tmp_path):
+    write(tmp_path, "Zoë")
+    assert (folder(tmp_path) / "notes.json").read_text(encoding="utf-8") == '{\n  "value": "Zoë"\n}\n'
+
+
+def test_a_page_is_text_like_a_table(tmp_path):
+    page = Artifact("extract", "page.html")
+    with workspace(tmp_path) as work:
+        work.save(page, "<p>Zoë</p>")
+        commit(work)
+    assert (folder(tmp_path) / "page.html").read_bytes() == "<p>Zoë</p>".encode()
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(page) == "<p>Zoë</p>"
+
+
+def test_a_manifest_names_python_and_every_library_that_computes_or_writes():
+    names = {"python", "numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"}
+    assert set(installed_versions()) == names
+
+
+def test_a_stage_writes_no_artifact_of_another(tmp_path):
+    with workspace(tmp_path, "train") as work, pytest.raises(AssertionError):
+        work.save(artifacts.CUSTOMERS, 1)
+
+
+def test_a_run_that_was_mistyped_does_not_appear_among_the_runs(tmp_path):
+    write(tmp_path)
+    with pytest.raises(MissingInputError), workspace(tmp_path, "transform", run="dmeo") as work:
+        work.load(DATA)
+    with pytest.raises(MissingInputError), workspace(tmp_path, "train") as work:
+        work.load(artifacts.FEATURES)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["demo"]
+    assert [path.name for path in (tmp_path / "runs/demo").iterdir()] == ["extract"]
+
+
+def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path, monkeypatch):
+    work = workspace(tmp_path)
+    flock = files.fcntl.flock
+
+    def taken_away_meanwhile(descriptor, operation):
+        flock(descriptor, operation)
+        (folder(tmp_path) / ".lock").unlink()
+
+    monkeypatch.setattr(files.fcntl, "flock", taken_away_meanwhile)
+    with pytest.raises(PassingError, match="in use by another process"), work:
+        pass
+
+
+@pytest.mark.parametrize("link", ["runs", "runs/demo", "runs/demo/extract"])
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_volume(tmp_path, link):
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    outside.mkdir()
+    (volume / link).parent.mkdir(parents=True)
+    (volume / link).symlink_to(outside)
+    with pytest.raises(SetupError, match="leads out of the volume"), workspace(volume):
+        pass
+    assert not list(outside.iterdir())
+
+
+def test_pickles_of_other_versions_are_refused_before_they_are_opened_and_other_files_are_not(tmp_path):
+    with workspace(tmp_path) as work:
+        work.save(NOTES, {"value": 1})
+        work.save(DATA, [1])
+        commit(work, versions={"scikit-learn": "0.1", "numpy": "0.1"})
+    with workspace(tmp_path, "transform") as work:
+        assert work.load(NOTES) == {"value": 1}
+        with pytest.raises(DataError, match=r"written with scikit-learn 0\.1, here is 1\..*: run extract again") as error:
+            work.load(DATA)
+    assert "\n" not in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(result=JSON, options=st.dictionaries(st.text(), JSON, max_size=3), ended=st.datetimes(timezones=st.just(UTC)))
+def test_a_manifest_is_read_as_it_was_written(result, options, ended):
+    written = manifest_of("demo", "extract", result=result, settings=options, ended=ended)
+    read = Manifest.model_validate_json(written.sealed())
+    assert read.sealed() == written.sealed()
+    assert read.ended == ended
+
+
+@given(st.data())
+def test_a_manifest_in_which_a_bit_was_flipped_is_refused_or_says_the_same(data):
+    text = bytearray(manifest_of("demo", "extract", outputs=(FileRecord(name="a.pkl", sha256="0" * 64, bytes=1),)).sealed())
+    whole = Manifest.model_validate_json(text)
+    text[data.draw(st.integers(0, len(text) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with suppress(ValidationError):
+        assert Manifest.model_validate_json(text) == whole

@@ -1,0 +1,67 @@
+"""Who works on parts: processes where there is much to do, and what becomes of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stagekit.errors import DataError, OutOfMemoryError
+from stagekit.workers import worker_pool as module
+from stagekit.workers.worker_pool import workers
+
+MUCH = module._MUCH
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no use for processes")
+
+
+def process_of(_: int) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> None:
+    raise DataError(f"row {number} is wrong")
+
+
+def be_killed(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_little_is_worked_on_here_and_much_by_other_processes():
+    with workers(n_bytes=MUCH - 1) as several:
+        assert set(several.map(process_of, range(4))) == {os.getpid()}
+    with workers(n_bytes=MUCH) as several:
+        assert os.getpid() not in set(several.map(process_of, range(4)))
+
+
+def test_an_error_comes_back_as_it_was():
+    with pytest.raises(DataError, match="row 7 is wrong"), workers(n_bytes=MUCH) as several:
+        list(several.map(fail, [7]))
+
+
+def test_a_process_that_the_kernel_killed_is_a_matter_of_memory():
+    with pytest.raises(OutOfMemoryError, match="raise the memory limit"), workers(n_bytes=MUCH) as several:
+        list(several.map(be_killed, [0]))
+
+
+def test_processes_end_with_the_stage_however_that_ended():
+    code = (
+        "from stagekit.workers.worker_pool import workers\n"
+        "import os, time\n"
+        f"with workers(n_bytes={MUCH}) as several:\n"
+        "    print(*several.map(int, [1]), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as stage:
+        stage.stdout.readline()
+        stage.kill()
+        stage.wait()
+    ends = time.monotonic() + 10
+    while True:
+        try:
+            os.killpg(stage.pid, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < ends, "a process of the stage is still there"
+        time.sleep(0.05)

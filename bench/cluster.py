@@ -59,7 +59,7 @@ def main() -> None:
         _say(f"generating {options.customers:,} customers in {FILES} files")
         write_customers(volume, options.customers)
         with stack(folder, volume, options.workers) as variables:
-            settings = {"data_file": "data/customers", "part_rows": options.part_rows, "strategy": "sample"}
+            settings = {"data_file": "data/customers", "rows_per_part": options.rows_per_part, "strategy": "sample"}
             _say(f"the DAG on {options.workers} Dask workers")
             cluster = run_dag(variables, volume, {**settings, "dask_scheduler": SCHEDULER})
             workers = worker_peaks_mib()

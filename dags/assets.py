@@ -25,7 +25,7 @@ def announce(context: Context, result: dict[str, Any]) -> None:
         context["outlet_events"][PUBLISHED].add(SEGMENTS_IN_FORCE, extra=extra)
 
 
-def in_words(result: dict[str, Any]) -> str:
+def summarise_result(result: dict[str, Any]) -> str:
     """Summarise a run: k, sizes, published, not published or experimental, and the checks that failed."""
     why = "; ".join(result["held_back"])
     if result["published"]:

@@ -31,7 +31,7 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG
 
 from dags.assets import PUBLISHED, announce
-from stagekit.airflow.notifications import tell_if_held_back, tell_of_failure
+from stagekit.airflow.notifications import notify_failure, notify_not_published
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.trigger_form import trigger_form
 
@@ -45,7 +45,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,  # what is published is always one whole run
     default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
-    on_failure_callback=tell_of_failure,
+    on_failure_callback=notify_failure,
     params=trigger_form(),
     tags=["customer-segmentation", "k-means"],
 ):
@@ -80,7 +80,7 @@ with DAG(
         publishes=True,
         outlets=[PUBLISHED],
         post_execute=announce,
-        on_success_callback=tell_if_held_back,
+        on_success_callback=notify_not_published,
         task_display_name="Segment customers",
         doc_md="Gives every customer a segment, compares with the active segments, and publishes them if every check passes: "
         "the segments, and beside them the last model of the training as `model/kmeans_custom.sav`.",

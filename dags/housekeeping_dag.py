@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from dags.assets import DAG_ID as PIPELINE
 from stagekit.airflow.housekeeping import VARIABLE, choose_settings, folders_in_progress, remove_logs
-from stagekit.airflow.notifications import tell_if_volume_fills, tell_of_failure
+from stagekit.airflow.notifications import notify_failure, notify_volume_filling
 from stagekit.airflow.stage_operator import StageOperator
 
 DATABASE_VARIABLE = "HOUSEKEEPING_DATABASE"
@@ -63,7 +63,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
-    on_failure_callback=tell_of_failure,
+    on_failure_callback=notify_failure,
     params=FORM,
     tags=["housekeeping"],
 ):
@@ -84,7 +84,7 @@ with DAG(
             "dry_run": "{{ ti.xcom_pull(task_ids='plan')['dry_run'] | lower }}",
         },
         writes=("runs",),
-        on_success_callback=tell_if_volume_fills,
+        on_success_callback=notify_volume_filling,
         task_display_name="Remove runs",
         doc_md="Removes the folders of old runs from the volume; its container can write to `runs/` alone.",
     )

@@ -16,7 +16,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from dags.assets import SEGMENTS_IN_FORCE
-from stagekit.airflow.notifications import tell_of_failure
+from stagekit.airflow.notifications import notify_failure
 from stagekit.airflow.stage_operator import StageOperator
 
 RUN_THAT_PUBLISHED = """
@@ -32,7 +32,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
-    on_failure_callback=tell_of_failure,
+    on_failure_callback=notify_failure,
     params={
         "run": Param(
             None,

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from environment import MIN_PASSWORD, read  # the files beside this one
-from trigger import Airflow, errors_in_one_line
+from trigger import Airflow, exit_on_error
 
 
 def ask_for_password(name: str) -> str:
@@ -37,7 +37,7 @@ def main(environment: Path, name: str, role: str) -> None:
     if "AIRFLOW_ADMIN_PASSWORD" not in known:
         sys.exit(f"{environment} is not there yet: run `make up` first")
     address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
-    with errors_in_one_line(address):
+    with exit_on_error(address):
         airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
         chosen = ask_for_password(name)
         password = chosen or secrets.token_urlsafe(12)

@@ -53,7 +53,7 @@ class Airflow:
 
 
 @contextlib.contextmanager
-def errors_in_one_line(address: str) -> Iterator[None]:
+def exit_on_error(address: str) -> Iterator[None]:
     stranger = f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
     try:
         yield
@@ -124,7 +124,7 @@ def main(environment: Path) -> int:
         conf = json.loads(known.get("CONF") or "{}")
     except json.JSONDecodeError as error:
         sys.exit(f"CONF is not JSON: {error}")
-    with errors_in_one_line(address):
+    with exit_on_error(address):
         airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
         run = start(airflow, conf)
         print(f"{address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")

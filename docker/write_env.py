@@ -201,7 +201,7 @@ def is_open(path: Path, to_others: int) -> bool:
     return bool(path.stat().st_mode & to_others)
 
 
-def database_outlived(path: Path) -> bool:
+def database_lacks_secrets(path: Path) -> bool:
     """Tell whether a database is there that was made with secrets that are not."""
     name = f"{os.environ['COMPOSE_PROJECT_NAME']}_database"
     return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
@@ -231,7 +231,7 @@ def port_is_taken(port: str) -> bool:
 
 
 def main(path: Path, default: str, requested: str = "") -> None:
-    if database_outlived(path):
+    if database_lacks_secrets(path):
         sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
     known = read(path)
     name, volume = choose_volume(known, default, requested, may_change=os.environ.get("CHANGE_VOLUME") == "yes")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from services.contract.settings import ENVIRONMENT_PREFIX, SETTINGS, StageSettings
-from stagekit.serialization import as_text
+from stagekit.serialization import to_text
 
 HEAD = """\
 # Settings
@@ -35,7 +35,7 @@ def describe_settings() -> str:
 
 
 def _row(name: str, schema: dict[str, Any]) -> str:
-    default = as_text(schema["default"]) if schema["default"] not in (None, "", []) else ""
+    default = to_text(schema["default"]) if schema["default"] not in (None, "", []) else ""
     cells = (f"`{name}`", _values(schema), f"`{default}`" if default else "empty", schema["description"])
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from services.contract.results import Evaluation, Segmentation
-from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, SETTINGS, PipelineSettings, settings_of
+from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, SETTINGS, PipelineSettings, settings_model
 from stagekit.errors import ExitCode, StageError
-from stagekit.serialization import as_flag
+from stagekit.serialization import to_flag
 from stagekit.stage.command_line import parse
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import EVALUATION, REPORT, SEGMENTATION, Artifact
@@ -23,12 +23,12 @@ def main(arguments: list[str]) -> int:
         print(f"failed ({error.exit_code:d}, {error.exit_code.meaning}): {error}", file=sys.stderr)
         return error.exit_code
     for stage in stages():
-        command = [sys.executable, "-m", f"services.{stage}", *flags_of(stage, settings)]
+        command = [sys.executable, "-m", f"services.{stage}", *to_flags(stage, settings)]
         ended = subprocess.run(command, stdout=subprocess.DEVNULL)  # the results are told below
-        if ended.returncode != ExitCode.DONE:
+        if ended.returncode != ExitCode.SUCCESS:
             return ended.returncode
     print(summarise(settings.volume / "runs" / run_folder(settings.run)))
-    return ExitCode.DONE
+    return ExitCode.SUCCESS
 
 
 def stages() -> list[str]:
@@ -37,14 +37,14 @@ def stages() -> list[str]:
     return [*SETTINGS, *(stage for stage in folders if stage not in {*SETTINGS, *CONSUMERS})]
 
 
-def flags_of(stage: str, settings: PipelineSettings) -> list[str]:
+def to_flags(stage: str, settings: PipelineSettings) -> list[str]:
     """Write the settings that a stage knows as its command line."""
-    known = set(settings_of(stage).model_fields)
+    known = set(settings_model(stage).model_fields)
     values = settings.model_dump(mode="json", include=known, exclude_defaults=True)
     # A stage reads the environment, too: a default that was given as a flag goes before it.
     in_environment = {name for name in known if os.environ.get(ENVIRONMENT_PREFIX + name.upper())}
     values |= settings.model_dump(mode="json", include=in_environment)
-    return [as_flag(name, value) for name, value in values.items()]
+    return [to_flag(name, value) for name, value in values.items()]
 
 
 def summarise(run: Path) -> str:

@@ -14,12 +14,12 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """What a stage's exit code means."""
 
-    DONE = os.EX_OK
+    SUCCESS = os.EX_OK
     USAGE = os.EX_USAGE  # 64
     DATA = os.EX_DATAERR  # 65
     NO_INPUT = os.EX_NOINPUT  # 66
-    DEFECT = os.EX_SOFTWARE  # 70
-    PASSING = os.EX_TEMPFAIL  # 75
+    INTERNAL_ERROR = os.EX_SOFTWARE  # 70
+    TRANSIENT = os.EX_TEMPFAIL  # 75
     SETUP = os.EX_CONFIG  # 78
     OUT_OF_MEMORY = 137  # 128 + SIGKILL: the kernel's out-of-memory killer
 
@@ -29,16 +29,16 @@ class ExitCode(IntEnum):
 
     @property
     def retry_can_help(self) -> bool:
-        return self in (ExitCode.DEFECT, ExitCode.PASSING)
+        return self in (ExitCode.INTERNAL_ERROR, ExitCode.TRANSIENT)
 
 
 _MEANING = {
-    ExitCode.DONE: "done",
+    ExitCode.SUCCESS: "done",
     ExitCode.USAGE: "unusable settings",
     ExitCode.DATA: "unusable data",
     ExitCode.NO_INPUT: "an input is missing",
-    ExitCode.DEFECT: "a defect of the stage",
-    ExitCode.PASSING: "passing trouble",
+    ExitCode.INTERNAL_ERROR: "a defect of the stage",
+    ExitCode.TRANSIENT: "passing trouble",
     ExitCode.SETUP: "the volume or the image is set up wrong",
     ExitCode.OUT_OF_MEMORY: "out of memory",
 }
@@ -47,7 +47,7 @@ _MEANING = {
 class StageError(Exception):
     """Ends a stage with its `exit_code`; the message says what was found, what was expected, what to do."""
 
-    exit_code = ExitCode.DEFECT
+    exit_code = ExitCode.INTERNAL_ERROR
 
 
 class UsageError(StageError):
@@ -68,10 +68,10 @@ class MissingInputError(StageError):
     exit_code = ExitCode.NO_INPUT
 
 
-class PassingError(StageError):
+class TransientError(StageError):
     """Trouble that may be gone at the next try: a signal, a full disk, a lock that another process holds."""
 
-    exit_code = ExitCode.PASSING
+    exit_code = ExitCode.TRANSIENT
 
 
 class SetupError(StageError):
@@ -86,7 +86,7 @@ class OutOfMemoryError(StageError):
     exit_code = ExitCode.OUT_OF_MEMORY
 
 
-def from_operating_system(error: OSError) -> StageError:
+def from_os_error(error: OSError) -> StageError:
     """Sort an error of the operating system, which means the volume wherever a stage meets one."""
     where = f" ({_shorten(error.filename)})" if error.filename else ""
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP) or (error.errno == errno.EINVAL and where):
@@ -94,13 +94,13 @@ def from_operating_system(error: OSError) -> StageError:
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return SetupError(f"a file is where the volume should have a folder, or the other way round{where}: {error.strerror}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return PassingError(f"the volume is full{where}: free some space, then run the stage again")
+        return TransientError(f"the volume is full{where}: free some space, then run the stage again")
     if error.errno == errno.EROFS:
         return SetupError(f"the volume is read-only{where}: mount it writable")
     if error.errno in (errno.EACCES, errno.EPERM):
         user = f"{os.getuid()}:{os.getgid()}"
         return SetupError(f"user {user} may not use the volume{where}: give that user or group access to it")
-    return PassingError(f"the volume does not answer as it should: {error}")
+    return TransientError(f"the volume does not answer as it should: {error}")
 
 
 def _shorten(path: str | bytes | int) -> str:

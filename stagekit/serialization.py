@@ -22,14 +22,14 @@ def split(value: Any) -> Any:
     return [part.strip(" \"'") for part in text.removeprefix("[").removesuffix("]").split(",")]
 
 
-def split_pairs(value: Any) -> Any:
+def parse_mapping(value: Any) -> Any:
     """Take `extract=ab12,train=cd34` for a dictionary."""
     if not isinstance(value, str):
         return value
     return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
 
 
-def as_text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Write a setting's JSON value as a flag or an environment variable takes it."""
     if isinstance(value, dict):
         return ",".join(f"{name}={item}" for name, item in value.items())
@@ -42,9 +42,9 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def as_flag(name: str, value: Any) -> str:
+def to_flag(name: str, value: Any) -> str:
     """Write a setting's JSON value as an argument of the command line."""
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{flag}" if value else f"--no-{flag}"
-    return f"--{flag}={as_text(value)}"
+    return f"--{flag}={to_text(value)}"

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from services.changes.migration import names_before, write_moves
+from services.changes.migration import previous_names, write_changes
 from services.contract.settings import StageSettings
 from stagekit.errors import MissingInputError
 from stagekit.volume import workspace as artifacts
@@ -20,7 +20,7 @@ def main(_: StageSettings, work: Workspace) -> dict[str, Any]:
         raise MissingInputError(f"run {work.run} has published no segments that are still kept: name one that has ({kept})")
     published = work.open_published(entry, artifacts.SEGMENTS)
     with work.writing(artifacts.CHANGED) as file:
-        moves = write_moves(published, names_before(register, entry), entry.publication.segments, file)
+        moves = write_changes(published, previous_names(register, entry), entry.publication.segments, file)
     changed = sum(moves.between.values())
     for (origin, target), count in moves.between.most_common():
         log.info("from %s to %s: %d", origin, target, count)

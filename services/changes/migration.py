@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-from services.contract.results import CHANGED_COLUMNS, NOBODYS_NAME
-from stagekit.tables.csv_injection import harmless
+from services.contract.results import CHANGED_COLUMNS, UNASSIGNED_NAME
+from stagekit.tables.csv_injection import escape_formula
 from stagekit.volume.registry import Register, RunEntry
 
 
@@ -21,14 +21,14 @@ class Moves(NamedTuple):
     """How many went from one segment to another, by the names of both."""
 
 
-def names_before(register: Register, entry: RunEntry) -> dict[int, str]:
+def previous_names(register: Register, entry: RunEntry) -> dict[int, str]:
     """Find the names of the segments that `entry` was compared with: as they were published, or else as we once named them."""
     known = {segment.segment_id: segment.name for segment in register.segments}
     predecessor = register.entry(entry.predecessor)
     return known | (predecessor.publication.segments if predecessor and predecessor.publication else {})
 
 
-def write_moves(segments: Iterable[BinaryIO], before: Mapping[int, str], after: Mapping[int, str], file: BinaryIO) -> Moves:
+def write_changes(segments: Iterable[BinaryIO], before: Mapping[int, str], after: Mapping[int, str], file: BinaryIO) -> Moves:
     """Write one row for each customer who was in a segment before and is now in another one, or in none.
 
     Newcomers have not changed. The cells of `segments` are safe for spreadsheets already, and stay as they are.
@@ -57,4 +57,4 @@ def write_moves(segments: Iterable[BinaryIO], before: Mapping[int, str], after: 
 
 
 def _name(segment_id: str, names: Mapping[int, str]) -> str:
-    return harmless(names[int(segment_id)]) if segment_id else NOBODYS_NAME
+    return escape_formula(names[int(segment_id)]) if segment_id else UNASSIGNED_NAME

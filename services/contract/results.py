@@ -42,7 +42,7 @@ PROFILE_COLUMNS = (
     "sets_apart",  # rank of the feature among those that set the segment apart, from 1
 )
 
-NOBODYS_NAME = "(no segment)"
+UNASSIGNED_NAME = "(no segment)"
 """Stands as a segment's name beside an empty id."""
 
 # Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
@@ -165,7 +165,7 @@ class Candidate(Result):
         return True if is_stable else None
 
 
-class NewCustomer(Result):
+class LabelledCustomer(Result):
     """A row of the test file, labelled by the lab's model; the last one may stand for the rows that cannot be read."""
 
     customer: str | None
@@ -193,7 +193,7 @@ class Evaluation(Result):
     candidates: tuple[Candidate, ...]
     lab_k: int
     """The k of kmeans_custom.sav, the model that labels the new customers."""
-    new_customers: tuple[NewCustomer, ...]
+    new_customers: tuple[LabelledCustomer, ...]
     new_customers_problem: str = ""
     """Why there are no new customers; empty if there are some."""
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from stagekit.serialization import VOLUME_PATH, split, split_pairs
+from stagekit.serialization import VOLUME_PATH, parse_mapping, split
 from stagekit.tables.strict_reader import CUSTOMER_ID, TableFormat
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
@@ -101,7 +101,7 @@ class StageSettings(BaseSettings):
         title="Run",
         description="Which run this is: Airflow's run id, or any name of your own.",
     )
-    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(split_pairs)] = Field(
+    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(parse_mapping)] = Field(
         default={},
         title="Upstream manifests",
         description="stage=sha256 of the manifests to rely on, comma-separated. A stage that is named here is "
@@ -109,7 +109,7 @@ class StageSettings(BaseSettings):
     )
 
 
-class PartsSettings(StageSettings):
+class PartitionedStageSettings(StageSettings):
     """What the stages that work on parts of the customers have in common."""
 
     dask_scheduler: Annotated[str, AfterValidator(_address), Field(json_schema_extra={"pattern": _ADDRESS})] = Field(
@@ -120,7 +120,7 @@ class PartsSettings(StageSettings):
     )
 
 
-class FeatureSettings(PartsSettings):
+class FeatureSettings(PartitionedStageSettings):
     """What the stages that look at the features have in common."""
 
     feature_columns: ColumnNames = Field(
@@ -129,7 +129,7 @@ class FeatureSettings(PartsSettings):
         title="Feature columns",
         description="Numeric columns that the customers are grouped by.",
     )
-    scale_by: str = Field(
+    group_column: str = Field(
         default="",
         pattern=r"^[^\x00]*$",
         title="Scale within",
@@ -138,13 +138,13 @@ class FeatureSettings(PartsSettings):
 
     @field_validator("feature_columns")
     @classmethod
-    def _leave_out_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _reject_id_column(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if CUSTOMER_ID in value:
             raise ValueError(f"names {CUSTOMER_ID}, which tells customers apart and is no feature: leave it out")
         return value
 
 
-class NewCustomersSettings(StageSettings):
+class TestFileSettings(StageSettings):
     """What the stage that labels new customers and the one that looks for their file have in common."""
 
     test_file: VolumePath = Field(
@@ -191,7 +191,7 @@ class ReaderSettings(StageSettings):
         return TableFormat(self.id_column, self.delimiter, self.decimal)
 
 
-class ExtractSettings(FeatureSettings, ReaderSettings, NewCustomersSettings):
+class ExtractSettings(FeatureSettings, ReaderSettings, TestFileSettings):
     data_file: VolumePath = Field(
         default="data/file.csv",
         title="Customer table",
@@ -204,7 +204,7 @@ class ExtractSettings(FeatureSettings, ReaderSettings, NewCustomersSettings):
         description="Whether to keep all columns, or those alone that later stages use: the ids, the feature columns and the "
         "one to scale within. The others are then not looked at.",
     )
-    part_rows: int = Field(
+    rows_per_part: int = Field(
         default=250_000,
         ge=1,
         le=100_000_000,
@@ -213,12 +213,12 @@ class ExtractSettings(FeatureSettings, ReaderSettings, NewCustomersSettings):
         "by side and never in memory all at once.",
     )
 
-    @field_validator("id_column", "feature_columns", "scale_by")
+    @field_validator("id_column", "feature_columns", "group_column")
     @classmethod
     def _use_ids_as_ids_alone(cls, value: Any, info: ValidationInfo) -> Any:
         known = {**info.data, str(info.field_name): value}  # those that were validated before; the last one sees all
         ids = known.get("id_column")
-        if ids and ids in (*known.get("feature_columns", ()), known.get("scale_by")):
+        if ids and ids in (*known.get("feature_columns", ()), known.get("group_column")):
             raise ValueError(f"names {ids}, which tells customers apart, as something else too: leave it out")
         return value
 
@@ -242,27 +242,27 @@ class TransformSettings(FeatureSettings):
         description="Where outliers begin: this many interquartile ranges below the first or above the third quartile, "
         "after the logarithm (Tukey's outer fence is 3). A column whose quartiles are equal has no fence.",
     )
-    smallest_group: int = Field(
+    min_group_size: int = Field(
         default=30,
         ge=2,
         title="Smallest group",
         description="Groups with fewer customers than this are standardised like all customers together.",
     )
 
-    @field_validator("log_columns", "scale_by")
+    @field_validator("log_columns", "group_column")
     @classmethod
-    def _agree_with_features(cls, value: Any, info: ValidationInfo) -> Any:
+    def _validate_columns(cls, value: Any, info: ValidationInfo) -> Any:
         if "feature_columns" not in info.data:  # it has an error of its own
             return value
         features = info.data["feature_columns"]
         if info.field_name == "log_columns" and (others := [name for name in value if name not in features]):
             raise ValueError(f"column {others[0]} is not among the feature columns {', '.join(features)}")
-        if info.field_name == "scale_by" and value in features:
+        if info.field_name == "group_column" and value in features:
             raise ValueError("is a feature column too, and the same for everybody within its groups: leave it out of one")
         return value
 
 
-class TrainSettings(PartsSettings):
+class TrainSettings(PartitionedStageSettings):
     k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
@@ -299,7 +299,7 @@ class TrainSettings(PartsSettings):
     )
 
 
-class EvaluateSettings(PartsSettings, ReaderSettings, NewCustomersSettings):
+class EvaluateSettings(PartitionedStageSettings, ReaderSettings, TestFileSettings):
     n_clusters: int | None = Field(
         default=None,
         ge=2,
@@ -332,7 +332,7 @@ class EvaluateSettings(PartsSettings, ReaderSettings, NewCustomersSettings):
     )
 
 
-class SegmentSettings(PartsSettings):
+class SegmentSettings(PartitionedStageSettings):
     """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
 
     names_file: VolumePath = Field(
@@ -383,7 +383,7 @@ class ScoreSettings(ReaderSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_name_of_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _default_name(cls, values: dict[str, Any]) -> dict[str, Any]:
         if values.get("run"):
             return values
         path = PurePosixPath(str(values.get("score", "")))
@@ -458,5 +458,5 @@ def require_fitted(n_clusters: int, k_values: Sequence[int]) -> None:
         )
 
 
-def settings_of(stage: str) -> type[StageSettings]:
+def settings_model(stage: str) -> type[StageSettings]:
     return SETTINGS.get(stage, StageSettings)

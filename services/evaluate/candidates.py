@@ -14,7 +14,7 @@ from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure
 from services.evaluate.part_tasks import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 from stagekit.errors import DataError
-from stagekit.workers.worker_pool import Held
+from stagekit.workers.worker_pool import PersistedParts
 
 SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; it gives the mean to about 0.01
 STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled
@@ -23,7 +23,7 @@ SCREENING_RESAMPLES = 10  # for every k; the standard error of a segment is then
 
 
 def score_candidates(
-    held: Held, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
+    held: PersistedParts, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
 ) -> Iterator[Candidate]:
     """Score each fitted model, with a screening estimate of its stability.
 
@@ -32,7 +32,7 @@ def score_candidates(
 
     Parameters
     ----------
-    held : Held
+    held : PersistedParts
         Parts of the standardised features, each an array of shape (n_part, n_features).
     sample : Sample
         Drawn from these parts.

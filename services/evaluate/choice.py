@@ -26,7 +26,7 @@ class Choice(NamedTuple):
     """All of them, ascending by k, with what was found out on the way."""
 
 
-def refuse_unfitted(k: int | None, k_values: Sequence[int]) -> None:
+def require_fitted_k(k: int | None, k_values: Sequence[int]) -> None:
     """Raise UsageError if the requested number of segments is none of those that train has fitted."""
     try:
         if k is not None:

@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import KMeans
 
 from services.evaluate.threads import one_thread
-from stagekit.workers.worker_pool import Held
+from stagekit.workers.worker_pool import PersistedParts
 
 CHUNK_ROWS = 65_536  # rows and distances of a chunk fit into the cache of a core
 
@@ -39,17 +39,17 @@ class Spread(NamedTuple):
     """Sums of the squares of these distances."""
 
 
-def measure_spread(held: Held, models: Mapping[int, KMeans]) -> dict[int, Spread]:
+def measure_spread(held: PersistedParts, models: Mapping[int, KMeans]) -> dict[int, Spread]:
     """Measure the clusters that each model assigns the customers of all parts to.
 
     The parts are passed over twice, each time for all models: distances to the means can be added up only when these are known.
     """
-    members = _add_up(held.each(partial(_count_and_sum, models=models)))
+    members = _add_up(held.map(partial(_count_and_sum, models=models)))
     means = {
         k: np.divide(sums, sizes[:, np.newaxis], out=np.zeros_like(sums), where=sizes[:, np.newaxis] > 0)
         for k, (sizes, sums) in members.items()
     }
-    distances = _add_up(held.each(partial(_sum_distances, models=models, means=means)))
+    distances = _add_up(held.map(partial(_sum_distances, models=models, means=means)))
     return {k: Spread(members[k][0], means[k], *distances[k]) for k in models}
 
 

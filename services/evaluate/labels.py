@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from services.contract.preparation import Preparation
-from services.contract.results import NewCustomer
+from services.contract.results import LabelledCustomer
 from stagekit.errors import DataError
 from stagekit.tables import strict_reader as tables
 from stagekit.tables.strict_reader import TableFormat
@@ -46,12 +46,12 @@ def read_new_customers(path: Path, preparation: Preparation, table_format: Table
     return NewCustomers(customers.astype(dict.fromkeys(preparation.feature_columns, "float64")), problem)
 
 
-def label_customers(new_customers: NewCustomers, preparation: Preparation, model: KMeans) -> list[NewCustomer]:
+def label_customers(new_customers: NewCustomers, preparation: Preparation, model: KMeans) -> list[LabelledCustomer]:
     """Find the nearest centroid of each customer, prepared as the training data was.
 
     Returns
     -------
-    list of NewCustomer
+    list of LabelledCustomer
         One per row, at least one. A customer to whom the preparation cannot be applied gets a reason instead of a label, and so
         does the row that cannot be read. Features outside the training range are named.
     """
@@ -61,7 +61,7 @@ def label_customers(new_customers: NewCustomers, preparation: Preparation, model
     outside = preparation.outside_training_range(customers)
     names = customers[tables.CUSTOMER_ID].tolist() if tables.CUSTOMER_ID in customers else [None] * len(customers)
     labelled = [
-        NewCustomer(
+        LabelledCustomer(
             customer=name,
             label=next(labels) if fit else None,
             reason=reason,
@@ -69,5 +69,5 @@ def label_customers(new_customers: NewCustomers, preparation: Preparation, model
         )
         for name, fit, reason, beyond in zip(names, fits, preparation.complaints(customers), outside.to_numpy(), strict=True)
     ]
-    unreadable = NewCustomer(customer=None, label=None, reason=problem, outside_training_range=())
+    unreadable = LabelledCustomer(customer=None, label=None, reason=problem, outside_training_range=())
     return [*labelled, *([unreadable] if problem else [])]

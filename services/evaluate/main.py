@@ -6,12 +6,12 @@ from functools import partial
 from sklearn.cluster import KMeans
 
 from services.contract.preparation import Preparation
-from services.contract.results import Evaluation, NewCustomer
+from services.contract.results import Evaluation, LabelledCustomer
 from services.contract.settings import EvaluateSettings
 from services.evaluate.assessment import assess
 from services.evaluate.candidates import SCREENING_RESAMPLES, SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, score_candidates
 from services.evaluate.checks import Thresholds, screen
-from services.evaluate.choice import choose_cluster_count, refuse_unfitted
+from services.evaluate.choice import choose_cluster_count, require_fitted_k
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
 from services.evaluate.part_tasks import draw_sample, load_scaled
@@ -19,14 +19,14 @@ from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     metrics = work.load(artifacts.METRICS)
-    refuse_unfitted(settings.n_clusters, metrics["k_values"])
+    require_fitted_k(settings.n_clusters, metrics["k_values"])
     elbow = find_elbow(metrics["k_values"], metrics["sse"])
     log_elbow(elbow, metrics["k_values"])
 
@@ -38,8 +38,8 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     models, seed = work.load(artifacts.SWEEP), model.random_state
     thresholds = Thresholds(settings.min_silhouette, settings.min_stability)
     candidates = []
-    with workers(settings.dask_scheduler, work.target(artifacts.EVALUATION)[0]) as pool:
-        held = pool.hold(load_scaled, parts)
+    with worker_pool(settings.dask_scheduler, work.target(artifacts.EVALUATION)[0]) as pool:
+        held = pool.persist(load_scaled, parts)
         sample = draw_sample(held, STABILITY_CUSTOMERS, seed=seed)
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
         for candidate in score_candidates(held, sample, models, n_resamples=n_screening, seed=seed):
@@ -69,7 +69,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
 
 def _label_new_customers(
     settings: EvaluateSettings, work: Workspace, preparation: Preparation, model: KMeans
-) -> tuple[list[NewCustomer], str]:
+) -> tuple[list[LabelledCustomer], str]:
     """Label the customers of the test file; without a usable one, say why there are none."""
     try:
         found = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)

@@ -64,8 +64,8 @@ def bootstrap_stability(
     with warnings.catch_warnings(), thread_pool() as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # a resample may have fewer distinct rows than clusters
         contingencies = list(pool.map(compare, [np.random.default_rng([seed, number]) for number in range(n_resamples)]))
-    jaccard = np.array([find_jaccard(contingency) for contingency in contingencies])
-    ari = np.array([find_ari(contingency) for contingency in contingencies])
+    jaccard = np.array([max_jaccard(contingency) for contingency in contingencies])
+    ari = np.array([adjusted_rand_index(contingency) for contingency in contingencies])
     return Stability(
         jaccard=tuple(jaccard.mean(axis=0).tolist()),
         jaccard_se=tuple(_standard_error(jaccard).tolist()),
@@ -81,7 +81,7 @@ def draw_distinct(n_customers: int, generator: np.random.Generator) -> NDArray[n
     return np.flatnonzero(np.bincount(drawn, minlength=n_customers))
 
 
-def find_jaccard(contingency: NDArray[np.int64]) -> NDArray[np.float64]:
+def max_jaccard(contingency: NDArray[np.int64]) -> NDArray[np.float64]:
     """Find the largest Jaccard similarity of each cluster with any cluster of the resample; 0 for a cluster without members.
 
     Parameters
@@ -100,7 +100,7 @@ def find_jaccard(contingency: NDArray[np.int64]) -> NDArray[np.float64]:
     return largest
 
 
-def find_ari(contingency: NDArray[np.int64]) -> float:
+def adjusted_rand_index(contingency: NDArray[np.int64]) -> float:
     """Compute the adjusted Rand index from the contingency table (Hubert and Arabie 1985); 0 without customers.
 
     scikit-learn computes it from labels, which takes longer than the fit to be assessed.

@@ -59,7 +59,7 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
 
     - The *separation* is the scaled dip of the deepest gap between segments (`measure_separation`). It must reach
       MIN_SEPARATION and exceed the mean of the null model by MIN_RATIO and MIN_DEVIATIONS.
-    - The *dip of a feature* finds groups that differ in one feature among several, which K-Means may cut across. It must reach
+    - The *dip of a feature* finds groups that differ in one feature among pool, which K-Means may cut across. It must reach
       MIN_FEATURE_DIP and MIN_SCALED_FEATURE_DIP, and exceed the mean of the null model by MIN_RATIO.
     - The *simplified silhouette* (Hruschka et al. 2004) is the mean over the customers of 1 - distance to the nearest
       centroid / distance to the next one. It describes how compact the segments are. It does not decide: it also differs

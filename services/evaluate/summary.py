@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 
-from services.contract.results import Candidate, NewCustomer
+from services.contract.results import Candidate, LabelledCustomer
 from services.evaluate.choice import Choice
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def log_elbow(elbow: int | None, k_values: Sequence[int]) -> None:
         log.info("elbow at k=%d", elbow)
 
 
-def log_new_customers(new_customers: Sequence[NewCustomer], n_clusters: int) -> None:
+def log_new_customers(new_customers: Sequence[LabelledCustomer], n_clusters: int) -> None:
     for row, customer in enumerate(new_customers, start=1):
         name = customer.customer or f"new customer {row}"
         if customer.reason:

@@ -14,7 +14,7 @@ from stagekit.tables.strict_reader import CUSTOMER_ID, read_header
 from stagekit.volume import files
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +25,16 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     paths = list(sources.values())
     target = work.target(artifacts.CUSTOMERS)
     n_bytes = sum(path.stat().st_size for path in paths)
-    with workers(settings.dask_scheduler, target[0], n_bytes) as pool, files.unchanged(paths):
+    with worker_pool(settings.dask_scheduler, target[0], n_bytes) as pool, files.unchanged(paths):
         schema = read_schema(paths, settings.feature_columns, settings.table_format, _columns_to_keep(settings))
-        digests = pool.map(files.record_of, sources.values(), sources)
+        digests = pool.map(files.digest_file, sources.values(), sources)
         load_files = partial(load, schema=schema, folder=work.scratch())
         # DuckDB uses all cores of one machine for one table; on a cluster each file is loaded by a worker.
         loaded = list(pool.map(load_files, [[path] for path in paths])) if settings.dask_scheduler else [load_files(paths)]
         refuse_faults([one.faults for one in loaded], work)
         earlier = find_earlier_rows(loaded, schema)
         write = partial(write_part, schema=schema, target=target)
-        parts = list(pool.map(write, plan_parts(loaded, earlier, settings.part_rows)))
+        parts = list(pool.map(write, plan_parts(loaded, earlier, settings.rows_per_part)))
         work.read(digests)
     if not parts:
         raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
@@ -58,10 +58,10 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
 def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:
     """Refuse a file of new customers that `evaluate` would refuse, before hours of training."""
     if settings.is_test_file_required:
-        scale_by = [settings.scale_by] if settings.scale_by else []
-        read_header(work.data_file(settings.test_file), [*settings.feature_columns, *scale_by], settings.table_format)
+        group_column = [settings.group_column] if settings.group_column else []
+        read_header(work.data_file(settings.test_file), [*settings.feature_columns, *group_column], settings.table_format)
 
 
 def _columns_to_keep(settings: ExtractSettings) -> list[str] | None:
     """Name the columns that later stages use, or return None for all."""
-    return [*settings.feature_columns, *filter(None, [settings.scale_by])] if settings.keep_columns == "used" else None
+    return [*settings.feature_columns, *filter(None, [settings.group_column])] if settings.keep_columns == "used" else None

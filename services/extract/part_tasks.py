@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stagekit.tables.duckdb_reader import Loaded, Span, read_part
 from stagekit.tables.strict_reader import Schema
-from stagekit.volume.parts import Draft, save_draft
+from stagekit.volume.parts import PendingPart, save_draft
 
 
 class PartRows(NamedTuple):
@@ -26,14 +26,14 @@ class PartRows(NamedTuple):
 class WrittenPart(NamedTuple):
     """A part without duplicates, as a draft."""
 
-    draft: Draft
+    draft: PendingPart
     n_customers: int
     missing: dict[str, int]
     """Missing cells of each column."""
 
 
-def plan_parts(loaded: Sequence[Loaded], earlier: NDArray[np.int64] | None, part_rows: int) -> Iterator[PartRows]:
-    """Cut tables into parts of `part_rows` rows; a part of which no row remains is left out.
+def plan_parts(loaded: Sequence[Loaded], earlier: NDArray[np.int64] | None, rows_per_part: int) -> Iterator[PartRows]:
+    """Cut tables into parts of `rows_per_part` rows; a part of which no row remains is left out.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def plan_parts(loaded: Sequence[Loaded], earlier: NDArray[np.int64] | None, part
     """
     dropped = np.empty(0, np.int64) if earlier is None else earlier
     starts = np.cumsum([0, *(one.n_rows for one in loaded)]).tolist()
-    for first in range(0, starts[-1], part_rows):
-        end = min(first + part_rows, starts[-1])
+    for first in range(0, starts[-1], rows_per_part):
+        end = min(first + rows_per_part, starts[-1])
         spans = tuple(
             Span(one.database, max(first - start, 0), min(end - start, one.n_rows))
             for one, start in zip(loaded, starts[:-1], strict=True)

@@ -1,4 +1,4 @@
 from services.contract.settings import PruneSettings
-from stagekit.stage.run import start, work_alone
+from stagekit.stage.run import run_stage, work_alone
 
-start("prune", PruneSettings, work=work_alone)
+run_stage("prune", PruneSettings, work=work_alone)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.prune.selection import RunFolder
-from stagekit.errors import PassingError
+from stagekit.errors import TransientError
 from stagekit.volume import files
 from stagekit.volume.manifest import MANIFEST_NAME
 
@@ -76,7 +76,7 @@ def remove_run(runs_folder: Path, name: str) -> bool:
         for stage in os.scandir(folder):
             try:
                 locks.callback(os.close, files.lock(Path(stage)))
-            except PassingError:
+            except TransientError:
                 return False
         doomed = runs_folder / (_REMOVED_PREFIX + name)
         folder.rename(doomed)

@@ -7,7 +7,7 @@ from services.contract.settings import PruneSettings
 from services.prune.folders import free_space, list_runs, remove_leftovers, remove_run
 from services.prune.selection import select_runs
 from stagekit.errors import SetupError
-from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def main(settings: PruneSettings) -> dict[str, Any]:
     if runs_folder.is_symlink() or not runs_folder.is_dir():
         raise SetupError(f"{runs_folder} is no folder: housekeeping works on the folder runs/ of a volume and follows no links")
     # A register that is damaged ends this before anything is removed: it names the runs whose results are in use.
-    published = {run_folder(entry.run) for entry in ModelFolder(settings.volume).read().kept()}
+    published = {run_folder(entry.run) for entry in ModelStore(settings.volume).read().kept()}
     if not settings.dry_run:
         remove_leftovers(runs_folder)
     runs = list_runs(runs_folder)

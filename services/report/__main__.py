@@ -1,3 +1,3 @@
-from stagekit.stage.run import start
+from stagekit.stage.run import run_stage
 
-start("report")
+run_stage("report")

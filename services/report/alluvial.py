@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
 
 @rc_context(STYLE)
-def draw_moves(moves: Sequence[Move], looks: Mapping[int, Look]) -> Picture:
+def draw_migration(moves: Sequence[Move], looks: Mapping[int, Look]) -> Picture:
     """Draw how many customers went from each segment of last time (left) to each of today's (right)."""
     moves = sorted(moves, key=lambda move: (_none_last(move.origin), _none_last(move.target)))
     total = sum(move.customers for move in moves)

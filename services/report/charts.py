@@ -46,7 +46,7 @@ def draw_elbow(candidates: Sequence[Candidate], chosen_k: int, elbow: int | None
 
 
 @rc_context(STYLE)
-def draw_index(title: str, candidates: Sequence[Candidate], values: Sequence[float | None], chosen_k: int) -> Picture:
+def draw_metric(title: str, candidates: Sequence[Candidate], values: Sequence[float | None], chosen_k: int) -> Picture:
     """Draw one measure over k, small, to stand beside others; None leaves a gap."""
     figure, axes = paper(150, 100, left=32, bottom=18, right=8)
     _draw_over_k(axes, candidates, values, chosen_k, size=6, most_ticks=5)

@@ -7,7 +7,7 @@ from typing import Any
 from services.contract.results import Evaluation, Segmentation
 from services.contract.settings import SETTINGS, ReportSettings
 from services.report.page import render
-from services.report.report_data import Findings, read_moves, read_points, read_profile
+from services.report.report_data import Findings, read_migration, read_points, read_profile
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 
@@ -19,7 +19,7 @@ def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
         evaluation=work.load_as(Evaluation, artifacts.EVALUATION),
         segmentation=work.load_as(Segmentation, artifacts.SEGMENTATION),
         profile=read_profile(work.load(artifacts.PROFILE)),
-        moves=read_moves(work.load(artifacts.MIGRATION)),
+        moves=read_migration(work.load(artifacts.MIGRATION)),
         points=read_points(work.load(artifacts.POINTS)),
         manifests={stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)},
     )

@@ -12,10 +12,10 @@ from services.contract.results import Evaluation
 from services.contract.settings import SETTINGS
 from services.report import charts as pictures
 from services.report import formatting as words
-from services.report.alluvial import draw_moves
+from services.report.alluvial import draw_migration
 from services.report.report_data import Findings, Move
-from services.report.svg import as_svg
-from services.report.theme import CSS_OF, looks_of
+from services.report.svg import to_svg
+from services.report.theme import CSS_OF, assign_styles
 from stagekit.volume.manifest import FileRecord, Manifest
 
 
@@ -47,7 +47,7 @@ def render(findings: Findings) -> str:
     evaluation, segmentation = findings.evaluation, findings.segmentation
     segments = segmentation.segments
     known = {segment.segment_id for segment in segments}
-    looks = looks_of(known, gone={move.origin for move in findings.moves if move.origin is not None} - known)
+    looks = assign_styles(known, gone={move.origin for move in findings.moves if move.origin is not None} - known)
     indices = _indices(evaluation)
     drawn = {
         "elbow": pictures.draw_elbow(evaluation.candidates, evaluation.chosen_k, evaluation.elbow),
@@ -58,9 +58,9 @@ def render(findings: Findings) -> str:
     if findings.chosen.structure is not None:
         drawn["structure"] = pictures.draw_structure(findings.chosen.structure.separation, evaluation.chosen_k)
     for place, index in enumerate(indices):
-        drawn[f"index-{place}"] = pictures.draw_index(index.title, evaluation.candidates, index.values, evaluation.chosen_k)
+        drawn[f"index-{place}"] = pictures.draw_metric(index.title, evaluation.candidates, index.values, evaluation.chosen_k)
     if findings.moves:
-        drawn["moves"] = draw_moves(findings.moves, looks)
+        drawn["moves"] = draw_migration(findings.moves, looks)
     return _template().render(
         findings=findings,
         evaluation=evaluation,
@@ -70,7 +70,7 @@ def render(findings: Findings) -> str:
         manifests=findings.manifests,
         looks=looks,
         indices=indices,
-        pictures={name: as_svg(picture, name, CSS_OF) for name, picture in drawn.items()},
+        pictures={name: to_svg(picture, name, CSS_OF) for name, picture in drawn.items()},
         traits={(trait.segment_id, trait.feature): trait for trait in findings.profile},
         features=_features(findings),
         crossing=_cross(findings.moves),

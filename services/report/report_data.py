@@ -84,7 +84,7 @@ def read_profile(text: str) -> list[Trait]:
     ]
 
 
-def read_moves(text: str) -> list[Move]:
+def read_migration(text: str) -> list[Move]:
     return [
         Move(
             int(row["from_segment_id"]) if row["from_segment_id"] else None,

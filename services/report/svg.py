@@ -24,7 +24,7 @@ class Picture(NamedTuple):
     """What the picture shows, with its figures, for those who do not see it."""
 
 
-def as_svg(picture: Picture, name: str, css_of: Mapping[str, str]) -> Markup:
+def to_svg(picture: Picture, name: str, css_of: Mapping[str, str]) -> Markup:
     """Write a picture as an <svg> element; the same picture gives the same text.
 
     Parameters

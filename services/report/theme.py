@@ -80,7 +80,7 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")
 
 
-def looks_of(segment_ids: Collection[int], gone: Collection[int]) -> dict[int, Look]:
+def assign_styles(segment_ids: Collection[int], gone: Collection[int]) -> dict[int, Look]:
     """Give every segment a look of its own, the same from week to week as long as the neighbours allow it."""
     taken: dict[int, Look] = {}
     for segment_id in sorted(segment_ids):

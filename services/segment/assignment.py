@@ -15,7 +15,7 @@ from services.contract.preparation import Preparation
 NOBODY = -1
 """Stands in an array of clusters for a customer who is in none."""
 
-SAME_CENTROID = 0.25
+MAX_CENTROID_DISTANCE = 0.25
 """Distance in standard deviations within which centres are the same, whatever the spread of the customers around them. No
 customer who is as close as that to the centroid is unusual."""
 
@@ -107,7 +107,7 @@ def confidence(assignment: Assignment) -> NDArray[np.float64]:
         return np.where(following > 0, 1 - nearest / following, np.where(np.isnan(nearest), np.nan, 0.0))
 
 
-def find_reach(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
+def outlier_distances(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
     """Find the distance beyond which a customer is unusual for its cluster, shape (n_clusters,).
 
     It is Tukey's outer fence (1977) of the distances within the cluster: three interquartile ranges above the third quartile.
@@ -121,12 +121,12 @@ def find_reach(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
     return reach
 
 
-def is_unusual(assignment: Assignment, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which customers are in a segment and yet far from all that is typical of it: beyond `reach` and SAME_CENTROID.
+def is_outlier(assignment: Assignment, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return a mask of the outliers: customers farther from their centroid than `reach` and than MAX_CENTROID_DISTANCE.
 
     In a segment of one customer, or of customers with equal features, `reach` alone is 0 and anybody else would be unusual.
     """
-    return assignment.assigned & (assignment.distance > np.maximum(reach, SAME_CENTROID)[assignment.cluster])
+    return assignment.assigned & (assignment.distance > np.maximum(reach, MAX_CENTROID_DISTANCE)[assignment.cluster])
 
 
 def sum_shifts(

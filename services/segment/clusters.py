@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
-from services.segment.assignment import NOBODY, Assignment, Segmenter, is_unusual
+from services.segment.assignment import NOBODY, Assignment, Segmenter, is_outlier
 from services.segment.groups import MAX_SHARE
-from services.segment.matching import SAME_SEGMENT, match, overlap
+from services.segment.matching import MIN_JACCARD, match, overlap
 from services.segment.segments_csv import Members
 from services.segment.warm_start import refit
 from stagekit.errors import DataError
@@ -80,7 +80,7 @@ def find_clusters(
     then, typical, notes = _place_before(assign, len(assigned), earlier)
     n_now, n_then = len(trained), len(earlier.segmenter.centroids)
     similarity = overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then)
-    pairs = match(similarity, SAME_SEGMENT)
+    pairs = match(similarity, MIN_JACCARD)
     sse = _sum_of_squares(assignment)
     ratio = None
     centroids = trained
@@ -90,7 +90,7 @@ def find_clusters(
         if has_all and _sum_of_squares(continued) <= (1 + continuity) * sse:
             ratio = _sum_of_squares(continued) / sse if sse else 1.0
             centroids, assignment = candidate, continued
-            pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), SAME_SEGMENT)
+            pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), MIN_JACCARD)
             break
     continues = {cluster: int(earlier.segmenter.segment_ids[position]) for cluster, position in pairs.items()}
     return Clusters(centroids, assignment, continues, notes, ratio)
@@ -104,7 +104,7 @@ def _continue(
     translated: NDArray[np.float64] | None,
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the candidates that continue previous segments: first those that move fewer customers. See `continuity`."""
-    pairs, all_pairs = match(similarity, SAME_SEGMENT), match(similarity, 0)
+    pairs, all_pairs = match(similarity, MIN_JACCARD), match(similarity, 0)
     if translated is not None and len(all_pairs) == len(trained) == len(translated):
         # Another optimum may share less than half of the customers with any previous segment, and be no better.
         yield translated[[all_pairs[cluster] for cluster in range(len(trained))]]
@@ -138,7 +138,7 @@ def _place_before(
     if not earlier.lacking and not (has_unknown and earlier.members):
         found = assign(segmenter.preparation, segmenter.centroids)
         notes = [f"segments may not be recognised: {unknown}"] if has_unknown else []
-        return found.cluster, ~is_unusual(found, segmenter.reach), notes
+        return found.cluster, ~is_outlier(found, segmenter.reach), notes
     everybody = np.ones(n_customers, dtype=np.bool_)
     if earlier.members is None:
         note = f"no segment of run {earlier.run} can be recognised: the table has neither its features nor CUST_ID"

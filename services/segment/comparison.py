@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from services.contract.results import MIGRATION_COLUMNS, NOBODYS_NAME, Comparison, Segment
-from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members
-from stagekit.tables.csv_injection import harmless
+from services.contract.results import MIGRATION_COLUMNS, UNASSIGNED_NAME, Comparison, Segment
+from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members
+from stagekit.tables.csv_injection import escape_formula
 from stagekit.volume.registry import Deciles
 
-MODERATE_SHIFT, LARGE_SHIFT = 0.1, 0.25
+PSI_MODERATE, PSI_LARGE = 0.1, 0.25
 """Population stability indices above which a distribution has changed somewhat, and so much that a model is to be questioned:
 the customary thresholds of credit scoring (Siddiqi 2006, Credit Risk Scorecards)."""
 
@@ -42,7 +42,7 @@ def find_deciles(features: pd.DataFrame) -> dict[str, Deciles]:
     return deciles
 
 
-def stability_index(then: Deciles, now: pd.Series[float]) -> float:
+def population_stability_index(then: Deciles, now: pd.Series[float]) -> float:
     """Compute the population stability index of a feature: 0 where it is distributed as it was then.
 
     Parameters
@@ -78,7 +78,7 @@ def compare(
     segment_ids : of each customer today, shape (n_customers,), NO_SEGMENT for none
     before : segments of before, id and name
     after : the segment ids of today
-    psi : see `stability_index`
+    psi : see `population_stability_index`
     """
     common = (members.segment_ids > NO_SEGMENT) & (segment_ids > NO_SEGMENT)
     then, now = members.segment_ids[common], segment_ids[common]
@@ -117,7 +117,7 @@ def make_migration(
 
 
 def _named(segment_id: int, names: Mapping[int, str]) -> tuple[str, str]:
-    return ("", NOBODYS_NAME) if segment_id == NO_SEGMENT else (str(segment_id), harmless(names[segment_id]))
+    return ("", UNASSIGNED_NAME) if segment_id == NO_SEGMENT else (str(segment_id), escape_formula(names[segment_id]))
 
 
 def find_identity_warnings(run: str, members: Members) -> Iterator[str]:
@@ -129,7 +129,7 @@ def find_identity_warnings(run: str, members: Members) -> Iterator[str]:
     members : its customers, looked up by the current ones
     """
     n_current = len(members.segment_ids)
-    n_known = int((members.segment_ids != NOT_THERE).sum())
+    n_known = int((members.segment_ids != NOT_IN_TABLE).sum())
     n_previous = n_known + sum(members.departed.values())
     if n_known < MIN_KNOWN_SHARE * min(n_current, n_previous):
         yield (
@@ -152,7 +152,7 @@ def find_warnings(comparison: Comparison, segments: Sequence[Segment]) -> Iterat
             f"below {GOOD_AGREEMENT:g}; {moved} of {comparison.common_customers} customers moved"
         )
     for feature, psi in comparison.psi.items():
-        if psi >= MODERATE_SHIFT:
-            change = "strongly" if psi >= LARGE_SHIFT else "moderately"
-            threshold = LARGE_SHIFT if psi >= LARGE_SHIFT else MODERATE_SHIFT
+        if psi >= PSI_MODERATE:
+            change = "strongly" if psi >= PSI_LARGE else "moderately"
+            threshold = PSI_LARGE if psi >= PSI_LARGE else PSI_MODERATE
             yield f"{feature} has shifted {change} since run {comparison.run}: stability index {psi:.2f}, from {threshold:g}"

@@ -20,7 +20,7 @@ def find_predecessor(register: Register, run: str) -> RunEntry | None:
     return next((other for other in candidates if other and other.run != run and other.publication), None)
 
 
-def find_newer(register: Register, run: str) -> str | None:
+def newer_active_run(register: Register, run: str) -> str | None:
     """Name the run in force if it came for the first time after this one did."""
     order = [entry.run for entry in register.runs]
     if run in order and register.in_force in order[order.index(run) + 1 :]:

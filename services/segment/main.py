@@ -18,9 +18,9 @@ from services.segment.names import read_names
 from services.segment.part_tasks import (
     assign_all,
     count_groups,
-    each_with_previous,
     join,
     load_columns,
+    map_with_previous_ids,
     translate_centroids,
     write_part,
 )
@@ -32,7 +32,7 @@ from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.registry import RunEntry
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import Held, workers
+from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,11 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     del features
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
     target = work.target(artifacts.SEGMENTS)
-    with workers(settings.dask_scheduler, target[0]) as several:
+    with worker_pool(settings.dask_scheduler, target[0]) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
-        held = several.hold(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
+        held = pool.persist(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
         customers = join(held, list(preparation.columns))
-        columns = held.each(partial(pd.DataFrame.head, n=0))[0]
+        columns = held.map(partial(pd.DataFrame.head, n=0))[0]
         earlier = _load_earlier(work, entry, segmenter, columns, held, preparation)
         log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
 
@@ -76,7 +76,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         )
         log_outcome(outcome.segmentation)
         write = partial(write_part, segmenter=outcome.segmenter, target=target)
-        for draft in each_with_previous(held, write, earlier.members if earlier else None):
+        for draft in map_with_previous_ids(held, write, earlier.members if earlier else None):
             work.add(artifacts.SEGMENTS, draft)
     work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.MIGRATION, outcome.migration.to_csv(index=False, lineterminator="\n"))
@@ -96,7 +96,7 @@ def _load_earlier(
     entry: RunEntry | None,
     segmenter: Segmenter | None,
     columns: pd.DataFrame,
-    held: Held,
+    held: PersistedParts,
     preparation: Preparation,
 ) -> Earlier | None:
     if entry is None or entry.publication is None or segmenter is None:

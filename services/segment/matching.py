@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from services.segment.assignment import NOBODY, SAME_CENTROID
-from stagekit.volume.registry import KnownSegment
+from services.segment.assignment import MAX_CENTROID_DISTANCE, NOBODY
+from stagekit.volume.registry import RegisteredSegment
 
-SAME_SEGMENT = 0.5
+MIN_JACCARD = 0.5
 """Jaccard similarity above which two segments are the same: of the customers in either, more than half are in both. Hennig
 (2007, Cluster-wise assessment of cluster stability) calls a cluster dissolved that finds nothing above it. No segment can be
 above it with two others."""
@@ -56,10 +56,11 @@ def match(similarity: NDArray[np.float64], threshold: float) -> dict[int, int]:
 
 
 def closeness(
-    centroids: Sequence[Mapping[str, float]], known: Sequence[KnownSegment], deviations: Mapping[str, float]
+    centroids: Sequence[Mapping[str, float]], known: Sequence[RegisteredSegment], deviations: Mapping[str, float]
 ) -> NDArray[np.float64]:
-    """Compare centroids with those of known segments: 1 for the same point, 0 from SAME_CENTROID on (root mean square over the
-    features, in standard deviations).
+    """Compare centroids with those of known segments: 1 for the same point, 0 from MAX_CENTROID_DISTANCE on.
+
+    The distance is the root mean square over the features, in standard deviations.
 
     Parameters
     ----------
@@ -73,14 +74,14 @@ def closeness(
         for column, segment in enumerate(known):
             if centroid and centroid.keys() == segment.centroid.keys():
                 steps = [(value - segment.centroid[name]) / (deviations[name] or 1.0) for name, value in centroid.items()]
-                close[row, column] = max(0.0, 1 - float(np.sqrt(np.mean(np.square(steps)))) / SAME_CENTROID)
+                close[row, column] = max(0.0, 1 - float(np.sqrt(np.mean(np.square(steps)))) / MAX_CENTROID_DISTANCE)
     return close
 
 
-def give_ids(
+def assign_segment_ids(
     matched: Mapping[int, int],
     close: NDArray[np.float64],
-    own: Sequence[KnownSegment],
+    own: Sequence[RegisteredSegment],
     sizes: Sequence[int],
     next_id: int,
 ) -> list[int]:

@@ -29,7 +29,7 @@ def make_names(
     taken = {_key(name) for name in known.values()} | chosen_keys
     names = {}
     for segment_id, profile in sorted(zip(segment_ids, profiles, strict=True), key=lambda item: item[0]):
-        name = chosen.get(segment_id) or known.get(segment_id) or _name_after(profile, segment_id, taken)
+        name = chosen.get(segment_id) or known.get(segment_id) or _name_from_profile(profile, segment_id, taken)
         if segment_id not in chosen and _key(name) in chosen_keys:  # the user calls another segment so
             name = _numbered(name, segment_id, taken)
         taken.add(_key(name))
@@ -59,7 +59,7 @@ def _key(name: str) -> tuple[str, ...]:
     return tuple(sorted(name.casefold().split(", ")))
 
 
-def _name_after(profile: Profile, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
+def _name_from_profile(profile: Profile, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
     """Make a name of the traits that set a cluster apart, of as many as it takes to be unique."""
     phrases = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level != "average"]
     averages = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level == "average"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.contract.results import PROFILE_COLUMNS
 from services.segment.assignment import NOBODY
-from stagekit.tables.csv_injection import harmless
+from stagekit.tables.csv_injection import escape_formula
 
 _LARGE_EFFECT, _EFFECT = 1.2, 0.2
 """Standard deviations: a mean that far from that of all customers is very high or very low, high or low. 0.2 is a small effect
@@ -143,16 +143,16 @@ def find_deviations(features: pd.DataFrame, cluster: NDArray[np.integer]) -> dic
     return {str(name): float(value) for name, value in zip(features, features[cluster != NOBODY].std(ddof=0), strict=True)}
 
 
-def make_table(profiles: Sequence[Profile], segment_ids: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
+def profile_table(profiles: Sequence[Profile], segment_ids: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
     """Make profile.csv: one row for each segment and feature, by segment id and then by rank."""
     total = sum(profile.customers for profile in profiles)
     rows = [
         (
             segment_id,
-            harmless(name),
+            escape_formula(name),
             profile.customers,
             profile.customers / total,
-            harmless(trait.feature),
+            escape_formula(trait.feature),
             trait.median,
             trait.mean,
             trait.index,

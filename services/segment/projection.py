@@ -17,7 +17,7 @@ _MOST = 2000
 _DIGITS = 6
 
 
-def make_points(customers: pd.DataFrame, preparation: Preparation, segment_ids: NDArray[np.int64]) -> pd.DataFrame:
+def project_sample(customers: pd.DataFrame, preparation: Preparation, segment_ids: NDArray[np.int64]) -> pd.DataFrame:
     """Make points.csv of at most 2,000 customers with a segment, drawn with a fixed seed, in the order of the table.
 
     x and y are the first two principal components of the standardised features of the sample; y is 0 where there is one

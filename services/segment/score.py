@@ -11,7 +11,7 @@ from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
 from services.segment.assignment import NOBODY, Segmenter
-from services.segment.part_tasks import assign_all, count_groups, each_with_previous, join, write_part
+from services.segment.part_tasks import assign_all, count_groups, join, map_with_previous_ids, write_part
 from services.segment.segments_csv import keep_last, read_members
 from stagekit.errors import DataError, MissingInputError
 from stagekit.tables.duckdb_reader import Span, load, read_part, read_schema
@@ -20,7 +20,7 @@ from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume import files
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 _PART_ROWS = 500_000
 
@@ -42,16 +42,16 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     if duplicates:
         log.info("dropped %d rows whose %s comes again: the last row of each customer counts", duplicates, CUSTOMER_ID)
 
-    with workers() as several:
-        held = several.hold(_itself, parts)
+    with worker_pool() as pool:
+        held = pool.persist(_itself, parts)
         members = None
         if segmenter.has_ids and CUSTOMER_ID in parts[0]:
             members = read_members(work.open_published(in_force, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
         assignment = assign_all(held, segmenter.preparation, segmenter.centroids)
         ungrouped = groups.reasons(segmenter.preparation, count_groups(held, segmenter.preparation))
-        outside = sum(held.each(partial(_count_outside, preparation=segmenter.preparation)))
+        outside = sum(held.map(partial(_count_outside, preparation=segmenter.preparation)))
         write = partial(write_part, segmenter=segmenter, target=work.target(artifacts.SCORES), scores=True)
-        for draft in each_with_previous(held, write, members):
+        for draft in map_with_previous_ids(held, write, members):
             work.add(artifacts.SCORES, draft)
 
     sizes = np.bincount(assignment.cluster[assignment.assigned], minlength=len(segmenter.centroids))
@@ -81,7 +81,7 @@ def _read_customers(settings: ScoreSettings, work: Workspace, preparation: Prepa
     with files.unchanged(paths):
         schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
         loaded = load(paths, schema=schema, folder=work.scratch())
-        work.read(files.record_of(path, name) for name, path in sources.items())
+        work.read(files.digest_file(path, name) for name, path in sources.items())
     refuse_faults([loaded.faults], work)
     if not loaded.n_rows:
         raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")

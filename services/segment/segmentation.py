@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.contract.preparation import Preparation
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
 from services.segment import groups
-from services.segment.assignment import Segmenter, find_reach
+from services.segment.assignment import Segmenter, outlier_distances
 from services.segment.clusters import Clusters, Earlier
 from services.segment.comparison import (
     compare,
@@ -20,16 +20,16 @@ from services.segment.comparison import (
     find_identity_warnings,
     find_warnings,
     make_migration,
-    stability_index,
+    population_stability_index,
 )
 from services.segment.gate import Gate, find_failed_checks, find_unassessed
-from services.segment.history import find_newer
-from services.segment.matching import closeness, give_ids
+from services.segment.history import newer_active_run
+from services.segment.matching import assign_segment_ids, closeness
 from services.segment.names import make_names, name_warnings
-from services.segment.profiles import Profile, find_deviations, make_profiles, make_table
-from services.segment.projection import make_points
-from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members, count_reasons
-from stagekit.volume.registry import Contents, KnownSegment, Register
+from services.segment.profiles import Profile, find_deviations, make_profiles, profile_table
+from services.segment.projection import project_sample
+from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members, count_reasons
+from stagekit.volume.registry import Contents, Register, RegisteredSegment
 
 
 class Outcome(NamedTuple):
@@ -77,7 +77,7 @@ def segment_customers(
     our_names = make_names(profiles, ids, known, {})
     named = dict(zip(ids, make_names(profiles, ids, known | dict(zip(ids, our_names, strict=True)), chosen_names), strict=True))
     given = tuple(
-        KnownSegment(segment_id=segment_id, name=name, run=run, centroid=profile.centroid)
+        RegisteredSegment(segment_id=segment_id, name=name, run=run, centroid=profile.centroid)
         for segment_id, name, profile in zip(ids, our_names, profiles, strict=True)
         if segment_id not in known
     )
@@ -90,7 +90,7 @@ def segment_customers(
     n_unassigned, n_customers = sum(unassigned.values()), len(customers)
     assert sum(profile.customers for profile in profiles) + n_unassigned == n_customers, "a customer counts twice or never"
     ungrouped = groups.reasons(preparation, preparation.count_groups(customers))
-    newer = find_newer(register, run)
+    newer = newer_active_run(register, run)
     failed_checks = tuple(
         find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
     )
@@ -102,12 +102,12 @@ def segment_customers(
         *(find_identity_warnings(earlier.run, earlier.members) if earlier and earlier.members else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
-    reach = find_reach(assignment, len(ids))
+    reach = outlier_distances(assignment, len(ids))
     return Outcome(
         segmenter=Segmenter(preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), has_ids),
-        profile=make_table(profiles, ids, list(named.values())),
+        profile=profile_table(profiles, ids, list(named.values())),
         migration=migration,
-        points=make_points(customers, preparation, by_customer),
+        points=project_sample(customers, preparation, by_customer),
         segmentation=Segmentation(
             run=run,
             k=len(ids),
@@ -135,7 +135,7 @@ def _identify(
     own = [segment for segment in register.segments if segment.run == run]
     close = closeness([profile.centroid for profile in profiles], own, deviations)
     next_id = 1 + max((segment.segment_id for segment in register.segments), default=0)
-    return give_ids(continues, close, own, [profile.customers for profile in profiles], next_id)
+    return assign_segment_ids(continues, close, own, [profile.customers for profile in profiles], next_id)
 
 
 def _compare(
@@ -146,8 +146,8 @@ def _compare(
     if earlier is None:
         return None, nothing
     before = earlier.publication
-    psi = {name: stability_index(then, features[name]) for name, then in before.deciles.items() if name in features}
-    members = earlier.members or Members(np.full(len(by_customer), NOT_THERE), {})
+    psi = {name: population_stability_index(then, features[name]) for name, then in before.deciles.items() if name in features}
+    members = earlier.members or Members(np.full(len(by_customer), NOT_IN_TABLE), {})
     comparison = compare(earlier.run, members, by_customer, before.segments, list(named), psi)
     return comparison, make_migration(members, by_customer, before.segments, named) if earlier.members else nothing
 

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
-from services.segment.assignment import Assignment, Segmenter, confidence, is_unusual, pieces
-from stagekit.tables.csv_injection import harmless
+from services.segment.assignment import Assignment, Segmenter, confidence, is_outlier, pieces
+from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.strict_reader import CUSTOMER_ID
 
 NO_SEGMENT = 0
 """Stands in an array of segment ids for a customer who was in none; ids begin with 1."""
-NOT_THERE = -1
+NOT_IN_TABLE = -1
 """Stands in an array of segment ids for a customer who was not in the table."""
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
@@ -32,7 +32,7 @@ class Members(NamedTuple):
     """Who was in which segment before, as seen from the customers of today."""
 
     segment_ids: NDArray[np.int64]
-    """Shape (n_customers,): a segment id, NO_SEGMENT or NOT_THERE."""
+    """Shape (n_customers,): a segment id, NO_SEGMENT or NOT_IN_TABLE."""
     departed: dict[int, int]
     """How many were in each segment (or NO_SEGMENT) and are no longer in the table."""
 
@@ -41,7 +41,7 @@ class Members(NamedTuple):
         """How many customers each segment of before had."""
         distinct, counts = np.unique(self.segment_ids, return_counts=True)
         present = dict(zip(distinct.tolist(), counts.tolist(), strict=True))
-        before = {*present, *self.departed} - {NO_SEGMENT, NOT_THERE}
+        before = {*present, *self.departed} - {NO_SEGMENT, NOT_IN_TABLE}
         return {segment_id: present.get(segment_id, 0) + self.departed.get(segment_id, 0) for segment_id in before}
 
 
@@ -61,7 +61,7 @@ def customer_ids(customers: pd.DataFrame, first_row: int = 0) -> pd.Series[str]:
     return pd.Series(np.arange(first_row + 1, first_row + len(customers) + 1).astype("str"), dtype="str")
 
 
-def make_harmless(texts: pd.Series[str]) -> pd.Series[str]:
+def escape_formulas(texts: pd.Series[str]) -> pd.Series[str]:
     """Apply `harmless` to a column, looking closely only at what does not begin with an ASCII letter or digit."""
     first = texts.to_numpy(dtype="U1").view(np.uint32)
     digit, upper, lower = ((first >= ord(a)) & (first <= ord(z)) for a, z in ("09", "AZ", "az"))
@@ -71,7 +71,7 @@ def make_harmless(texts: pd.Series[str]) -> pd.Series[str]:
     changed = np.array(
         texts.to_numpy(dtype=object)
     )  # to_numpy(copy=True) copies nothing from an unpickled column (pandas 3.1.1)
-    changed[rows] = [harmless(str(text)) for text in changed[rows]]
+    changed[rows] = [escape_formula(str(text)) for text in changed[rows]]
     return pd.Series(changed, index=texts.index, name=texts.name, dtype="str")
 
 
@@ -94,17 +94,17 @@ def make_rows(
     ids = customer_ids(customers, first_row)
     # One entry more than there are segments: position -1, which stands for nobody, takes the last.
     segment_ids = np.array([*map(str, segmenter.segment_ids), ""], dtype=object)
-    names = np.array([*map(harmless, segmenter.names), ""], dtype=object)
+    names = np.array([*map(escape_formula, segmenter.names), ""], dtype=object)
     for piece in pieces(len(customers)):
         part = assignment.part(piece)
         unassigned = np.flatnonzero(~part.assigned)
         reasons = np.full(len(part.cluster), "", dtype=object)
         unfit = customers.iloc[piece].iloc[unassigned]
-        reasons[unassigned] = [harmless(text) for text in segmenter.preparation.complaints(unfit)]
-        unusual = np.where(is_unusual(part, segmenter.reach), "yes", "no").astype(object)
+        reasons[unassigned] = [escape_formula(text) for text in segmenter.preparation.complaints(unfit)]
+        unusual = np.where(is_outlier(part, segmenter.reach), "yes", "no").astype(object)
         unusual[unassigned] = ""
         columns = (
-            make_harmless(ids.iloc[piece]).to_list(),
+            escape_formulas(ids.iloc[piece]).to_list(),
             segment_ids[part.cluster].tolist(),
             names[part.cluster].tolist(),
             *(_as_cells(values, unassigned) for values in (part.distance, part.distance_to_next, confidence(part))),
@@ -120,7 +120,7 @@ def add_flags(rows: Iterator[Columns], customers: pd.DataFrame, segmenter: Segme
     names = np.array(segmenter.preparation.feature_columns)
     for piece, part in zip(pieces(len(customers)), rows, strict=True):
         outside = segmenter.preparation.outside_training_range(customers.iloc[piece]).to_numpy()
-        flags = [harmless(" ".join(names[row])) if row.any() else "" for row in outside]
+        flags = [escape_formula(" ".join(names[row])) if row.any() else "" for row in outside]
         yield dict(zip(SCORES_COLUMNS, (*part.values(), flags), strict=True))
 
 
@@ -157,8 +157,8 @@ def read_members(files: Iterable[BinaryIO], ids: pd.Series[str]) -> Members:
     ----------
     ids : n_customers ids
     """
-    codes, today = pd.factorize(make_harmless(ids))
-    segment_ids = np.full(len(today), NOT_THERE, dtype=np.int64)
+    codes, today = pd.factorize(escape_formulas(ids))
+    segment_ids = np.full(len(today), NOT_IN_TABLE, dtype=np.int64)
     departed: dict[int, int] = {}
     columns = {CUSTOMER_ID: "str", "segment_id": "float64"}
     readers = (
@@ -187,5 +187,5 @@ def count_reasons(reasons: Sequence[str], most: int = 10) -> dict[str, int]:
 def _ids_as_text(segment_ids: NDArray[np.int64]) -> list[str]:
     distinct, position = np.unique(segment_ids, return_inverse=True)
     texts = np.array([str(one) if one > NO_SEGMENT else "" for one in distinct], dtype=object)
-    as_text: list[str] = texts[position].tolist()
-    return as_text
+    to_text: list[str] = texts[position].tolist()
+    return to_text

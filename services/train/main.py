@@ -4,19 +4,19 @@ import logging
 from typing import Any
 
 from services.contract.settings import TrainSettings
-from services.train.part_tasks import itself, load_scaled, where_they_are
+from services.train.part_tasks import itself, load_scaled, map_persisted_chunks
 from services.train.sweep import Fit, choose_strategy, sweep
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import Held, workers
+from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
 log = logging.getLogger(__name__)
-LONG_S = 5.0  # who waits longer is told for how long
+SHOW_ETA_AFTER_S = 5.0  # who waits longer is told for how long
 
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
-    with workers(settings.dask_scheduler, work.target(artifacts.SWEEP)[0]) as several:
-        held = several.hold(load_scaled, work.parts(artifacts.FEATURES))
+    with worker_pool(settings.dask_scheduler, work.target(artifacts.SWEEP)[0]) as pool:
+        held = pool.persist(load_scaled, work.parts(artifacts.FEATURES))
         fits = _fit(settings, work, held)
     metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}
     work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})
@@ -25,13 +25,13 @@ def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
     return metrics
 
 
-def _fit(settings: TrainSettings, work: Workspace, held: Held) -> list[Fit]:
-    n_customers = sum(held.each(len))
+def _fit(settings: TrainSettings, work: Workspace, held: PersistedParts) -> list[Fit]:
+    n_customers = sum(held.map(len))
     strategy, reason = choose_strategy(settings.strategy, n_customers)
     work.decisions["strategy"] = f"{strategy}: {reason}"
     log.info("fitting %d customers; strategy %s: %s", n_customers, strategy, reason)
     stays = bool(settings.dask_scheduler) and strategy == "sample"
-    parts = [] if stays else held.each(itself)
+    parts = [] if stays else held.map(itself)
 
     fits = []
     for fit in sweep(
@@ -41,9 +41,9 @@ def _fit(settings: TrainSettings, work: Workspace, held: Held) -> list[Fit]:
         n_init=settings.n_init,
         max_iter=settings.max_iter,
         random_state=settings.random_state,
-        apply=where_they_are(held) if stays else None,
+        apply=map_persisted_chunks(held) if stays else None,
     ):
         fits.append(fit)
-        left = f", about {fit.seconds_left:.0f}s left" if fit.seconds_left > LONG_S else ""
+        left = f", about {fit.seconds_left:.0f}s left" if fit.seconds_left > SHOW_ETA_AFTER_S else ""
         log.info("k=%d SSE=%.6f iterations=%d after %.2fs%s", fit.k, fit.sse, fit.model.n_iter_, fit.seconds, left)
     return fits

@@ -35,7 +35,7 @@ class Apply(Protocol):
 
 
 @contextmanager
-def one_thread_each(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+def single_threaded_pool(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Provide a thread for every core that this process may use, counting a container's limit; not more than `most`."""
     workers = min(cpu_count(), most or cpu_count())
     # The limit of OpenMP holds for the thread that sets it, that of BLAS for the process.
@@ -52,7 +52,7 @@ def pieces(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
         yield rows[first : first + PIECE_ROWS], first_row + first
 
 
-def in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Apply:
+def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Apply:
     """Make the function that applies others to `parts`, arrays of shape (n_part, n_features), piece by piece."""
     firsts = [0, *accumulate(map(len, parts))]
     cut = [piece for rows, first_row in zip(parts, firsts, strict=False) for piece in pieces(rows, first_row)]

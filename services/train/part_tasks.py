@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from services.train.parallel import Apply, Rows, pieces
 from stagekit.volume.parts import Part
-from stagekit.workers.worker_pool import Held
+from stagekit.workers.worker_pool import PersistedParts
 
 T = TypeVar("T")
 
@@ -23,15 +23,15 @@ def itself(rows: Rows) -> Rows:
     return rows
 
 
-def where_they_are(held: Held) -> Apply:
+def map_persisted_chunks(held: PersistedParts) -> Apply:
     """Make the function that applies others to the parts of a table where these are held.
 
-    It goes piece by piece as `in_threads` does, so that sums are added up in the same order, whoever adds them up.
+    It goes piece by piece as `map_chunks_in_threads` does, so that sums are added up in the same order, whoever adds them up.
     """
-    firsts = [0, *accumulate(held.each(len))][:-1]
+    firsts = [0, *accumulate(held.map(len))][:-1]
 
     def apply(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(chain.from_iterable(held.each(partial(_by_piece, function), firsts)))
+        return list(chain.from_iterable(held.map(partial(_by_piece, function), firsts)))
 
     return apply
 

@@ -34,14 +34,14 @@ from sklearn.cluster import KMeans
 from services.train.coreset import Sample, draw_sample, measure
 from services.train.parallel import Apply, Rows
 
-SLICE, LEAST_SLICES = 10_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
+SLICE, MIN_SUBSAMPLES = 10_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
 STARTS = 3  # for each initialisation that is asked for, because they cost so little
 START_ITERATIONS, REFINEMENTS = 30, 10  # at most, on a slice and on the whole sample
 ENDS, NEIGHBOURS, RACERS = 16, 5, 10  # of all slices together; of the best for another k, with more or with less; of all
-IN_REACH = 0.006  # who has a larger SSE on the sample than the best one by this share does not race
+SAMPLE_SSE_TOLERANCE = 0.006  # who has a larger SSE on the sample than the best one by this share does not race
 BEHIND = (0.0005, 0.0)  # and who has one on all customers by this share, after each pass of the race, is out
 DIFFERENT = 0.2  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
-LEAST_GAIN = 3e-6  # of the SSE: an iteration that gains less is the last one
+MIN_RELATIVE_GAIN = 3e-6  # of the SSE: an iteration that gains less is the last one
 
 
 def fit_from_sample(
@@ -52,23 +52,23 @@ def fit_from_sample(
     They are fitted like any other but have no `labels_`. `n_iter_` counts the iterations on all customers.
     """
     everybody = measure(apply)
-    n_slices = max(LEAST_SLICES, len(everybody.sums))
+    n_slices = max(MIN_SUBSAMPLES, len(everybody.sums))
     sample = draw_sample(apply, everybody, n_slices * SLICE, seed=random_state)
     found = _search(sample, n_slices, pool, k_values, STARTS * n_init, random_state)
-    racers = [model for models in found.values() for model in _best_different(models, RACERS, IN_REACH)]
+    racers = [model for models in found.values() for model in _best_different(models, RACERS, SAMPLE_SSE_TOLERANCE)]
     for model in racers:
         del model.labels_  # those of the sample
         model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
         model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
 
     for behind in BEHIND:
-        _iterate(apply, racers, everybody.squares, LEAST_GAIN)
+        _iterate(apply, racers, everybody.squares, MIN_RELATIVE_GAIN)
         best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
         racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
     running, waiting = list(best.values()), deque(best.values())
     while waiting:
         last = running and running[0].n_iter_ >= max_iter - 1
-        moved = _iterate(apply, running, everybody.squares, np.inf if last else LEAST_GAIN)
+        moved = _iterate(apply, running, everybody.squares, np.inf if last else MIN_RELATIVE_GAIN)
         running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
         while waiting and waiting[0] not in running:
             yield waiting.popleft()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from services.train.parallel import Apply, in_threads, one_thread_each
+from services.train.parallel import Apply, map_chunks_in_threads, single_threaded_pool
 from services.train.sampled_kmeans import fit_from_sample
 from stagekit.errors import DataError
 
@@ -73,8 +73,8 @@ def sweep(
     Raises DataError where there are fewer distinct customers than the largest k, since some cluster would be empty.
     """
     begin = time.perf_counter()
-    with one_thread_each(most=len(k_values) if strategy == "exact" else None) as pool:
-        apply = apply or in_threads(parts, pool)
+    with single_threaded_pool(most=len(k_values) if strategy == "exact" else None) as pool:
+        apply = apply or map_chunks_in_threads(parts, pool)
         _refuse_too_few(apply, max(k_values))
         if strategy == "sample":
             models = fit_from_sample(apply, pool, k_values, n_init=n_init, max_iter=max_iter, random_state=random_state)

@@ -18,9 +18,9 @@ from sklearn.pipeline import Pipeline
 
 from services.contract.preparation import Interval, Preparation
 from services.contract.results import DROPPED_COLUMNS
-from services.transform.scaling import Fitted, fit, fit_groups, make_pipeline, merge, merge_groups
+from services.transform.scaling import Fitted, fit, fit_groups, make_pipeline, merge, merge_group_fits
 from stagekit.errors import DataError, UsageError
-from stagekit.tables.csv_injection import harmless
+from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.strict_reader import CUSTOMER_ID
 
 T = TypeVar("T")
@@ -55,19 +55,19 @@ class _Look(NamedTuple):
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
-    """Fit to a table in one piece; see `fit_to_parts`."""
-    return fit_to_parts(lambda function: [function(customers)], feature_columns, **options)
+    """Fit to a table in one piece; see `fit_preparation_to_parts`."""
+    return fit_preparation_to_parts(lambda function: [function(customers)], feature_columns, **options)
 
 
-def fit_to_parts(
+def fit_preparation_to_parts(
     apply: Apply,
     feature_columns: Sequence[str],
     *,
     log_columns: Sequence[str] = (),
     outliers: Literal["keep", "clip", "drop"] = "keep",
     outlier_fence: float = 3.0,
-    scale_by: str | None = None,
-    smallest_group: int = 30,
+    group_column: str | None = None,
+    min_group_size: int = 30,
 ) -> Preparation:
     """Fit all that happens to a customer before K-Means: outlier fence, logarithm, standardisation, in this order.
 
@@ -81,14 +81,14 @@ def fit_to_parts(
         once more for the log columns: the caller should then hold the parts in memory.
     log_columns : the features to replace by log(1 + value)
     outlier_fence : see `find_fence`
-    scale_by : column whose groups are standardised each by itself
-    smallest_group : a group of fewer customers is standardised like all customers together, and so is one in which a feature
+    group_column : column whose groups are standardised each by itself
+    min_group_size : a group of fewer customers is standardised like all customers together, and so is one in which a feature
         is the same for everybody
 
     Raises UsageError where a column is not there or not numeric, DataError where a logarithm does not exist, where nobody is
     left, or where a feature is the same for everybody.
     """
-    complete = partial(_complete, feature_columns=feature_columns, scale_by=scale_by)
+    complete = partial(_complete, feature_columns=feature_columns, group_column=group_column)
     if log_columns and outliers != "keep":  # fences are found in the logarithms
         _refuse_negative(apply(partial(find_negatives, log_columns=log_columns)), log_columns)
     fences = {}
@@ -100,7 +100,7 @@ def fit_to_parts(
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     inside = fences if outliers == "drop" else {}
     looks = apply(
-        partial(_fit, pipeline=pipeline, inside=inside, scale_by=scale_by, complete=complete, log_columns=log_columns)
+        partial(_fit, pipeline=pipeline, inside=inside, group_column=group_column, complete=complete, log_columns=log_columns)
     )
     _refuse_negative([look.negatives for look in looks], log_columns)
     if not any(look.complete for look in looks):
@@ -109,7 +109,7 @@ def fit_to_parts(
     if not fits:
         raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {outlier_fence:g}")
     everybody = merge(fits)
-    group_pipelines, pooled_groups = merge_groups([look.groups for look in looks], smallest_group)
+    group_pipelines, pooled_groups = merge_group_fits([look.groups for look in looks], min_group_size)
     return Preparation(
         feature_columns=tuple(feature_columns),
         log_columns=tuple(log_columns),
@@ -117,7 +117,7 @@ def fit_to_parts(
         drops_outliers=outliers == "drop",
         training_range=_find_range(everybody, feature_columns),
         pipeline=everybody.pipeline,
-        group_column=scale_by,
+        group_column=group_column,
         group_pipelines=group_pipelines,
         pooled_groups=pooled_groups,
     )
@@ -128,7 +128,7 @@ def _fit(
     *,
     pipeline: Pipeline,
     inside: Mapping[str, Interval],
-    scale_by: str | None,
+    group_column: str | None,
     complete: Complete,
     log_columns: Sequence[str],
 ) -> _Look:
@@ -138,7 +138,7 @@ def _fit(
     if kept.empty or any(len(column) for column in negatives.columns):
         return _Look(len(values), None, {}, negatives)
     features = kept.to_numpy()
-    groups = {} if scale_by is None else fit_groups(pipeline, features, customers.loc[kept.index, scale_by])
+    groups = {} if group_column is None else fit_groups(pipeline, features, customers.loc[kept.index, group_column])
     return _Look(len(values), fit(pipeline, features), groups, negatives)
 
 
@@ -164,19 +164,19 @@ def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = Fals
 def list_dropped(customers: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
     """Name those who do not fit and why, in texts that no spreadsheet takes for a formula: columns CUST_ID and reason.
 
-    Where a table has no CUST_ID, it is the position in `customers`, counted from 1; see `number_from`.
+    Where a table has no CUST_ID, it is the position in `customers`, counted from 1; see `offset_row_numbers`.
     """
     unfit = customers[~preparation.fits(customers)]
     ids: list[Any]
     if CUSTOMER_ID in customers:
-        ids = [harmless(customer) for customer in unfit[CUSTOMER_ID]]
+        ids = [escape_formula(customer) for customer in unfit[CUSTOMER_ID]]
     else:
         ids = (1 + customers.index.get_indexer(unfit.index)).tolist()
-    reasons = [harmless(reason) for reason in preparation.complaints(unfit)]
+    reasons = [escape_formula(reason) for reason in preparation.complaints(unfit)]
     return pd.DataFrame(dict(zip(DROPPED_COLUMNS, (ids, reasons), strict=True)))
 
 
-def number_from(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
+def offset_row_numbers(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
     """Turn positions in a part into those in the whole table, where they stand for ids."""
     ids = dropped[CUSTOMER_ID]
     return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
@@ -190,9 +190,9 @@ def most_frequent(reasons: Counter[str], most: int = 10) -> dict[str, int]:
     return dict(counts)
 
 
-def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], scale_by: str | None) -> pd.DataFrame:
+def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:
     """Take the features of those who have all of them."""
-    check_columns(customers, feature_columns, scale_by)
+    check_columns(customers, feature_columns, group_column)
     return customers[list(feature_columns)].dropna()
 
 
@@ -236,7 +236,7 @@ def _refuse_negative(parts: Sequence[Negatives], log_columns: Sequence[str]) -> 
             first_row += part.n_customers
 
 
-def check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scale_by: str | None) -> None:
+def check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], group_column: str | None) -> None:
     """Check that the table has the feature columns, as numbers, and the group column.
 
     Raises
@@ -244,7 +244,7 @@ def check_columns(customers: pd.DataFrame, feature_columns: Sequence[str], scale
     UsageError
         A column is missing or not numeric; the message names a similar column or lists those of the table.
     """
-    for name in [*feature_columns, *([] if scale_by is None else [scale_by])]:
+    for name in [*feature_columns, *([] if group_column is None else [group_column])]:
         if name not in customers:
             close = difflib.get_close_matches(name, customers.columns, n=1)
             hint = f"is {close[0]!r} meant?" if close else f"there are {', '.join(customers.columns[:30])}"

@@ -12,7 +12,7 @@ import pandas as pd
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
 from stagekit.tables.strict_reader import CUSTOMER_ID
-from stagekit.volume.parts import Draft, Part, save_draft
+from stagekit.volume.parts import Part, PendingPart, save_draft
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Prepared(NamedTuple):
     """A part whose features are written."""
 
-    draft: Draft | None
+    draft: PendingPart | None
     """None where nobody fits."""
     rows: int
     dropped: pd.DataFrame
@@ -31,14 +31,14 @@ class Prepared(NamedTuple):
         return Counter(self.dropped["reason"].tolist())
 
 
-def apply_to_part(function: Callable[[pd.DataFrame], T], part: Part) -> T:
+def map_part(function: Callable[[pd.DataFrame], T], part: Part) -> T:
     return function(part.load())
 
 
 def load_columns(
-    part: Part, *, feature_columns: Sequence[str], scale_by: str | None, log_columns: Sequence[str]
+    part: Part, *, feature_columns: Sequence[str], group_column: str | None, log_columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Load what `fit_to_parts` reads of a part: the features, the group column, and the ids of negative log columns.
+    """Load the features, the group column and the ids of negative log columns of a part, for `fit_preparation_to_parts`.
 
     Raises
     ------
@@ -46,8 +46,8 @@ def load_columns(
         A column is missing or not numeric.
     """
     customers: pd.DataFrame = part.load()
-    check_columns(customers, feature_columns, scale_by)
-    columns = customers[[*feature_columns, *([] if scale_by is None else [scale_by])]].copy()
+    check_columns(customers, feature_columns, group_column)
+    columns = customers[[*feature_columns, *([] if group_column is None else [group_column])]].copy()
     if CUSTOMER_ID in customers and log_columns:
         # Only ids that an error message may name: all ids of ten million customers take 0.7 GB.
         is_negative = (customers[list(log_columns)] < 0).any(axis=1)

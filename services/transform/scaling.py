@@ -85,10 +85,10 @@ def merge(fits: Sequence[Fitted]) -> Fitted:
     return Fitted(pipeline, total, np.min([part.low for part in fits], axis=0), np.max([part.high for part in fits], axis=0))
 
 
-def merge_groups(parts: Sequence[Mapping[str, Fitted]], smallest_group: int) -> tuple[dict[str, Pipeline], tuple[str, ...]]:
+def merge_group_fits(parts: Sequence[Mapping[str, Fitted]], min_group_size: int) -> tuple[dict[str, Pipeline], tuple[str, ...]]:
     """Merge the fits of each group.
 
-    Returns the pipelines of the groups that are large enough and in which every feature has several values, and the keys of
+    Returns the pipelines of the groups that are large enough and in which every feature has pool values, and the keys of
     all others.
     """
     fits: dict[str, list[Fitted]] = {}
@@ -98,7 +98,7 @@ def merge_groups(parts: Sequence[Mapping[str, Fitted]], smallest_group: int) -> 
     pipelines, pooled = {}, []
     for group in sorted(fits):
         merged = merge(fits[group])
-        if merged.customers >= smallest_group and _tells_everybody_apart(merged):
+        if merged.customers >= min_group_size and _tells_everybody_apart(merged):
             pipelines[group] = merged.pipeline
         else:
             pooled.append(group)

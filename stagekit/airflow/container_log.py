@@ -14,7 +14,7 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from stagekit.errors import PassingError
+from stagekit.errors import TransientError
 
 PATIENCE_S = 60.0
 """For how long an engine may be unreachable while a container is followed; a restart of the engine takes seconds."""
@@ -52,7 +52,7 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
 
     Raises
     ------
-    PassingError
+    TransientError
         If the container is removed meanwhile.
     docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError
         If the engine does not answer for longer than `patience_s`.
@@ -69,7 +69,7 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
         except (DockerException, RequestException, HTTPError, OSError) as error:
             if isinstance(error, APIError) and error.status_code in (404, 409):  # 409: it is being removed
                 reason = f"container {container[:12]} was removed before it had ended, by hand or by `make down`"
-                raise PassingError(reason) from None
+                raise TransientError(reason) from None
             if failing_since is None:
                 log.warning("the connection to the Docker engine broke (%s): connecting again", type(error).__name__)
                 failing_since = time.monotonic()

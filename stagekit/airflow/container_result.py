@@ -16,10 +16,10 @@ from requests import RequestException
 from urllib3.exceptions import HTTPError
 
 from services.contract.settings import ENVIRONMENT_PREFIX
-from stagekit.errors import ExitCode, OutOfMemoryError, PassingError, SetupError, StageError
+from stagekit.errors import ExitCode, OutOfMemoryError, SetupError, StageError, TransientError
 from stagekit.stage.run import MANIFEST_LINE
 
-MOUNT_MISSES = "bind source path does not exist"
+BIND_SOURCE_MISSING = "bind source path does not exist"
 """What the engine says, and then which, where it cannot mount a folder of the host."""
 
 
@@ -28,12 +28,12 @@ class Outcome(NamedTuple):
     manifest: str | None  # the sha256 of its manifest
 
 
-def read_outcome(client: APIClient, container: str, stage: str, memory: str) -> Outcome:
+def read_container_result(client: APIClient, container: str, stage: str, memory: str) -> Outcome:
     """Read what an ended container said; raises StageError unless it succeeded."""
     state = client.inspect_container(container)["State"]
     said = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")
     lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ((WARNING|ERROR): )?", "", said, flags=re.MULTILINE).strip().splitlines()
-    if state["ExitCode"] != ExitCode.DONE:
+    if state["ExitCode"] != ExitCode.SUCCESS:
         raise _failure(stage, state["ExitCode"], state["OOMKilled"], memory, lines[-1] if lines else "")
 
     output = client.logs(container, stdout=True, stderr=False).decode(errors="replace")
@@ -58,12 +58,12 @@ def _failure(stage: str, code: int, out_of_memory: bool, memory: str, last_line:
         kinds: list[type[StageError]] = [StageError, *StageError.__subclasses__()]
         return next(kind for kind in kinds if kind.exit_code == code)(reason)
     if code > 128:
-        return PassingError(f"{stage} was killed by signal {code - 128} ({signal.strsignal(code - 128)})")
+        return TransientError(f"{stage} was killed by signal {code - 128} ({signal.strsignal(code - 128)})")
     return StageError(f"{stage} ended with exit code {code}: {last_line}")
 
 
 @contextlib.contextmanager
-def errors_as_airflow_takes_them() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn every expected error into one of Airflow's two: the one that is tried again, and the one that is not."""
     try:
         with _errors_of_the_engine():
@@ -80,9 +80,9 @@ def _errors_of_the_engine() -> Iterator[None]:
         yield
     except APIError as error:
         said = " ".join(str(error.explanation or error).split())
-        if MOUNT_MISSES in said:
+        if BIND_SOURCE_MISSING in said:
             wanted = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
             raise SetupError(f"{said}: {wanted}") from None
-        raise PassingError(f"the Docker engine answered: {said}") from error
+        raise TransientError(f"the Docker engine answered: {said}") from error
     except (DockerException, RequestException, HTTPError) as error:
-        raise PassingError(f"the Docker engine does not answer: {error}") from error
+        raise TransientError(f"the Docker engine does not answer: {error}") from error

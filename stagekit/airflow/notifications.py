@@ -15,7 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from dags.assets import in_words
+from dags.assets import summarise_result
 from stagekit.airflow.housekeeping import describe_volume
 from stagekit.airflow.stage_operator import REASON_KEY
 
@@ -31,7 +31,7 @@ _SUBJECTS = {"failed": "{} failed", "held back": "a run was held back", "volume 
 log = logging.getLogger(__name__)
 
 
-def tell_of_failure(context: Context) -> None:
+def notify_failure(context: Context) -> None:
     """Tell why a run failed: `on_failure_callback` of the DAG.
 
     That of the task would not be called where the task's process is killed, by want of memory for example.
@@ -42,7 +42,7 @@ def tell_of_failure(context: Context) -> None:
     _tell(context, "failed", task.task_id if task else "", reason)
 
 
-def tell_if_held_back(context: Context) -> None:
+def notify_not_published(context: Context) -> None:
     """Tell why a run was held back: `on_success_callback` of the task that would have published it.
 
     An experimental run was not to be published, so there is nothing to notify of.
@@ -50,10 +50,10 @@ def tell_if_held_back(context: Context) -> None:
     task = context["ti"]
     result = task.xcom_pull(task_ids=task.task_id)
     if not result["published"] and not result.get("experimental"):
-        _tell(context, "held back", task.task_id, in_words(result))
+        _tell(context, "held back", task.task_id, summarise_result(result))
 
 
-def tell_if_volume_fills(context: Context) -> None:
+def notify_volume_filling(context: Context) -> None:
     """Notify that the volume is filling: `on_success_callback` of the task that has measured it."""
     task = context["ti"]
     result = task.xcom_pull(task_ids=task.task_id)

@@ -25,8 +25,8 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from dags.assets import DAG_ID
 from stagekit.airflow.stage_operator import REASON_KEY
-from stagekit.errors import MissingInputError, SetupError, StageError, from_operating_system
-from stagekit.volume.model_store import ModelFolder
+from stagekit.errors import MissingInputError, SetupError, StageError, from_os_error
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import REPORT, Workspace
 
@@ -77,8 +77,8 @@ def report_of_run(dag_id: str, run_id: str) -> Response:
 
 
 @app.get("/in-force", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID))])
-def report_in_force() -> Response:
-    run = ModelFolder(_volume()).read().in_force
+def active_report() -> Response:
+    run = ModelStore(_volume()).read().in_force
     if run is None:
         return _waiting("No segments have been published yet. Those of the first run that is not held back appear here.")
     try:
@@ -175,7 +175,7 @@ async def refuse(_: Request, error: Exception) -> HTMLResponse:
 async def explain(_: Request, error: Exception) -> HTMLResponse:
     """Nothing that differs from its manifest is shown."""
     if isinstance(error, OSError):
-        error = from_operating_system(error)
+        error = from_os_error(error)
     log.error("a report cannot be shown: %s", error)
     return _page("This report cannot be shown", str(error), 500)
 

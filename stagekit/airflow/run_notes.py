@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-from dags.assets import DAG_ID, TASK_ID, in_words, is_for_past_date
+from dags.assets import DAG_ID, TASK_ID, is_for_past_date, summarise_result
 from stagekit.airflow.housekeeping import describe_volume
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _write_note(dag_run: DagRun) -> None:
     found = session.scalars(query).first()
     if found:
         result = XComModel.deserialize_value(found)
-        summary = in_words(result) if dag_run.dag_id == DAG_ID else describe_volume(result)
+        summary = summarise_result(result) if dag_run.dag_id == DAG_ID else describe_volume(result)
         if not result.get("published", True) and dag_run.dag is not None and is_for_past_date(dag_run, dag_run.dag.timetable):
             summary = f"{_PAST} {summary}"
         # Notes are shown as Markdown; segments may have names that users gave them.

@@ -33,15 +33,15 @@ from docker.types import LogConfig, Mount
 from requests import RequestException
 
 from dags.assets import is_for_past_date
-from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_of
+from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_model
 from stagekit.airflow import lineage
 from stagekit.airflow.container_log import follow, level_of
-from stagekit.airflow.container_result import MOUNT_MISSES, Outcome, errors_as_airflow_takes_them, read_outcome
+from stagekit.airflow.container_result import BIND_SOURCE_MISSING, Outcome, read_container_result, translate_errors
 from stagekit.airflow.containers import VOLUME, StageContainer, host_settings
 from stagekit.airflow.task_state import TaskState
 from stagekit.airflow.trigger_form import given
-from stagekit.errors import ExitCode, PassingError, SetupError, StageError, UsageError
-from stagekit.serialization import as_text
+from stagekit.errors import ExitCode, SetupError, StageError, TransientError, UsageError
+from stagekit.serialization import to_text
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
 
@@ -105,10 +105,10 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.writes = writes
         self.docker_run = ""  # nothing to render: a field of the templates, so that the UI shows it
         self.identity: dict[str, str] = {}  # the labels of every container of this task in this run
-        self.of_this_try: dict[str, str] = {}
+        self.attempt_labels: dict[str, str] = {}
         self.definition: StageContainer | None = None
-        self.on_failure_callback = [*self.on_failure_callback, end_log_with_reason]
-        self.on_retry_callback = [*self.on_retry_callback, end_log_with_reason]
+        self.on_failure_callback = [*self.on_failure_callback, log_failure_reason]
+        self.on_retry_callback = [*self.on_retry_callback, log_failure_reason]
         # Not earlier: a process that is killed before Airflow has its result leaves the container to the next try.
         self.on_success_callback = [*self.on_success_callback, remove_container]
         self._task_state: TaskState | None = None
@@ -120,7 +120,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
 
     def execute(self, context: Context) -> Any:
         try:
-            with errors_as_airflow_takes_them():
+            with translate_errors():
                 self._task_state = TaskState(context)
                 self._define(context)
                 outcome = self._run(context)
@@ -173,13 +173,13 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             self._attachable = self._find_attachable()
             outcome: Outcome = self.execute_resumable({**context, "task_state_store": self._task_state})  # type: ignore[typeddict-item]
             if self.durable and not self._task_state.is_current(self.container["Id"]):
-                raise PassingError("Airflow has given up this try meanwhile: its container is left to a later one")
+                raise TransientError("Airflow has given up this try meanwhile: its container is left to a later one")
         except BaseException as error:
             if not self._leaves_container(error):
                 with contextlib.suppress(DockerException, RequestException):
                     self._remove_own_containers("" if self._has_failed else "its task ends without it")
             if isinstance(error, StoppedError):
-                raise PassingError("the task was told to stop") from None
+                raise TransientError("the task was told to stop") from None
             raise
         return outcome
 
@@ -202,7 +202,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         try:
             self._create_container()
         except APIError as error:
-            if MOUNT_MISSES not in str(error) or self.writes:
+            if BIND_SOURCE_MISSING not in str(error) or self.writes:
                 raise
             log.info("the run has no folders yet: making them")
             self._make_folders()
@@ -238,7 +238,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
 
     def get_job_result(self, external_id: Any, context: Context) -> Outcome:  # noqa: ARG002 - the mixin's signature
         try:
-            return read_outcome(self.cli, external_id, self.stage, str(self.mem_limit))
+            return read_container_result(self.cli, external_id, self.stage, str(self.mem_limit))
         except StageError:
             self._has_failed = True
             raise
@@ -282,12 +282,12 @@ class StageOperator(ResumableJobMixin, DockerOperator):
     def _find_attachable(self) -> str | None:
         """Find the container that this try would otherwise start, and remove any other of this task.
 
-        Raises PassingError if a later try has a container: this one was given up for lost.
+        Raises TransientError if a later try has a container: this one was given up for lost.
         """
         attachable = None
         for container in self._containers(self.identity):
-            if int(container["Labels"][f"{LABEL}.try"]) > int(self.of_this_try[f"{LABEL}.try"]):
-                raise PassingError("a later try of this task has begun")
+            if int(container["Labels"][f"{LABEL}.try"]) > int(self.attempt_labels[f"{LABEL}.try"]):
+                raise TransientError("a later try of this task has begun")
             if reason := self._reason_to_remove(container):
                 self._remove(container, reason)
             else:
@@ -305,7 +305,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             return "left by an earlier try, and the run was cleared since"
         if container["State"] == "exited":
             try:
-                read_outcome(self.cli, container["Id"], self.stage, str(self.mem_limit))
+                read_container_result(self.cli, container["Id"], self.stage, str(self.mem_limit))
             except StageError as error:
                 if ExitCode(error.exit_code).retry_can_help:
                     return f"it ended meanwhile: {error}"
@@ -320,7 +320,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             command=self.command,
             environment=self.environment,
             user=self.user,
-            labels=self.of_this_try | self._of_stage,
+            labels=self.attempt_labels | self._of_stage,
             host_config=self.cli.create_host_config(
                 mounts=self.definition.mounts,
                 network_mode=self.network_mode,
@@ -351,14 +351,14 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             self.identity[f"{LABEL}.project"] = host.project  # so may another one that shares the volume
         if task.map_index is not None and task.map_index >= 0:
             self.identity[f"{LABEL}.map-index"] = str(task.map_index)
-        self.labels = self.of_this_try = {**self.identity, f"{LABEL}.try": str(task.try_number)}
+        self.labels = self.attempt_labels = {**self.identity, f"{LABEL}.try": str(task.try_number)}
         # The engine gives a name to one container only: it refuses a second one, whoever asks.
         digest = hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest()
         self.container_name = f"{LABEL}-{self.stage}-{digest[:16]}"
 
         # Who works on what a run has published has a form of its own.
         values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
-        settings = settings_of(self.stage).model_fields
+        settings = settings_model(self.stage).model_fields
         decides = "publish" in settings and values.get("publish") not in ("never", "always")
         if decides and is_for_past_date(context["dag_run"], self.dag.timetable):
             # It reads the current files: published, they would be active as those of an old date.
@@ -382,9 +382,9 @@ class StageOperator(ResumableJobMixin, DockerOperator):
             raise SetupError(f"the Docker engine has no image {self.image}: build it with `make images`") from None
         cpus = min(host.stage_cpus, engine.info()["NCPU"])  # Docker refuses more than there are
 
-        variables = {name.upper(): as_text(values[name]) for name in known}
+        variables = {name.upper(): to_text(values[name]) for name in known}
         variables["SOURCES"] = ",".join(f"{name}={sources[name]}" for name in known)
-        variables["UPSTREAM"] = as_text(self._digests_of_upstream(context, host.host_volume))
+        variables["UPSTREAM"] = to_text(self._digests_of_upstream(context, host.host_volume))
         variables["IMAGE"] = f"{self.image} {image_id}"
         of_run = self.of_run or run
         folder = f"runs/{run_folder(of_run)}/{self.stage}"
@@ -428,7 +428,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         except TLSParameterError:
             raise SetupError(f"DOCKER_CERT_PATH is {certificates}: expected ca.pem, cert.pem and key.pem there") from None
         except AirflowException:
-            raise PassingError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
+            raise TransientError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
 
     def _digests_of_upstream(self, context: Context, volume: str) -> dict[str, str]:
         """Collect what the stages before this one reported, so that trust does not rest on the volume.
@@ -477,7 +477,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.cli.remove_container(container)
         if ended != 0:
             if "No space left" in said:
-                raise PassingError(f"the volume is full ({said}): free some space")
+                raise TransientError(f"the volume is full ({said}): free some space")
             raise SetupError(f"{said}: user {host.stage_user} needs write access to {host.host_volume} on the Docker host")
 
     # --- containers on the engine
@@ -492,7 +492,7 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         """Remove the container that this try has started or attached to, and any other that it has started."""
         for container in self._containers(self.identity):
             is_attached = self.container is not None and container["Id"] == self.container["Id"]
-            if is_attached or container["Labels"].get(f"{LABEL}.try") == self.of_this_try[f"{LABEL}.try"]:
+            if is_attached or container["Labels"].get(f"{LABEL}.try") == self.attempt_labels[f"{LABEL}.try"]:
                 self._remove(container, why)
 
     def _remove(self, container: dict[str, Any], why: str) -> None:
@@ -529,7 +529,7 @@ def remove_container(context: Context) -> None:
             task._remove_own_containers()
 
 
-def end_log_with_reason(context: Context) -> None:
+def log_failure_reason(context: Context) -> None:
     """Say last, below Airflow's traceback, why the task failed and how to replay it."""
     log.info("::endgroup::")  # Airflow has opened a section by now, which its UI shows folded
     # Without an exception, it was not the task that noticed, but the scheduler.

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from services.contract.settings import SETTINGS, PipelineSettings, StageSettings
 from stagekit.errors import UsageError
-from stagekit.serialization import as_text
+from stagekit.serialization import to_text
 
 VARIABLE = "customer_segmentation"
 USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", "publish")
@@ -57,7 +57,7 @@ def given(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         for name, value in found.items():
             if value is not None and value != form[name].value:
                 values[name], sources[name] = value, source
-    _check_together(values, sources)
+    _validate_with_models(values, sources)
     return values, sources
 
 
@@ -88,9 +88,9 @@ def _check(found: Mapping[str, Any], form: dict[str, Param], source: str) -> Non
                 raise UsageError(f"{where} sets {name} to {json.dumps(value)}: {message}") from None
 
 
-def _check_together(values: dict[str, Any], sources: dict[str, str]) -> None:
+def _validate_with_models(values: dict[str, Any], sources: dict[str, str]) -> None:
     """Reject, before the first stage starts, what a later stage would reject, and settings that contradict each other."""
-    texts = {name: as_text(value) for name, value in values.items()}
+    texts = {name: to_text(value) for name, value in values.items()}
     try:
         PipelineSettings(run="unknown yet", **texts)  # type: ignore[arg-type]
     except ValidationError as error:

@@ -12,7 +12,7 @@ from pydantic_settings import CliSettingsSource, SettingsError
 
 from services.contract.settings import ENVIRONMENT_PREFIX, StageSettings
 from stagekit.errors import UsageError
-from stagekit.serialization import split_pairs
+from stagekit.serialization import parse_mapping
 
 Settings = TypeVar("Settings", bound=StageSettings)
 
@@ -84,7 +84,7 @@ def sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:
 
     Whoever fills the environment may say where it took a value from, in SEGMENTATION_SOURCES: `k_values=form,n_init=variable`.
     """
-    told: dict[str, str] = split_pairs(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
+    told: dict[str, str] = parse_mapping(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
     flags = {argument.partition("=")[0].replace("--no-", "--") for argument in arguments if argument.startswith("--")}
 
     def source(name: str) -> str:

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from services.contract.settings import StageSettings, settings_of
+from services.contract.settings import StageSettings, settings_model
 from stagekit.errors import (
     ExitCode,
     OutOfMemoryError,
-    PassingError,
     StageError,
-    from_operating_system,
+    TransientError,
+    from_os_error,
 )
 from stagekit.stage.command_line import parse, sources
 
@@ -46,7 +46,7 @@ class StageFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def start(
+def run_stage(
     stage: str,
     settings: type[StageSettings] | None = None,
     module: str | None = None,
@@ -59,9 +59,9 @@ def start(
     os.umask(0o007)  # other members of the group can replace what this user writes; other users cannot even read it
     # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _end_on_sigterm()
+    _exit_on_sigterm()
     atexit.register(gc.freeze)  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
-    sys.exit(_run(stage, settings or settings_of(stage), module or f"services.{stage}.main", sys.argv[1:], work))
+    sys.exit(_run(stage, settings or settings_model(stage), module or f"services.{stage}.main", sys.argv[1:], work))
 
 
 def _run(
@@ -78,7 +78,7 @@ def _run(
         return _explain(error)
     sys.stderr.flush()
     print(json.dumps(result), flush=True)
-    return ExitCode.DONE
+    return ExitCode.SUCCESS
 
 
 def _work(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
@@ -104,7 +104,7 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
                 versions=installed_versions(),
                 started=started,
                 ended=datetime.now(UTC),
-                exit_reason=ExitCode.DONE.meaning,
+                exit_reason=ExitCode.SUCCESS.meaning,
                 peak_memory_mib=_peak_memory_mib(),
             )
         )
@@ -130,7 +130,7 @@ def _explain(error: Exception) -> ExitCode:
     if isinstance(error, MemoryError):
         error = OutOfMemoryError("the data does not fit into memory: raise the memory limit of this stage")
     elif isinstance(error, OSError):
-        error = from_operating_system(error)
+        error = from_os_error(error)
     if not isinstance(error, StageError):
         log.error("this is a defect of the stage, please report it with the traceback", exc_info=error)
         error = StageError(f"{type(error).__name__}: {error}")
@@ -139,7 +139,7 @@ def _explain(error: Exception) -> ExitCode:
     return code
 
 
-def _end_on_sigterm() -> None:
+def _exit_on_sigterm() -> None:
     """Turn SIGTERM into exit code 75 at once.
 
     A handler would have to wait until scikit-learn's compiled code returns; a thread that waits for the signal does not.
@@ -149,7 +149,7 @@ def _end_on_sigterm() -> None:
 
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
-        code = _explain(PassingError("was told to stop (SIGTERM); run it again"))
+        code = _explain(TransientError("was told to stop (SIGTERM); run it again"))
         sys.stderr.flush()
         os._exit(code)
 

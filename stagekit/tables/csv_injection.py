@@ -12,7 +12,7 @@ _FORMULA = re.compile(r"[\s']*[=+\-@＝＋－＠]|'*[\t\r\n\0]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?", re.ASCII)
 
 
-def harmless(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Put an apostrophe before what a spreadsheet would take for a formula; a plain number stays as it is.
 
     No two texts become the same one, so that ids still tell customers apart.
@@ -21,5 +21,5 @@ def harmless(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Return the text that `harmless` was given."""
-    return text[1:] if text.startswith("'") and harmless(text[1:]) == text else text
+    """Return the text that `escape_formula` was given."""
+    return text[1:] if text.startswith("'") and escape_formula(text[1:]) == text else text

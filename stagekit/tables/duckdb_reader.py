@@ -186,7 +186,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) 
 def _raise_if_resources(error: duckdb.Error) -> None:
     """Raise what is no fault of the data."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        raise OutOfMemoryError("DuckDB needs more memory than it may use: make smaller parts (part_rows)") from None
+        raise OutOfMemoryError("DuckDB needs more memory than it may use: make smaller parts (rows_per_part)") from None
     if "No space left on device" in str(error):
         raise OSError(errno.ENOSPC, str(error)) from None
 

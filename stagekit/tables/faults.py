@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stagekit.errors import DataError
-from stagekit.tables.csv_injection import harmless
+from stagekit.tables.csv_injection import escape_formula
 
 if TYPE_CHECKING:
     from stagekit.volume.workspace import Workspace
@@ -77,7 +77,7 @@ class Faults:
                 nonlocal write, n_faults
                 if write is None:
                     write = csv.writer(files.enter_context(self.path.open("a", newline="", encoding="utf-8"))).writerow
-                write((harmless(fault.file), fault.row, *map(harmless, fault[2:5])))
+                write((escape_formula(fault.file), fault.row, *map(escape_formula, fault[2:5])))
                 self.counts[fault.column, fault.expected] += 1
                 if len(self.first) < N_LOGGED:
                     self.first.append(fault)

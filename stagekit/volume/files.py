@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
-from stagekit.errors import PassingError
+from stagekit.errors import TransientError
 from stagekit.volume.manifest import FileRecord
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -25,7 +25,7 @@ def record(file: BufferedReader | BufferedRandom, name: str) -> FileRecord:
     return FileRecord(name=name, sha256=digest, bytes=file.tell())
 
 
-def record_of(path: Path, name: str) -> FileRecord:
+def digest_file(path: Path, name: str) -> FileRecord:
     """Take the digest and the length of a file."""
     with path.open("rb") as file:
         return record(file, name)
@@ -34,17 +34,17 @@ def record_of(path: Path, name: str) -> FileRecord:
 def lock(folder: Path) -> int:
     """Keep other processes out of `folder` until the descriptor is closed.
 
-    Raises PassingError where one is in it.
+    Raises TransientError where one is in it.
     """
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise PassingError(_IN_USE.format(folder)) from None
+        raise TransientError(_IN_USE.format(folder)) from None
     if not os.fstat(descriptor).st_nlink:  # another process has just taken the folder away
         os.close(descriptor)
-        raise PassingError(_IN_USE.format(folder))
+        raise TransientError(_IN_USE.format(folder))
     return descriptor
 
 
@@ -58,14 +58,14 @@ def write(path: Path, content: bytes) -> None:
 def replace(path: Path, content: bytes) -> None:
     """Write `path` in one step for those who read it."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with removed_on_failure(temporary):
+    with cleanup_on_failure(temporary):
         write(temporary, content)
         temporary.rename(path)
     sync(path.parent)
 
 
 @contextmanager
-def removed_on_failure(temporary: Path) -> Iterator[None]:
+def cleanup_on_failure(temporary: Path) -> Iterator[None]:
     """Take a temporary file or folder away again where what it is for fails: on a full disk it would be in the way."""
     try:
         yield
@@ -92,7 +92,7 @@ def copy(source: Path, target: Path) -> FileRecord:
 def unchanged(paths: Collection[Path]) -> Iterator[None]:
     """Watch over files that are read several times.
 
-    Raises PassingError where one was changed meanwhile, whatever else may have come of it.
+    Raises TransientError where one was changed meanwhile, whatever else may have come of it.
     """
     before = {path: path.stat() for path in paths}
     try:
@@ -101,7 +101,7 @@ def unchanged(paths: Collection[Path]) -> Iterator[None]:
         for path, then in before.items():
             now = path.stat()
             if (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns):
-                raise PassingError(f"{path.name} was changed while it was read: run again")
+                raise TransientError(f"{path.name} was changed while it was read: run again")
 
 
 def sync(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from stagekit.serialization import VOLUME_PATH
 
 MANIFEST_NAME = "manifest.json"
-UNPICKLED_BY_THEIR_LIKE = ("pandas", "scikit-learn")
+PICKLE_VERSION_SENSITIVE = ("pandas", "scikit-learn")
 """Libraries whose pickles only the same version is sure to understand: they hold private classes and attributes."""
 
 
@@ -35,7 +35,7 @@ class FileRecord(BaseModel):
         return self.part_of or self.name
 
 
-class Sealed(BaseModel):
+class ChecksummedModel(BaseModel):
     """JSON that carries a digest of everything else in it, so that damage shows wherever it is. It does not stop forgers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,7 @@ class Sealed(BaseModel):
         return self
 
 
-class Manifest(Sealed):
+class Manifest(ChecksummedModel):
     """One stage of one run."""
 
     schema_version: Literal[1] = 1

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from stagekit.errors import DataError, MissingInputError, PassingError, SetupError
+from stagekit.errors import DataError, MissingInputError, SetupError, TransientError
 from stagekit.volume import files
 from stagekit.volume.manifest import FileRecord, explain
 from stagekit.volume.registry import Contents, Publication, Register, RunEntry
@@ -27,7 +27,7 @@ from stagekit.volume.runs import run_folder
 REGISTER_NAME = "segments.json"
 
 
-class ModelFolder:
+class ModelStore:
     """The folder `model/` of a volume."""
 
     def __init__(self, volume: Path) -> None:
@@ -36,7 +36,7 @@ class ModelFolder:
         self._published = self._folder / "published"
 
     def lock(self) -> int:
-        """Keep others from publishing segments until the descriptor is closed; raises PassingError where one is at it.
+        """Keep others from publishing segments until the descriptor is closed; raises TransientError where one is at it.
 
         Held from reading the register to writing it, so that nobody compares with what is no longer in force, and no id is
         given twice. Reading needs no lock.
@@ -86,7 +86,7 @@ class ModelFolder:
             file = (self._published / publication.folder / name).open("rb")
         except FileNotFoundError:
             if self.read().entry(entry.run) != entry:
-                raise PassingError(f"another run was published while {where} was looked for: run again") from None
+                raise TransientError(f"another run was published while {where} was looked for: run again") from None
             raise MissingInputError(f"{where} is missing: {remedy}") from None
         found = files.record(file, where)
         if found.sha256 != expected.sha256:
@@ -113,13 +113,13 @@ class ModelFolder:
         temporary = self._published / (name + files.TEMPORARY_SUFFIX)
         for leftover in (folder, temporary):  # of a process that was killed before it could replace the register
             shutil.rmtree(leftover, ignore_errors=True)
-        with files.removed_on_failure(temporary):
+        with files.cleanup_on_failure(temporary):
             temporary.mkdir()
             for source, expected in sources:
                 target = temporary / expected.name
                 target.parent.mkdir(exist_ok=True)
                 if files.copy(source, target).sha256 != expected.sha256:
-                    raise PassingError(f"{expected.name} changed while it was published: run again")
+                    raise TransientError(f"{expected.name} changed while it was published: run again")
             for written in {temporary / Path(expected.name).parent for _, expected in sources} | {temporary}:
                 files.sync(written)
             temporary.rename(folder)
@@ -132,11 +132,11 @@ class ModelFolder:
     def publish_file(self, source: Path, expected: FileRecord) -> None:
         """Put a copy of a single file into the folder, in one step for those who read it; needs the lock.
 
-        Raises PassingError if the file is not the expected one.
+        Raises TransientError if the file is not the expected one.
         """
         temporary = self._folder / (source.name + files.TEMPORARY_SUFFIX)
-        with files.removed_on_failure(temporary):
+        with files.cleanup_on_failure(temporary):
             if files.copy(source, temporary).sha256 != expected.sha256:
-                raise PassingError(f"{expected.name} changed while it was published: run again")
+                raise TransientError(f"{expected.name} changed while it was published: run again")
             temporary.rename(self._folder / source.name)
         files.sync(self._folder)

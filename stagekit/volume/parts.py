@@ -66,7 +66,7 @@ class Part(NamedTuple):
                 raise DataError(f"{self.expected.name} cannot be read ({error}): {self.remedy}") from None
 
 
-class Draft(NamedTuple):
+class PendingPart(NamedTuple):
     """A part that is written and flushed to disk, and not yet in its place."""
 
     path: Path
@@ -74,7 +74,7 @@ class Draft(NamedTuple):
 
 
 @contextmanager
-def drafting(folder: Path, name: str, drafts: list[Draft]) -> Iterator[BinaryIO]:
+def drafting(folder: Path, name: str, drafts: list[PendingPart]) -> Iterator[BinaryIO]:
     """Open a new part of the artifact `name`; once it is written it is added to `drafts`."""
     whole = Path(name)
     # A name of its own: a worker that was given up may still be writing what another one has begun anew.
@@ -84,12 +84,12 @@ def drafting(folder: Path, name: str, drafts: list[Draft]) -> Iterator[BinaryIO]
         file.flush()
         os.fsync(file.fileno())
         file.seek(0)
-        drafts.append(Draft(path, files.record(file, name)))
+        drafts.append(PendingPart(path, files.record(file, name)))
 
 
-def save_draft(folder: Path, name: str, value: Any) -> Draft:
+def save_draft(folder: Path, name: str, value: Any) -> PendingPart:
     """Write a part by the suffix of its artifact: JSON, text, or else a pickle."""
-    drafts: list[Draft] = []
+    drafts: list[PendingPart] = []
     with drafting(folder, name, drafts) as file:
         match Path(name).suffix:
             case ".json":
@@ -101,7 +101,7 @@ def save_draft(folder: Path, name: str, value: Any) -> Draft:
     return drafts[0]
 
 
-def place(name: str, drafts: Sequence[Draft]) -> list[tuple[Path, FileRecord]]:
+def place(name: str, drafts: Sequence[PendingPart]) -> list[tuple[Path, FileRecord]]:
     """Say what each draft of the artifact `name` becomes when they are all there is of it."""
     if len(drafts) == 1:
         return [(draft.path, draft.found) for draft in drafts]

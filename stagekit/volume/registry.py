@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from services.contract.results import Result
-from stagekit.volume.manifest import FileRecord, Sealed
+from stagekit.volume.manifest import ChecksummedModel, FileRecord
 
 KEPT = 5
 """How many runs keep their published files: the one in force and those that were published last before it."""
@@ -54,7 +54,7 @@ class RunEntry(Result):
     """None where it was held back, or is no longer kept."""
 
 
-class KnownSegment(Result):
+class RegisteredSegment(Result):
     """A segment id that has been given, and so is never given to another segment."""
 
     segment_id: int
@@ -66,7 +66,7 @@ class KnownSegment(Result):
     """Mean of its customers in that run, in the units of the table."""
 
 
-class Register(Sealed):
+class Register(ChecksummedModel):
     """segments.json"""
 
     schema_version: Literal[1] = 1
@@ -75,7 +75,7 @@ class Register(Sealed):
     """How many there have been; numbers their folders."""
     runs: tuple[RunEntry, ...] = ()
     """In the order in which they came for the first time."""
-    segments: tuple[KnownSegment, ...] = ()
+    segments: tuple[RegisteredSegment, ...] = ()
     """Every segment that there has ever been, in published runs and in such that were held back."""
 
     def entry(self, run: str | None) -> RunEntry | None:
@@ -86,7 +86,7 @@ class Register(Sealed):
         entries = [entry for entry in self.runs if entry.publication]
         return sorted(entries, key=lambda entry: entry.publication.folder if entry.publication else "", reverse=True)
 
-    def with_entry(self, run: str, segments: tuple[KnownSegment, ...]) -> Register:
+    def with_entry(self, run: str, segments: tuple[RegisteredSegment, ...]) -> Register:
         """Note that a run was here, and the ids that it gave."""
         runs = self.runs if self.entry(run) else (*self.runs, RunEntry(run=run))
         return self.model_copy(update={"runs": runs, "segments": (*self.segments, *segments)})

@@ -26,9 +26,9 @@ from stagekit.errors import DataError, MissingInputError, SetupError, UsageError
 from stagekit.tables.faults import FAULTS_NAME
 from stagekit.volume import files
 from stagekit.volume.files import LOCK_NAME, TEMPORARY_SUFFIX
-from stagekit.volume.manifest import MANIFEST_NAME, UNPICKLED_BY_THEIR_LIKE, FileRecord, Manifest, explain, installed_versions
-from stagekit.volume.model_store import ModelFolder
-from stagekit.volume.parts import Draft, Part, drafting, place, save_draft
+from stagekit.volume.manifest import MANIFEST_NAME, PICKLE_VERSION_SENSITIVE, FileRecord, Manifest, explain, installed_versions
+from stagekit.volume.model_store import ModelStore
+from stagekit.volume.parts import Part, PendingPart, drafting, place, save_draft
 from stagekit.volume.pickles import load_pickle
 from stagekit.volume.registry import Contents, Register, RunEntry
 from stagekit.volume.runs import run_folder
@@ -78,9 +78,9 @@ class Workspace:
         self.place = _place(run, stage)
         """Its folder inside the volume."""
         self._folder = self._volume / self.place
-        self._drafts: dict[str, list[Draft]] = {}
+        self._drafts: dict[str, list[PendingPart]] = {}
         self._manifests: dict[str, Manifest] = {}
-        self._model = ModelFolder(volume)
+        self._model = ModelStore(volume)
         self._after_commit: list[Callable[[], None]] = []
         self._closing = ExitStack()
 
@@ -124,7 +124,7 @@ class Workspace:
         Raises MissingInputError where there is none, DataError where it is not a file inside the volume.
         """
         file = self._locate(path)
-        self.inputs.append(files.record_of(file, path))
+        self.inputs.append(files.digest_file(file, path))
         return file
 
     def data_files(self, path: str) -> dict[str, Path]:
@@ -238,7 +238,7 @@ class Workspace:
         assert artifact.stage == self.stage, f"{self.stage} must not write {artifact}"
         return self._folder, artifact.name
 
-    def add(self, artifact: Artifact, draft: Draft) -> None:
+    def add(self, artifact: Artifact, draft: PendingPart) -> None:
         """Take a draft for the next part of an artifact."""
         self._drafts.setdefault(artifact.name, []).append(draft)
 
@@ -296,7 +296,7 @@ class Workspace:
     def register(self, *, hold: bool) -> Register:
         """Read which segments are in force; `hold` keeps others from publishing any until this stage has ended.
 
-        Raises PassingError where another stage holds them.
+        Raises TransientError where another stage holds them.
         """
         if hold:
             self._closing.callback(os.close, self._model.lock())
@@ -387,7 +387,7 @@ class Workspace:
         if Path(artifact.name).suffix in (".json", ".csv", ".html"):
             return
         written, here = self.manifest(artifact.stage).versions, installed_versions()
-        for library in UNPICKLED_BY_THEIR_LIKE:
+        for library in PICKLE_VERSION_SENSITIVE:
             if library in written and library in here and written[library] != here[library]:
                 raise DataError(
                     f"{artifact.stage}/{artifact.name} was written with {library} {written[library]}, here is {here[library]}: "

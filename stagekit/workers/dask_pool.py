@@ -23,19 +23,19 @@ from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from stagekit.errors import OutOfMemoryError, PassingError, SetupError
+from stagekit.errors import OutOfMemoryError, SetupError, TransientError
 from stagekit.volume.files import TEMPORARY_SUFFIX
 from stagekit.volume.manifest import installed_versions
-from stagekit.workers.worker_pool import Held
+from stagekit.workers.worker_pool import PersistedParts
 
 T = TypeVar("T")
-Seen = tuple[dict[str, str], str, bool]
+WorkerProbe = tuple[dict[str, str], str, bool]
 """What a process says: the versions that it runs, what it reads in a file on the volume, whether it may write there.
 
 Nothing of ours, which another version might not understand.
 """
 
-_ANSWER_S = 30  # for a scheduler to answer and a first worker to be there
+_CONNECT_TIMEOUT_S = 30  # for a scheduler to answer and a first worker to be there
 _CODE = Path(__file__).parents[2]
 _RUN_ON_WORKERS = (
     "stagekit",
@@ -55,40 +55,42 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def cluster_workers(scheduler: str, folder: Path) -> Iterator[_Cluster]:
+def dask_pool(scheduler: str, folder: Path) -> Iterator[_DaskPool]:
     """Provide the workers of the scheduler at an address like tcp://scheduler:8786.
 
-    Raises PassingError where none answers, or goes away; SetupError where a worker does not see `folder`, may not write there,
-    or is of another version of the image; OutOfMemoryError where one after the other dies over the same part.
+    Raises TransientError if none answers or the connection breaks; SetupError if a worker does not see `folder`, may not
+    write there, or runs another version of the image; OutOfMemoryError where one after the other dies over the same part.
     """
     # Dask says in many lines what is said here in one.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         with _connect(scheduler) as client:
             _check(client, scheduler, folder.absolute())
-            yield _Cluster(client)
+            yield _DaskPool(client)
     except KilledWorker as error:
         raise OutOfMemoryError(
             f"{error.allowed_failures + 1} Dask workers at {scheduler} died over the same part, one after the other: give them "
-            "more memory, or make smaller parts (part_rows); if it was not that, their logs say more"
+            "more memory, or make smaller parts (rows_per_part); if it was not that, their logs say more"
         ) from None
     except (NoWorkerError, NoValidWorkerError):
-        raise PassingError(f"the Dask scheduler at {scheduler} has lost all its workers: start some, then run again") from None
+        raise TransientError(
+            f"the Dask scheduler at {scheduler} has lost all its workers: start some, then run again"
+        ) from None
     except (CancelledError, ClosedClientError, CommClosedError) as error:
-        raise PassingError(f"the Dask scheduler at {scheduler} is gone: run again ({type(error).__name__})") from None
+        raise TransientError(f"the Dask scheduler at {scheduler} is gone: run again ({type(error).__name__})") from None
 
 
 @contextmanager
 def _connect(scheduler: str) -> Iterator[Client]:
     try:
-        client = Client(scheduler, timeout=_ANSWER_S, set_as_default=False, name="customer-segmentation")
+        client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, name="customer-segmentation")
     except TypeError:  # what Dask makes of it
         raise SetupError(
             f"{scheduler} asks for certificates: name them in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
             "…__CLIENT__KEY"
         ) from None
     except OSError as error:
-        raise PassingError(f"no Dask scheduler answers at {scheduler}: start it, then run again ({error})") from None
+        raise TransientError(f"no Dask scheduler answers at {scheduler}: start it, then run again ({error})") from None
     try:
         yield client
     finally:
@@ -97,19 +99,19 @@ def _connect(scheduler: str) -> Iterator[Client]:
 
 def _check(client: Client, scheduler: str, folder: Path) -> None:
     try:
-        client.wait_for_workers(1, timeout=_ANSWER_S)
+        client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)
     except TimeoutError:
-        raise PassingError(f"the Dask scheduler at {scheduler} has no workers: start some, then run again") from None
+        raise TransientError(f"the Dask scheduler at {scheduler} has no workers: start some, then run again") from None
     token = secrets.token_hex(16)
     probe = folder / f"probe-{token}{TEMPORARY_SUFFIX}"
     probe.write_text(token)
     try:
-        (here, _, _), found = look(probe), client.run(look, probe, on_error="return")
+        (here, _, _), found = probe_worker(probe), client.run(probe_worker, probe, on_error="return")
     finally:
         probe.unlink()
     for worker, seen in found.items():
         if isinstance(seen, OSError):
-            raise PassingError(f"the Dask worker {worker} does not answer: run again ({seen})")
+            raise TransientError(f"the Dask worker {worker} does not answer: run again ({seen})")
         if isinstance(seen, Exception):
             raise SetupError(f"the Dask worker {worker} runs another image: all need the same one ({seen!r})")
         there, read, may_write = seen
@@ -125,7 +127,7 @@ def _check(client: Client, scheduler: str, folder: Path) -> None:
     log.info("%d Dask workers at %s", len(found), scheduler)
 
 
-def look(probe: Path) -> Seen:
+def probe_worker(probe: Path) -> WorkerProbe:
     """Tell what this process is, and what it sees of the volume."""
     code = hashlib.sha256()
     for folder in _RUN_ON_WORKERS:
@@ -145,31 +147,31 @@ def look(probe: Path) -> Seen:
     return installed_versions() | {"code": code.hexdigest()[:12]}, read, may_write
 
 
-class _Cluster:
+class _DaskPool:
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        return self.results(self.begin(function, *iterables))
+        return self.gather(self.submit(function, *iterables))
 
-    def begin(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
+    def submit(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
         # pure: a call is named after what it is told, and files may have changed since another one was told the same.
         futures: list[Future] = self._client.map(function, *map(list, iterables), pure=False)
         return futures
 
-    def results(self, futures: list[Future]) -> Iterator[Any]:
+    def gather(self, futures: list[Future]) -> Iterator[Any]:
         """Give results in their order; what was given is forgotten on the cluster."""
         while futures:
             yield futures.pop(0).result()
 
-    def hold(self, load: Callable[[Any], Any], items: Iterable[Any]) -> Held:
-        return _HeldThere(self, self.begin(load, items))
+    def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
+        return _DaskParts(self, self.submit(load, items))
 
 
-class _HeldThere:
-    def __init__(self, cluster: _Cluster, parts: list[Future]) -> None:
+class _DaskParts:
+    def __init__(self, cluster: _DaskPool, parts: list[Future]) -> None:
         self._cluster = cluster
         self._parts = parts
 
-    def each(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        return list(self._cluster.results(self._cluster.begin(function, self._parts, *iterables)))
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+        return list(self._cluster.gather(self._cluster.submit(function, self._parts, *iterables)))

@@ -21,19 +21,19 @@ from stagekit.errors import OutOfMemoryError
 
 T = TypeVar("T")
 
-_MOST_WORKERS = 8  # each has a part or two in memory
-_MUCH = 100_000_000  # bytes: above, a process that first has to import pandas is soon made up for
+_MAX_WORKERS = 8  # each has a part or two in memory
+_PROCESS_POOL_MIN_BYTES = 100_000_000  # bytes: above, a process that first has to import pandas is soon made up for
 
 
-class Held(Protocol):
+class PersistedParts(Protocol):
     """Parts that were loaded once and stay where they are, for those who go over them several times."""
 
-    def each(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part, and with the items of `iterables`; returns the results in the order of the parts."""
         ...
 
 
-class Workers(Protocol):
+class WorkerPool(Protocol):
     """Calls functions, several at a time, wherever that is.
 
     Functions, items and results can be pickled; a call whose result got lost is made once more, and does the same again.
@@ -43,34 +43,34 @@ class Workers(Protocol):
         """Call `function` with the items of `iterables`; gives the results in their order. The calls begin at once."""
         ...
 
-    def hold(self, load: Callable[[Any], Any], items: Iterable[Any]) -> Held:
+    def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
         """Load items, each with `load`, and keep what comes of them."""
         ...
 
 
 @contextmanager
-def workers(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[Workers]:
+def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[WorkerPool]:
     """Provide those who work for a stage that has so many bytes to go through.
 
     They are those of the Dask scheduler at that address, where one is named; they all have to see `folder`, on the volume.
     """
     if scheduler:
-        from stagekit.workers.dask_pool import cluster_workers
+        from stagekit.workers.dask_pool import dask_pool
 
-        with cluster_workers(scheduler, folder) as cluster:
+        with dask_pool(scheduler, folder) as cluster:
             yield cluster
         return
-    count = min(count_cores(), _MOST_WORKERS)
+    count = min(count_cores(), _MAX_WORKERS)
     with ExitStack() as pools:
-        threads = pools.enter_context(_ending(ThreadPoolExecutor(count)))
-        if n_bytes < _MUCH or count == 1:
-            yield _Here(threads, threads)
+        threads = pools.enter_context(_shutdown_on_exit(ThreadPoolExecutor(count)))
+        if n_bytes < _PROCESS_POOL_MIN_BYTES or count == 1:
+            yield _LocalPool(threads, threads)
             return
         # A fork would not take along the thread that waits for SIGTERM.
         spawning = multiprocessing.get_context("spawn")
-        processes = pools.enter_context(_ending(ProcessPoolExecutor(count, spawning, initializer=_end_with_parent)))
+        processes = pools.enter_context(_shutdown_on_exit(ProcessPoolExecutor(count, spawning, initializer=_exit_with_parent)))
         try:
-            yield _Here(processes, threads)
+            yield _LocalPool(processes, threads)
         except BrokenProcessPool:
             raise OutOfMemoryError("a process of the stage was killed: raise the memory limit of this stage") from None
 
@@ -82,14 +82,14 @@ def count_cores() -> int:
 
 
 @contextmanager
-def _ending(pool: Executor) -> Iterator[Executor]:
+def _shutdown_on_exit(pool: Executor) -> Iterator[Executor]:
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)  # what is not begun when the stage fails need not begin
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """End this process as soon as the one that started it is gone, however that ended."""
     parent = multiprocessing.parent_process()
 
@@ -101,7 +101,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True, name="parent").start()
 
 
-class _Here:
+class _LocalPool:
     def __init__(self, pool: Executor, threads: Executor) -> None:
         self._pool = pool
         self._threads = threads
@@ -109,14 +109,14 @@ class _Here:
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
         return self._pool.map(function, *iterables)
 
-    def hold(self, load: Callable[[Any], Any], items: Iterable[Any]) -> Held:
-        return _HeldHere(self._threads, list(self._threads.map(load, items)))
+    def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
+        return _LocalParts(self._threads, list(self._threads.map(load, items)))
 
 
-class _HeldHere:
+class _LocalParts:
     def __init__(self, pool: Executor, parts: list[Any]) -> None:
         self._pool = pool
         self._parts = parts
 
-    def each(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         return list(self._pool.map(function, self._parts, *iterables))

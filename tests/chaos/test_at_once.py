@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from services.contract.settings import SETTINGS
-from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.model_store import ModelStore
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
 from tests.docker.commands import TAG
@@ -75,11 +75,11 @@ def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_see
         assert any(code == 0 for code, _ in ended[:-1])
         codes.update(code for code, _ in ended[:-1])
         check_whole(volume)
-        in_force[ModelFolder(volume).read().in_force] += 1
+        in_force[ModelStore(volume).read().in_force] += 1
         assert temporary_files(volume) == []
     for run_id in runs:
         assert run(volume, "segment", *flags("segment", run_id))[0] == 0
-    register = ModelFolder(volume).read()
+    register = ModelStore(volume).read()
     assert len({known.segment_id for known in register.segments}) == len(register.segments)
     tell(
         "three runs publish at once, a fourth process scores",

@@ -10,7 +10,7 @@ from services.contract.settings import SETTINGS
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume import parts, pickles
 from stagekit.volume.manifest import MANIFEST_NAME
-from stagekit.volume.model_store import REGISTER_NAME, ModelFolder
+from stagekit.volume.model_store import REGISTER_NAME, ModelStore
 from stagekit.volume.workspace import Workspace
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, artifacts_of, flags, read_manifest
@@ -92,7 +92,7 @@ def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, tell):
 
 
 def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, tell):
-    seed, model = random.Random(7), ModelFolder(volume)
+    seed, model = random.Random(7), ModelStore(volume)
     n_tries = tries(5, 120)
     outcomes = try_damage(volume / "model" / REGISTER_NAME, seed, n_tries, model.read)
     tell(

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.contract.settings import SETTINGS
 from stagekit.volume.files import TEMPORARY_SUFFIX, record
 from stagekit.volume.manifest import MANIFEST_NAME, Manifest
-from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.pickles import load_pickle
 from stagekit.volume.workspace import Artifact
 from tests.chaos.processes import run
@@ -70,7 +70,7 @@ def check_whole(volume: Path) -> None:
         for output in Manifest.model_validate_json(path.read_bytes()).outputs:
             with path.with_name(output.name).open("rb") as file:
                 assert record(file, output.name) == output
-    model = ModelFolder(volume)
+    model = ModelStore(volume)
     for entry in model.read().kept():
         for published in entry.publication.files if entry.publication else ():
             model.open(entry, published.name)[0].close()

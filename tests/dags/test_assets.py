@@ -5,7 +5,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from dags.assets import PUBLISHED, SEGMENTS_IN_FORCE, announce, in_words, is_for_past_date
+from dags.assets import PUBLISHED, SEGMENTS_IN_FORCE, announce, is_for_past_date, summarise_result
 
 RESULT = {
     "run": "demo",
@@ -35,26 +35,26 @@ def test_a_run_that_was_held_back_updates_nothing():
 
 
 def test_the_summary_says_k_the_sizes_and_whether_it_was_published():
-    assert in_words({**RESULT, "k": 2}) == "2 segments, 1,300 customers, published: 1,000 savers; 200 buyers"
+    assert summarise_result({**RESULT, "k": 2}) == "2 segments, 1,300 customers, published: 1,000 savers; 200 buyers"
     held_back = {**RESULT, "k": 2, "published": False, "held_back": ["too weak", "too few"]}
-    assert in_words(held_back).startswith("2 segments, 1,300 customers, not published (too weak; too few): ")
-    assert "published although checks failed (too weak)" in in_words({**RESULT, "held_back": ["too weak"]})
+    assert summarise_result(held_back).startswith("2 segments, 1,300 customers, not published (too weak; too few): ")
+    assert "published although checks failed (too weak)" in summarise_result({**RESULT, "held_back": ["too weak"]})
 
 
 def test_an_experimental_run_is_called_that_with_the_checks_that_it_fails_and_updates_nothing():
     experiment = {**RESULT, "published": False, "experimental": True}
-    assert "customers, experimental, not published: " in in_words(experiment)
-    assert "customers, experimental, not published (too weak): " in in_words({**experiment, "held_back": ["too weak"]})
+    assert "customers, experimental, not published: " in summarise_result(experiment)
+    assert "customers, experimental, not published (too weak): " in summarise_result({**experiment, "held_back": ["too weak"]})
     assert events(experiment) == []
 
 
 def test_the_result_of_a_run_before_there_were_experimental_ones_can_be_read():
     older = {name: value for name, value in RESULT.items() if name != "experimental"} | {"published": False}
-    assert "customers, not published: " in in_words(older)
+    assert "customers, not published: " in summarise_result(older)
 
 
 def test_the_summary_says_how_many_segments_it_leaves_out():
-    assert in_words(RESULT).endswith("200 buyers; 1 more")
+    assert summarise_result(RESULT).endswith("200 buyers; 1 more")
 
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)

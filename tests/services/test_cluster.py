@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from stagekit.errors import OutOfMemoryError, PassingError, SetupError
-from stagekit.workers.dask_pool import cluster_workers
+from stagekit.errors import OutOfMemoryError, SetupError, TransientError
+from stagekit.workers.dask_pool import dask_pool
 from tests.chaos.processes import run
 from tests.services.cluster import Cluster, Fatal, make_certificates, running
 
@@ -32,21 +32,21 @@ SETTINGS = {
     "evaluate": ["--n-resamples=2"],
     "segment": ["--publish=always"],
 }
-PART_ROWS = 700
+ROWS_PER_PART = 700
 
 
-def run_stage(volume: Path, stage: str, scheduler: str = "", part_rows: int = PART_ROWS) -> tuple[int, str]:
+def run_stage(volume: Path, stage: str, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> tuple[int, str]:
     """Run a stage to its end; returns exit code and log."""
-    return run(volume, stage, *flags(stage, scheduler, part_rows))
+    return run(volume, stage, *flags(stage, scheduler, rows_per_part))
 
 
-def flags(stage: str, scheduler: str = "", part_rows: int = PART_ROWS) -> list[str]:
+def flags(stage: str, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> list[str]:
     there = [f"--dask-scheduler={scheduler}"] if scheduler and stage in ON_CLUSTER else []
-    size = [f"--part-rows={part_rows}"] if stage == "extract" else []
+    size = [f"--part-rows={rows_per_part}"] if stage == "extract" else []
     return ["--run=demo", *SETTINGS.get(stage, []), *size, *there]
 
 
-def run_all(volume: Path, scheduler: str = "", part_rows: int = PART_ROWS) -> Path:
+def run_all(volume: Path, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> Path:
     """Make a volume with the sample data in six files, one of them packed, and run all stages on it."""
     (volume / "data/many").mkdir(parents=True)
     shutil.copy(DATA / "test.csv", volume / "data")
@@ -55,7 +55,7 @@ def run_all(volume: Path, scheduler: str = "", part_rows: int = PART_ROWS) -> Pa
         (volume / f"data/many/{number}.csv").write_text(header + "".join(rows[number::6]))
     (volume / "data/many/5.csv.gz").write_bytes(gzip.compress((header + "".join(rows[5::6])).encode()))
     for stage in STAGES:
-        code, log = run_stage(volume, stage, scheduler, part_rows)
+        code, log = run_stage(volume, stage, scheduler, rows_per_part)
         assert code == 0, log
         assert ("Dask workers at" in log) == (bool(scheduler) and stage in ON_CLUSTER)
     return volume
@@ -108,10 +108,12 @@ def volume(single_machine: Path, tmp_path: Path) -> Path:
     return shutil.copytree(single_machine, tmp_path / "volume")
 
 
-@pytest.mark.parametrize(("workers", "part_rows"), [(0, 1_000_000), (1, 3_000), (2, PART_ROWS), (4, 500)])
-def test_every_number_of_workers_and_parts_finds_what_the_single_machine_finds(single_machine, tmp_path, workers, part_rows):
+@pytest.mark.parametrize(("workers", "rows_per_part"), [(0, 1_000_000), (1, 3_000), (2, ROWS_PER_PART), (4, 500)])
+def test_every_number_of_workers_and_parts_finds_what_the_single_machine_finds(
+    single_machine, tmp_path, workers, rows_per_part
+):
     with running(tmp_path, workers) as cluster:
-        volume = run_all(tmp_path / "volume", cluster.address if workers else "", part_rows)
+        volume = run_all(tmp_path / "volume", cluster.address if workers else "", rows_per_part)
     assert_same(found(volume), found(single_machine))
     assert not list(volume.rglob("*.tmp"))
 
@@ -148,16 +150,16 @@ def test_without_its_scheduler_a_stage_ends_in_75_with_nothing_half_written_and_
 
 
 def test_where_no_scheduler_answers_and_where_it_has_no_workers_the_next_try_may_be_luckier(tmp_path, monkeypatch):
-    monkeypatch.setattr("stagekit.workers.dask_pool._ANSWER_S", 1)
+    monkeypatch.setattr("stagekit.workers.dask_pool._CONNECT_TIMEOUT_S", 1)
     with (
-        pytest.raises(PassingError, match="no Dask scheduler answers at tcp"),
-        cluster_workers("tcp://127.0.0.1:1", tmp_path),
+        pytest.raises(TransientError, match="no Dask scheduler answers at tcp"),
+        dask_pool("tcp://127.0.0.1:1", tmp_path),
     ):
         pass
     with (
         running(tmp_path, 0) as cluster,
-        pytest.raises(PassingError, match="has no workers"),
-        cluster_workers(cluster.address, tmp_path),
+        pytest.raises(TransientError, match="has no workers"),
+        dask_pool(cluster.address, tmp_path),
     ):
         pass
 
@@ -174,7 +176,7 @@ def test_work_that_kills_one_worker_after_the_other_ends_in_one_clear_line(tmp_p
         doomed = [cluster.add_worker() for _ in range(4)]
         with (
             pytest.raises(OutOfMemoryError, match=r"4 Dask workers at .* died over the same part, one after the other"),
-            cluster_workers(cluster.address, tmp_path) as workers,
+            dask_pool(cluster.address, tmp_path) as workers,
         ):
             list(workers.map(signal.raise_signal, [signal.SIGKILL]))
         assert all(worker.has_died() for worker in doomed)
@@ -224,7 +226,7 @@ def test_without_a_scheduler_nothing_of_dask_is_imported(volume):
 
 
 def test_with_tls_only_who_has_a_certificate_is_let_in(volume, tmp_path, monkeypatch):
-    monkeypatch.setattr("stagekit.workers.dask_pool._ANSWER_S", 2)
+    monkeypatch.setattr("stagekit.workers.dask_pool._CONNECT_TIMEOUT_S", 2)
     folder = tmp_path / "tls"
     make_certificates(folder)
     certificates = {"ca-file": f"{folder}/ca.pem", "cert": f"{folder}/dask.pem", "key": f"{folder}/dask.key"}
@@ -237,8 +239,8 @@ def test_with_tls_only_who_has_a_certificate_is_let_in(volume, tmp_path, monkeyp
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert "1 Dask workers at tls://" in ended.stderr
-        with pytest.raises(SetupError, match="asks for certificates"), cluster_workers(cluster.address, tmp_path):
+        with pytest.raises(SetupError, match="asks for certificates"), dask_pool(cluster.address, tmp_path):
             pass
         plain = cluster.address.replace("tls://", "tcp://")
-        with pytest.raises(PassingError, match="no Dask scheduler answers"), cluster_workers(plain, tmp_path):
+        with pytest.raises(TransientError, match="no Dask scheduler answers"), dask_pool(plain, tmp_path):
             pass

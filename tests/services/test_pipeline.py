@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.__main__ import flags_of
+from services.__main__ import to_flags
 from services.contract.settings import SETTINGS, PipelineSettings
 from stagekit.stage.command_line import parse
 from stagekit.volume.pickles import ALLOWED
@@ -61,10 +61,10 @@ def test_a_run_ends_by_naming_k_and_why_the_segments_with_sizes_and_the_report(s
 def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
     """Twice each, so that the second run has segments to compare with."""
     rows, sse = [], []
-    for name, part_rows in (("whole", 1_000_000), ("parts", 1000)):
+    for name, rows_per_part in (("whole", 1_000_000), ("parts", 1000)):
         shutil.copytree(DATA, tmp_path / name / "data")
         for number in ("one", "two"):
-            flags = ("--k-values=4,5", "--n-resamples=2", "--publish=always", f"--part-rows={part_rows}")
+            flags = ("--k-values=4,5", "--n-resamples=2", "--publish=always", f"--part-rows={rows_per_part}")
             ended = run(tmp_path / name, *flags, run=number)
             assert ended.returncode == 0, ended.stderr
         folder = tmp_path / name / "runs/two"
@@ -136,7 +136,7 @@ def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(t
 def test_a_flag_goes_before_the_environment_in_every_stage(monkeypatch):
     monkeypatch.setenv("SEGMENTATION_K_VALUES", "2,3")
     settings = parse(PipelineSettings, ["--run=demo", "--k-values=2,3,4,5,6,7,8,9,10", "--n-clusters=9"], prog="test")
-    assert "--k-values=2,3,4,5,6,7,8,9,10" in flags_of("train", settings)
+    assert "--k-values=2,3,4,5,6,7,8,9,10" in to_flags("train", settings)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagekit.serialization import as_flag, as_text, split, split_pairs
+from stagekit.serialization import parse_mapping, split, to_flag, to_text
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ from stagekit.serialization import as_flag, as_text, split, split_pairs
     ],
 )
 def test_a_value_is_written_as_people_write_it_where_that_can_be_read_again(value, text):
-    assert as_text(value) == text
+    assert to_text(value) == text
 
 
 @given(st.lists(st.text(min_size=1)))
 def test_whatever_a_list_holds_is_read_as_it_was_written(names):
-    assert split(as_text(names)) == names
+    assert split(to_text(names)) == names
 
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], ("a", "b")])
 def test_what_is_no_text_is_left_alone(value):
     assert split(value) is value
-    assert split_pairs(value) is value
+    assert parse_mapping(value) is value
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_lists_are_taken_with_and_without_brackets_quotes_and_blanks(text, value
 
 
 def test_pairs_are_taken_with_blanks_around_and_a_comma_too_many():
-    assert split_pairs(" extract=ab , train=c=d,, ") == {"extract": "ab", "train": "c=d"}
+    assert parse_mapping(" extract=ab , train=c=d,, ") == {"extract": "ab", "train": "c=d"}
 
 
 @pytest.mark.parametrize(("value", "flag"), [(True, "--is-on"), (False, "--no-is-on"), ([1, 2], "--is-on=1,2")])
 def test_a_switch_is_a_flag_with_or_without_no_and_everything_else_has_a_value(value, flag):
-    assert as_flag("is_on", value) == flag
+    assert to_flag("is_on", value) == flag

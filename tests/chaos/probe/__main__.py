@@ -1,4 +1,4 @@
 from services.contract.settings import StageSettings
-from stagekit.stage.run import start
+from stagekit.stage.run import run_stage
 
-start("probe", StageSettings)
+run_stage("probe", StageSettings)

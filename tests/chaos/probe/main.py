@@ -26,6 +26,6 @@ def main(settings: StageSettings, work: Workspace) -> Any:
     if kind == "brief":
         time.sleep(2)
         return "done"
-    if int(kind) == ExitCode.DEFECT:
+    if int(kind) == ExitCode.INTERNAL_ERROR:
         raise ZeroDivisionError("as the test asked for")
     raise next(error for error in StageError.__subclasses__() if error.exit_code == int(kind))("as the test asked for")

@@ -4,9 +4,9 @@ import tracemalloc
 
 import pytest
 
-from services.changes.migration import names_before, write_moves
+from services.changes.migration import previous_names, write_changes
 from services.contract.results import SEGMENTS_COLUMNS
-from stagekit.volume.registry import Contents, KnownSegment, Publication, Register, RunEntry
+from stagekit.volume.registry import Contents, Publication, Register, RegisteredSegment, RunEntry
 from tests.services.report.conftest import STARTED
 
 NAMES = {1: "=savers", 2: "buyers"}
@@ -23,7 +23,7 @@ def segments(*rows):
 
 def moves(*rows):
     file = io.BytesIO()
-    found = write_moves([segments(*rows)], NAMES, NAMES, file)
+    found = write_changes([segments(*rows)], NAMES, NAMES, file)
     return found, list(csv.reader(io.StringIO(file.getvalue().decode(), newline="")))[1:]
 
 
@@ -35,7 +35,7 @@ def test_those_who_stay_are_counted_and_not_listed():
 
 def test_a_table_in_parts_is_read_as_one():
     file = io.BytesIO()
-    found = write_moves([segments(("a", "2", "1")), segments(("b", "1", "1"), ("c", "1", "2"))], NAMES, NAMES, file)
+    found = write_changes([segments(("a", "2", "1")), segments(("b", "1", "1"), ("c", "1", "2"))], NAMES, NAMES, file)
     assert found.customers == 3
     assert [line.split(b",")[0] for line in file.getvalue().splitlines()[1:]] == [b'"a"', b'"c"']
 
@@ -64,7 +64,7 @@ def test_the_memory_needed_does_not_grow_with_the_table():
 
     tracemalloc.start()
     try:
-        assert write_moves([rows], NAMES, NAMES, Sink()).customers == 50_000
+        assert write_changes([rows], NAMES, NAMES, Sink()).customers == 50_000
         assert tracemalloc.get_traced_memory()[1] < 1_000_000 < size
     finally:
         tracemalloc.stop()
@@ -76,13 +76,13 @@ def publication(names):
 
 
 def test_a_segment_is_called_as_it_was_when_the_customers_were_in_it():
-    known = tuple(KnownSegment(segment_id=one, name=f"ours {one}", run="zero", centroid={}) for one in (1, 2, 3))
+    known = tuple(RegisteredSegment(segment_id=one, name=f"ours {one}", run="zero", centroid={}) for one in (1, 2, 3))
     two = RunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
     register = Register(runs=(RunEntry(run="one", publication=publication({1: "the user's"})), two), segments=known)
-    assert names_before(register, two) == {1: "the user's", 2: "ours 2", 3: "ours 3"}
+    assert previous_names(register, two) == {1: "the user's", 2: "ours 2", 3: "ours 3"}
 
 
 def test_where_what_was_in_force_before_is_no_longer_kept_our_own_names_serve():
-    known = (KnownSegment(segment_id=1, name="ours", run="zero", centroid={}),)
+    known = (RegisteredSegment(segment_id=1, name="ours", run="zero", centroid={}),)
     two = RunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
-    assert names_before(Register(runs=(RunEntry(run="one"), two), segments=known), two) == {1: "ours"}
+    assert previous_names(Register(runs=(RunEntry(run="one"), two), segments=known), two) == {1: "ours"}

@@ -1,6 +1,6 @@
 import pytest
 
-from services.contract.settings import SETTINGS, PipelineSettings, ScoreSettings, StageSettings, settings_of
+from services.contract.settings import SETTINGS, PipelineSettings, ScoreSettings, StageSettings, settings_model
 from stagekit.errors import UsageError
 from stagekit.stage.command_line import parse
 
@@ -48,8 +48,8 @@ def test_a_path_may_be_as_long_as_a_file_system_takes(path):
 
 
 def test_a_stage_without_settings_of_its_own_has_those_of_every_stage():
-    assert settings_of("train") is SETTINGS["train"]
-    assert settings_of("export") is StageSettings
+    assert settings_model("train") is SETTINGS["train"]
+    assert settings_model("export") is StageSettings
 
 
 def test_every_setting_has_a_title_and_a_description():

@@ -14,13 +14,13 @@ from services.evaluate.candidates import (
 )
 from services.evaluate.part_tasks import Sample, draw_sample
 from stagekit.errors import DataError
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 
 def score(features, models, *, n_resamples=2, seed=7):
     """Score the models on a table in two parts, of which all customers are sampled."""
-    with workers() as pool:
-        held = pool.hold(np.asarray, np.array_split(features, 2))
+    with worker_pool() as pool:
+        held = pool.persist(np.asarray, np.array_split(features, 2))
         sample = draw_sample(held, len(features), seed=seed)
         yield from score_candidates(held, sample, models, n_resamples=n_resamples, seed=seed)
 

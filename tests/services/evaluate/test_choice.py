@@ -1,7 +1,7 @@
 import pytest
 
 from services.contract.results import Candidate, FeatureDip, NullComparison, Structure
-from services.evaluate.choice import choose_cluster_count, refuse_unfitted
+from services.evaluate.choice import choose_cluster_count, require_fitted_k
 from services.evaluate.elbow import find_elbow
 from stagekit.errors import UsageError
 
@@ -141,12 +141,12 @@ def test_a_single_k_leaves_no_choice_to_explain(requested):
 
 def test_a_k_that_was_not_fitted_is_refused_with_those_that_were():
     with pytest.raises(UsageError, match=r"n_clusters is 12, expected one of k_values \(2, 3, .*10\).* and run train again"):
-        refuse_unfitted(12, range(2, 11))
+        require_fitted_k(12, range(2, 11))
 
 
 @pytest.mark.parametrize("k", [None, 2, 10])
 def test_a_k_that_was_fitted_is_not_refused(k):
-    refuse_unfitted(k, range(2, 11))
+    require_fitted_k(k, range(2, 11))
 
 
 def test_the_elbow_is_where_the_curve_bends():

@@ -6,12 +6,12 @@ from sklearn.preprocessing import StandardScaler
 
 from services.evaluate import indices
 from services.evaluate.indices import Spread, calinski_harabasz, davies_bouldin, measure_spread
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 
 def measure(parts, models):
-    with workers() as pool:
-        return measure_spread(pool.hold(np.asarray, parts), models)
+    with worker_pool() as pool:
+        return measure_spread(pool.persist(np.asarray, parts), models)
 
 
 def heavy_tailed(n_features):

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from services.evaluate.part_tasks import draw_sample
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 
 def draw(parts, max_customers, seed=7):
-    with workers() as pool:
-        return draw_sample(pool.hold(np.asarray, parts), max_customers, seed=seed)
+    with worker_pool() as pool:
+        return draw_sample(pool.persist(np.asarray, parts), max_customers, seed=seed)
 
 
 TABLE = np.arange(1_000.0).reshape(-1, 1)

@@ -4,7 +4,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from services.evaluate import stability as stability_module
-from services.evaluate.stability import STARTS, bootstrap_stability, draw_distinct, find_ari, find_jaccard
+from services.evaluate.stability import STARTS, adjusted_rand_index, bootstrap_stability, draw_distinct, max_jaccard
 
 
 def cluster(features, k):
@@ -116,15 +116,15 @@ def test_a_cluster_of_which_nobody_is_looked_at_counts_as_not_coming_back(groups
 
 def test_the_jaccard_similarity_is_that_with_the_most_similar_new_cluster():
     common = np.array([[6, 2], [0, 4], [0, 0]])
-    np.testing.assert_allclose(find_jaccard(common), [6 / 8, 4 / 6, 0])
+    np.testing.assert_allclose(max_jaccard(common), [6 / 8, 4 / 6, 0])
 
 
 def test_the_adjusted_rand_index_is_that_of_scikit_learn(noise):
     labels, others = cluster(noise, 4), cluster(noise[:, :2], 4)
     common = np.bincount(labels * 4 + others).reshape(4, 4)
-    assert find_ari(common) == pytest.approx(adjusted_rand_score(labels, others))
+    assert adjusted_rand_index(common) == pytest.approx(adjusted_rand_score(labels, others))
 
 
 def test_a_grouping_agrees_with_itself_even_if_it_has_one_group_only():
-    assert find_ari(np.array([[5, 0], [0, 0]])) == 1
-    assert find_ari(np.array([[5, 0], [0, 3]])) == 1
+    assert adjusted_rand_index(np.array([[5, 0], [0, 0]])) == 1
+    assert adjusted_rand_index(np.array([[5, 0], [0, 3]])) == 1

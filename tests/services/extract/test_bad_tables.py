@@ -33,8 +33,8 @@ def read(request, tmp_path, monkeypatch):
             (tmp_path / "data/file.csv.gz").write_bytes(gzip.compress(table.content))
             customers = pd.concat(extract(tmp_path, feature_columns=FEATURES, data_file="data/file.csv.gz")[1])
         else:
-            part_rows = 1 if request.param == "in parts" else 1000
-            customers = extract_file(table.content, tmp_path, feature_columns=FEATURES, part_rows=part_rows)
+            rows_per_part = 1 if request.param == "in parts" else 1000
+            customers = extract_file(table.content, tmp_path, feature_columns=FEATURES, rows_per_part=rows_per_part)
         rows = customers[["CUST_ID", *FEATURES]].itertuples(index=False, name=None)
         return [tuple(None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row) for row in rows]
 

@@ -125,7 +125,7 @@ def test_columns_that_nobody_uses_can_be_left_out_and_are_not_looked_at(read):
     with pytest.raises(DataError, match="TENURE is 'twelve'"):
         read(content)
     assert list(read(content, keep_columns="used")) == ["CUST_ID", *FEATURES]
-    assert list(read(HEADER + "A,1,2,12\n", keep_columns="used", scale_by="TENURE")) == ["CUST_ID", *FEATURES, "TENURE"]
+    assert list(read(HEADER + "A,1,2,12\n", keep_columns="used", group_column="TENURE")) == ["CUST_ID", *FEATURES, "TENURE"]
 
 
 @pytest.mark.parametrize("rows", ["A,1,2,12\nB,1,2\nC,1,2,3,4\n", "A,1,2,12\nB,1,2,12,\n", "A,1,2,12\nB,1,2\n"])

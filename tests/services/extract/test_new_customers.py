@@ -24,7 +24,7 @@ def test_a_file_that_was_named_has_to_be_there(volume):
         extract(volume, test_file="data/new.csv")
 
 
-@pytest.mark.parametrize(("settings", "missing"), [({}, "PURCHASES"), ({"scale_by": "REGION"}, "REGION")])
+@pytest.mark.parametrize(("settings", "missing"), [({}, "PURCHASES"), ({"group_column": "REGION"}, "REGION")])
 def test_a_file_that_was_named_needs_the_columns_of_the_features_and_groups(volume, settings, missing):
     (volume / "data/new.csv").write_text("CUST_ID,BALANCE,PURCHASES\n" if settings else "CUST_ID,BALANCE\n")
     with pytest.raises(DataError, match=rf"new\.csv row 1: column '{missing}' is missing"):

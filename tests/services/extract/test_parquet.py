@@ -42,7 +42,7 @@ def test_csv_and_parquet_files_of_a_folder_are_one_table(tmp_path, write):
     write("many/b.parquet", "SELECT * FROM (VALUES ('A', 2, 2), ('C', 2, 2)) AS rows(CUST_ID, BALANCE, PURCHASES)")
     for name, rows in {"a": "A,1,1\nB,1,1\n", "c[1]": "C,3,3\n", "c[2]": "D,4,4\n"}.items():
         (tmp_path / f"data/many/{name}.csv").write_text(f"CUST_ID,BALANCE,PURCHASES\n{rows}")
-    frame = read(tmp_path, data_file="data/many", part_rows=2)
+    frame = read(tmp_path, data_file="data/many", rows_per_part=2)
     assert list(zip(frame["CUST_ID"], frame["BALANCE"], strict=True)) == [("B", 1.0), ("A", 2.0), ("C", 3.0), ("D", 4.0)]
 
 

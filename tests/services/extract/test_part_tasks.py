@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.extract import main
-from stagekit.errors import DataError, MissingInputError, PassingError
+from stagekit.errors import DataError, MissingInputError, TransientError
 from stagekit.tables import duckdb_reader as database
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 from tests.services.extract.runs import extract, extract_file
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,NOTE\n"
@@ -36,25 +36,25 @@ def ids(parts: list[pd.DataFrame]) -> list[list[str]]:
 
 def test_a_table_is_cut_into_parts_of_about_the_size_that_is_asked_for(tmp_path):
     put(tmp_path, file__csv=HEADER + "".join(rows(1000)))
-    _, parts = extract(tmp_path, part_rows=100)
+    _, parts = extract(tmp_path, rows_per_part=100)
     assert [len(part) for part in parts] == [100] * 10
     assert [row for part in ids(parts) for row in part] == [f"C{number:04}" for number in range(1000)]
-    assert len(extract(tmp_path, part_rows=2000)[1]) == 1
+    assert len(extract(tmp_path, rows_per_part=2000)[1]) == 1
 
 
 def test_small_files_share_a_part(tmp_path):
     for number in range(6):
         put(tmp_path, **{f"many_{number}__csv": HEADER + "".join(rows(10, number * 10))})
-    _, parts = extract(tmp_path, data_file="data/many", part_rows=33)
+    _, parts = extract(tmp_path, data_file="data/many", rows_per_part=33)
     assert [len(part) for part in parts] == [33, 27]
 
 
-@pytest.mark.parametrize("part_rows", [1, 3, 1000])
-def test_of_all_rows_of_a_customer_the_last_one_in_file_order_is_kept_wherever_the_table_is_cut(tmp_path, part_rows):
-    draw = random.Random(part_rows)
+@pytest.mark.parametrize("rows_per_part", [1, 3, 1000])
+def test_of_all_rows_of_a_customer_the_last_one_in_file_order_is_kept_wherever_the_table_is_cut(tmp_path, rows_per_part):
+    draw = random.Random(rows_per_part)
     table = [(f"C{draw.randrange(40)}", number) for number in range(300)]
     put(tmp_path, file__csv=HEADER + "".join(f"{customer},{number},0,x\n" for customer, number in table))
-    result, parts = extract(tmp_path, part_rows=part_rows)
+    result, parts = extract(tmp_path, rows_per_part=rows_per_part)
     last = dict(table)
     frame = pd.concat(parts)
     assert list(zip(frame["CUST_ID"], frame["BALANCE"], strict=True)) == sorted(last.items(), key=lambda item: item[1])
@@ -77,12 +77,12 @@ NOTES = ["x", "x", '"x,y"', '"x\ny"']
     st.integers(1, 4),
 )
 def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_kept(
-    tmp_path, customers, line_end, column, part_rows
+    tmp_path, customers, line_end, column, rows_per_part
 ):
     lines = [["NOTE", "BALANCE", "PURCHASES"], *([note, str(number), "1"] for number, (_, note) in enumerate(customers))]
     for line, customer in zip(lines, ["CUST_ID", *(customer for customer, _ in customers)], strict=True):
         line.insert(column, customer)
-    frame = extract_file(line_end.join(",".join(line) for line in lines), tmp_path, part_rows=part_rows)
+    frame = extract_file(line_end.join(",".join(line) for line in lines), tmp_path, rows_per_part=rows_per_part)
     read = [one.strip() if one[0] != '"' else one[1:-1].replace('""', '"') for one, _ in customers]
     last = {customer: number for number, customer in enumerate(read)}
     assert list(zip(frame["CUST_ID"], frame["BALANCE"], strict=True)) == sorted(last.items(), key=lambda item: item[1])
@@ -97,7 +97,7 @@ def test_a_table_that_changes_while_it_is_read_is_to_be_read_again(tmp_path, mon
     put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
     os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may stand still for some milliseconds
     monkeypatch.setattr(main, "load", load)
-    with pytest.raises(PassingError, match=r"^file\.csv was changed while it was read: run again"):
+    with pytest.raises(TransientError, match=r"^file\.csv was changed while it was read: run again"):
         extract(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_the_first_error_in_the_order_of_the_rows_is_named_with_its_row_in_the_f
     lines = rows(500)
     lines[444], lines[321] = "D,1\n", "D,abc,1,x\n"
     with pytest.raises(DataError, match=r"^file\.csv row 323: BALANCE is 'abc'"):
-        extract_file(HEADER + "".join(lines), tmp_path, part_rows=20)
+        extract_file(HEADER + "".join(lines), tmp_path, rows_per_part=20)
 
 
 CELLS = st.sampled_from(["", "x", '"a\nb"', '"a\n\nb,"', '"""\n"', '"', ' "', "\r", "é", "\n", '"a\r\nb"'])
@@ -166,27 +166,27 @@ CELLS = st.sampled_from(["", "x", '"a\nb"', '"a\n\nb,"', '"""\n"', '"', ' "', "\
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.integers(1, 4))
-def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cells, line_end, part_rows):
+def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cells, line_end, rows_per_part):
     content = HEADER + "".join(f"C{number},{number},1,{cell}{line_end}" for number, cell in enumerate(cells))
 
-    def read(part_rows: int) -> object:
+    def read(rows_per_part: int) -> object:
         try:
-            return extract_file(content, tmp_path, part_rows=part_rows).to_dict("list")
+            return extract_file(content, tmp_path, rows_per_part=rows_per_part).to_dict("list")
         except DataError as error:
             return str(error)
 
-    assert str(read(part_rows)) == str(read(1000))
+    assert str(read(rows_per_part)) == str(read(1000))
 
 
 def test_whether_files_are_loaded_together_or_each_by_a_worker_makes_no_difference(tmp_path, monkeypatch):
-    monkeypatch.setattr(main, "workers", lambda *_: workers())
+    monkeypatch.setattr(main, "worker_pool", lambda *_: worker_pool())
     draw = random.Random(0)
     for number in range(4):
         content = "".join(f"C{draw.randrange(80)},{row},{draw.random()},{draw.choice('xyz')}\n" for row in range(30 * number))
         put(tmp_path, **{f"many_{number}__csv": HEADER + content})
 
     def run(scheduler: str) -> tuple[object, list[str]]:
-        result, _ = extract(tmp_path, data_file="data/many", part_rows=50, dask_scheduler=scheduler)
+        result, _ = extract(tmp_path, data_file="data/many", rows_per_part=50, dask_scheduler=scheduler)
         manifest = json.loads((tmp_path / "runs/demo/extract/manifest.json").read_text())
         return result, [record["sha256"] for record in manifest["outputs"]]
 

@@ -9,7 +9,7 @@ from services.contract.results import (
     Comparison,
     Evaluation,
     FeatureDip,
-    NewCustomer,
+    LabelledCustomer,
     NullComparison,
     Segment,
     Segmentation,
@@ -68,8 +68,8 @@ def findings():
             ),
             lab_k=4,
             new_customers=(
-                NewCustomer(customer="C1", label=0, outside_training_range=()),
-                NewCustomer(customer="C2", label=3, outside_training_range=("BALANCE",)),
+                LabelledCustomer(customer="C1", label=0, outside_training_range=()),
+                LabelledCustomer(customer="C2", label=3, outside_training_range=("BALANCE",)),
             ),
         ),
         segmentation=Segmentation(

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.contract.results import SEGMENTS_COLUMNS, Evaluation, NewCustomer, Segmentation
+from services.contract.results import SEGMENTS_COLUMNS, Evaluation, LabelledCustomer, Segmentation
 from services.report.page import render
 from services.report.report_data import Move, Point, Trait
 from stagekit.volume.manifest import FileRecord
@@ -308,7 +308,7 @@ def new_customers(findings, *customers):
 
 
 def test_new_customers_without_a_label_are_counted(findings):
-    unread = NewCustomer(customer=None, label=None, reason="row 3 begins with 'C3'", outside_training_range=())
+    unread = LabelledCustomer(customer=None, label=None, reason="row 3 begins with 'C3'", outside_training_range=())
     text = Page(render(new_customers(findings, findings.evaluation.new_customers[0], unread))).text
     assert (
         "labelled 1 of 2 new customers; none of them are outside the training range. evaluation.json names the reason" in text

@@ -1,6 +1,6 @@
 import pytest
 
-from services.report.report_data import Move, Point, Trait, read_moves, read_points, read_profile
+from services.report.report_data import Move, Point, Trait, read_migration, read_points, read_profile
 from stagekit.errors import DataError
 
 HEADER = "segment_id,segment_name,customers,share,feature,median,mean,index,effect,sets_apart\n"
@@ -14,12 +14,12 @@ def test_a_profile_without_an_index_is_read_as_none():
 def test_names_are_read_as_they_were_before_they_were_made_safe_for_spreadsheets():
     assert read_profile(HEADER + "1,all,3,1.0,'=SUM(A1),0,,,,1\n")[0].feature == "=SUM(A1)"
     text = "from_segment_id,from_segment_name,to_segment_id,to_segment_name,customers\n1,'=a,2,'b,7\n"
-    assert read_moves(text) == [Move(1, "=a", 2, "'b", 7)]
+    assert read_migration(text) == [Move(1, "=a", 2, "'b", 7)]
 
 
 def test_customers_without_a_segment_come_from_none():
     text = 'from_segment_id,from_segment_name,to_segment_id,to_segment_name,customers\n,,2,"high, wide",7\n'
-    assert read_moves(text) == [Move(None, "", 2, "high, wide", 7)]
+    assert read_migration(text) == [Move(None, "", 2, "high, wide", 7)]
 
 
 def test_points_are_numbers():

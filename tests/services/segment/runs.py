@@ -21,7 +21,7 @@ from services.segment import main, score
 from services.transform.features import fit_preparation
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.manifest import Manifest
-from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.registry import Register
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Artifact, Workspace
@@ -162,7 +162,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_register(volume: Path) -> Register:
-    return ModelFolder(volume).read()
+    return ModelStore(volume).read()
 
 
 def read_published(volume: Path) -> list[dict[str, str]]:

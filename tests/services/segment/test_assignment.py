@@ -5,14 +5,14 @@ from sklearn.cluster import KMeans
 
 from services.segment import assignment
 from services.segment.assignment import (
+    MAX_CENTROID_DISTANCE,
     NOBODY,
-    SAME_CENTROID,
     Assignment,
     assign,
     confidence,
     find_lacking,
-    find_reach,
-    is_unusual,
+    is_outlier,
+    outlier_distances,
 )
 from services.transform.features import fit_preparation
 from tests.services.segment.runs import FEATURES, group, table
@@ -62,10 +62,10 @@ def test_confidence_is_1_on_a_centroid_and_0_half_way_between_two():
 
 def test_unusual_is_what_lies_beyond_three_interquartile_ranges_above_the_third_quartile():
     distances = [1, 2, 3, 4, 5, 11, 11.1]  # quartiles 2.5 and 8, so the fence is at 24.5
-    reach = find_reach(made([*distances, 24.4, 24.6], [30] * 9), 2)
+    reach = outlier_distances(made([*distances, 24.4, 24.6], [30] * 9), 2)
     first, third = np.quantile([*distances, 24.4, 24.6], (0.25, 0.75))
     assert reach.tolist() == [third + 3 * (third - first), np.inf]
-    assert is_unusual(made([reach[0], reach[0] + 0.01, np.nan], [99, 99, np.nan], [0, 0, NOBODY]), reach).tolist() == [
+    assert is_outlier(made([reach[0], reach[0] + 0.01, np.nan], [99, 99, np.nan], [0, 0, NOBODY]), reach).tolist() == [
         False,
         True,
         False,
@@ -82,5 +82,5 @@ def test_a_preparation_needs_its_columns_as_numbers():
 
 def test_nobody_is_unusual_who_is_as_near_as_centres_that_are_the_same():
     one_customer = np.array([0.0])  # a segment of one: all its distances are 0
-    near_and_far = made([0.0006, SAME_CENTROID, SAME_CENTROID + 0.01], [9, 9, 9])
-    assert is_unusual(near_and_far, one_customer).tolist() == [False, False, True]
+    near_and_far = made([0.0006, MAX_CENTROID_DISTANCE, MAX_CENTROID_DISTANCE + 0.01], [9, 9, 9])
+    assert is_outlier(near_and_far, one_customer).tolist() == [False, False, True]

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 from services.contract.results import Comparison, Segment
-from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, stability_index
-from services.segment.segments_csv import NO_SEGMENT, NOT_THERE, Members
+from services.segment.comparison import compare, find_deciles, find_warnings, make_migration, population_stability_index
+from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members
 
 # today's six customers: two who stay, one who moves, one who had no segment, one who is new, one who lost hers
-THEN = np.array([1, 2, 2, NO_SEGMENT, NOT_THERE, 1])
+THEN = np.array([1, 2, 2, NO_SEGMENT, NOT_IN_TABLE, 1])
 NOW = np.array([1, 2, 3, 3, 3, NO_SEGMENT])
 MEMBERS = Members(THEN, {2: 4, NO_SEGMENT: 1})
 BEFORE, AFTER = {1: "one", 2: "=two"}, {1: "one", 2: "=two", 3: "three"}
@@ -36,7 +36,7 @@ def test_the_rand_index_is_1_for_the_same_groups_whatever_their_ids():
 
 
 def test_without_common_customers_there_is_no_agreement():
-    found = compare("old", Members(np.full(6, NOT_THERE), {}), NOW, BEFORE, [3], {})
+    found = compare("old", Members(np.full(6, NOT_IN_TABLE), {}), NOW, BEFORE, [3], {})
     assert (found.common_customers, found.ari) == (0, 0)
     assert found.vanished == BEFORE
 
@@ -57,27 +57,27 @@ def test_the_migration_counts_every_customer_of_either_run_once():
 
 def test_the_stability_index_is_0_for_the_same_distribution():
     values = np.random.default_rng(0).lognormal(size=5000)
-    assert stability_index(shares(values), pd.Series(values)) == 0
-    assert stability_index(shares(values), pd.Series(np.random.default_rng(1).lognormal(size=5000))) < 0.01
+    assert population_stability_index(shares(values), pd.Series(values)) == 0
+    assert population_stability_index(shares(values), pd.Series(np.random.default_rng(1).lognormal(size=5000))) < 0.01
 
 
 def test_the_stability_index_is_what_the_formula_gives():
     then = shares(np.arange(1.0, 11.0))  # ten values, one in each bin
     now = pd.Series([1.0] * 5 + [10.0] * 5)
     expected = 2 * (0.5 - 0.1) * np.log(5) + 8 * (0.1 - 1e-4) * np.log(1000)
-    assert stability_index(then, now) == pytest.approx(expected)
+    assert population_stability_index(then, now) == pytest.approx(expected)
 
 
 def test_the_stability_index_sees_what_happens_to_zeros_and_to_missing_values():
     half = np.where(np.arange(1000) < 500, 0.0, np.arange(1000.0))
-    assert stability_index(shares(half), pd.Series(np.where(np.arange(1000) < 900, 0.0, 999.0))) > 0.25
-    assert stability_index(shares(half), pd.Series(np.where(np.arange(1000) % 5 == 0, np.nan, half))) > 0.25
+    assert population_stability_index(shares(half), pd.Series(np.where(np.arange(1000) < 900, 0.0, 999.0))) > 0.25
+    assert population_stability_index(shares(half), pd.Series(np.where(np.arange(1000) % 5 == 0, np.nan, half))) > 0.25
 
 
 def test_a_feature_without_values_has_no_deciles():
     empty = shares([np.nan, np.nan])
     assert (empty.edges, empty.shares) == ((), (0.0, 1.0))
-    assert stability_index(empty, pd.Series([1.0, 2.0])) > 0.25
+    assert population_stability_index(empty, pd.Series([1.0, 2.0])) > 0.25
 
 
 def test_what_stays_below_every_threshold_gives_no_warning():

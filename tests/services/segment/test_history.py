@@ -1,6 +1,6 @@
 from datetime import UTC, datetime
 
-from services.segment.history import find_newer, find_predecessor
+from services.segment.history import find_predecessor, newer_active_run
 from stagekit.volume.registry import Publication, Register
 
 
@@ -56,9 +56,9 @@ def test_a_run_put_in_force_again_is_the_one_before_the_next():
 
 
 def test_a_run_is_older_than_what_came_for_the_first_time_after_it():
-    assert find_newer(register("one", "two"), "one") == "two"
-    assert find_newer(register("one", "two"), "two") is None
-    assert find_newer(register("one", "two"), "new") is None
-    assert find_newer(register("one", "two", "one"), "two") is None
-    assert find_newer(register("-one", "two"), "one") == "two"
-    assert find_newer(register("one", "-two"), "one") is None
+    assert newer_active_run(register("one", "two"), "one") == "two"
+    assert newer_active_run(register("one", "two"), "two") is None
+    assert newer_active_run(register("one", "two"), "new") is None
+    assert newer_active_run(register("one", "two", "one"), "two") is None
+    assert newer_active_run(register("-one", "two"), "one") == "two"
+    assert newer_active_run(register("one", "-two"), "one") is None

@@ -12,8 +12,8 @@ import pytest
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, WEAKEST_SEGMENT, Segmentation
 from services.contract.settings import SegmentSettings
 from services.segment import main
-from stagekit.errors import DataError, MissingInputError, PassingError
-from stagekit.volume.model_store import ModelFolder
+from stagekit.errors import DataError, MissingInputError, TransientError
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.workspace import SEGMENTER, Workspace
 from tests.services.segment.runs import (
     FEATURES,
@@ -121,7 +121,7 @@ def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_pa
 
 
 def test_only_the_columns_that_are_gone_are_named(tmp_path):
-    make_run(tmp_path, "one", THREE.assign(REGION="1"), 3, scale_by="REGION")
+    make_run(tmp_path, "one", THREE.assign(REGION="1"), 3, group_column="REGION")
     (warning,) = make_run(tmp_path, "two", THREE, 3)["warnings"]
     assert warning.endswith("the table lacks what run one grouped customers by, REGION")
 
@@ -137,7 +137,7 @@ def test_where_the_old_features_are_gone_segments_are_recognised_by_who_was_in_t
 def test_a_run_whose_groups_are_written_in_another_way_keeps_its_segments(tmp_path):
     regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
     regional["BALANCE"] += 50_000 * regional["REGION"]
-    grouping = {"scale_by": "REGION", "smallest_group": 5}
+    grouping = {"group_column": "REGION", "min_group_size": 5}
     make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, **grouping)
     found = make_run(tmp_path, "two", regional.astype({"REGION": "float"}).astype({"REGION": "str"}), 3, **grouping)
     assert ids(found) == [1, 2, 3]
@@ -148,7 +148,7 @@ def test_a_run_whose_groups_are_written_in_another_way_keeps_its_segments(tmp_pa
 def test_a_run_whose_groups_have_other_names_recognises_segments_by_who_was_in_them(tmp_path):
     regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
     regional["BALANCE"] += 50_000 * regional["REGION"]
-    grouping = {"scale_by": "REGION", "smallest_group": 5}
+    grouping = {"group_column": "REGION", "min_group_size": 5}
     make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, **grouping)
     renamed = regional.assign(REGION=regional["REGION"].map({1: "north", 2: "south", 3: "west"}))
     found = make_run(tmp_path, "two", renamed, 3, **grouping)
@@ -161,7 +161,7 @@ def test_a_run_whose_groups_have_other_names_recognises_segments_by_who_was_in_t
 @pytest.mark.parametrize(("n_missing", "warnings"), [(6, 0), (7, 1)])
 def test_customers_without_a_group_are_counted_and_many_of_them_are_warned_of(tmp_path, n_missing, warnings):
     regional = THREE.assign(REGION=pd.Series([None] * n_missing + ["1"] * (120 - n_missing), dtype="str"))
-    found = make_run(tmp_path, "one", regional, 3, scale_by="REGION")
+    found = make_run(tmp_path, "one", regional, 3, group_column="REGION")
     assert found["ungrouped"] == {"no REGION": n_missing}
     assert len(found["warnings"]) == warnings
     assert all(f"{n_missing} with no REGION" in warning for warning in found["warnings"])
@@ -276,7 +276,7 @@ def test_an_experimental_run_makes_no_folder_model(tmp_path):
 
 def test_an_experimental_run_works_beside_a_run_that_publishes(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
-    lock_of_the_other = ModelFolder(tmp_path).lock()
+    lock_of_the_other = ModelStore(tmp_path).lock()
     assert segment(tmp_path, "one", publish="never")["experimental"]
     os.close(lock_of_the_other)
 
@@ -395,8 +395,8 @@ def test_ids_that_look_like_formulas_are_harmless_and_still_recognised(tmp_path)
 
 def test_two_runs_do_not_publish_at_the_same_time(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
-    lock = ModelFolder(tmp_path).lock()
-    with pytest.raises(PassingError, match="in use by another process"):
+    lock = ModelStore(tmp_path).lock()
+    with pytest.raises(TransientError, match="in use by another process"):
         segment(tmp_path, "one")
     os.close(lock)
     assert segment(tmp_path, "one")["published"]

@@ -3,12 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.segment.assignment import NOBODY
-from services.segment.matching import SAME_SEGMENT, closeness, give_ids, match, overlap
-from stagekit.volume.registry import KnownSegment
+from services.segment.matching import MIN_JACCARD, assign_segment_ids, closeness, match, overlap
+from stagekit.volume.registry import RegisteredSegment
 
 
-def known(segment_id: int, **centroid: float) -> KnownSegment:
-    return KnownSegment(segment_id=segment_id, name=f"name {segment_id}", run="demo", centroid=centroid)
+def known(segment_id: int, **centroid: float) -> RegisteredSegment:
+    return RegisteredSegment(segment_id=segment_id, name=f"name {segment_id}", run="demo", centroid=centroid)
 
 
 def no_own(n_clusters: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_shuffled_labels_are_matched():
 
 
 def test_what_shares_half_of_its_customers_or_less_is_not_the_same_segment():
-    assert match(np.array([[0.5, 0.2], [0.3, 0.51]]), SAME_SEGMENT) == {1: 1}
+    assert match(np.array([[0.5, 0.2], [0.3, 0.51]]), MIN_JACCARD) == {1: 1}
 
 
 def test_a_match_above_the_threshold_is_never_given_up_for_a_larger_sum():
@@ -41,19 +41,19 @@ def test_a_match_above_the_threshold_is_never_given_up_for_a_larger_sum():
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
 def test_no_segment_is_the_same_as_two_others(pairs):
     now, then = np.array(pairs).T
-    alike = overlap(now, then, 4, 4) > SAME_SEGMENT
+    alike = overlap(now, then, 4, 4) > MIN_JACCARD
     assert (alike.sum(axis=0) <= 1).all()
     assert (alike.sum(axis=1) <= 1).all()
 
 
 def test_matched_clusters_keep_their_id_and_new_ones_get_the_next_the_largest_first():
-    assert give_ids({1: 4}, no_own(4), [], [10, 20, 5, 30], next_id=8) == [9, 4, 10, 8]
+    assert assign_segment_ids({1: 4}, no_own(4), [], [10, 20, 5, 30], next_id=8) == [9, 4, 10, 8]
 
 
 def test_a_retry_gives_the_ids_that_it_gave_before():
     own = [known(8, x=30.0), known(9, x=10.0), known(4, x=20.0)]
     close = closeness([{"x": 10.001}, {"x": 20.0}, {"x": 77.0}, {"x": 30.0}], own, {"x": 1.0})
-    assert give_ids({1: 4}, close, own, [10, 20, 5, 30], next_id=10) == [9, 4, 10, 8]
+    assert assign_segment_ids({1: 4}, close, own, [10, 20, 5, 30], next_id=10) == [9, 4, 10, 8]
 
 
 def test_centroids_are_compared_in_standard_deviations():
@@ -68,5 +68,5 @@ def test_centroids_with_other_features_are_not_compared():
 
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_ids_are_never_given_twice(order, n_matched):
-    ids = give_ids(dict(enumerate(order[:n_matched])), no_own(6), [], [1] * 6, next_id=6)
+    ids = assign_segment_ids(dict(enumerate(order[:n_matched])), no_own(6), [], [1] * 6, next_id=6)
     assert len(set(ids)) == 6

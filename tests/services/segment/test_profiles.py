@@ -4,7 +4,7 @@ import pytest
 
 from services.contract.results import PROFILE_COLUMNS
 from services.segment.assignment import NOBODY
-from services.segment.profiles import Profile, Trait, find_effects, has_index, make_table
+from services.segment.profiles import Profile, Trait, find_effects, has_index, profile_table
 from services.segment.profiles import make_profiles as make_profiles_with_effects
 
 CUSTOMERS = pd.DataFrame({"BALANCE": [10.0, 20.0, 30.0, 100.0, 240.0, 1e9], "CREDIT_LIMIT": [1.0, 1.0, 1.0, 1.0, 1.0, 1e9]})
@@ -95,7 +95,7 @@ def test_levels_follow_the_effect(index, effect, level):
 
 
 def test_the_table_has_a_row_for_each_segment_and_feature_by_id_and_rank():
-    rows = make_table(make_profiles(CUSTOMERS, CLUSTER, 2), [7, 3], ["=small", "large"])
+    rows = profile_table(make_profiles(CUSTOMERS, CLUSTER, 2), [7, 3], ["=small", "large"])
     assert tuple(rows.columns) == PROFILE_COLUMNS
     assert rows["segment_id"].tolist() == [3, 3, 7, 7]
     assert rows["sets_apart"].tolist() == [1, 2, 1, 2]

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import silhouette_samples
 
 from services.contract.results import POINTS_COLUMNS
-from services.segment.projection import make_points
+from services.segment.projection import project_sample
 from services.transform.features import fit_preparation
 from tests.services.segment.runs import FEATURES, group, table
 
@@ -20,7 +20,7 @@ def preparation():
 
 
 def test_two_groups_lie_apart_in_the_first_direction_and_fit_well(preparation):
-    points = make_points(TWO, preparation, IDS)
+    points = project_sample(TWO, preparation, IDS)
     assert tuple(points) == POINTS_COLUMNS
     assert points["segment_id"].tolist() == IDS.tolist()
     savers, buyers = points[points["segment_id"] == 4], points[points["segment_id"] == 9]
@@ -33,32 +33,32 @@ def test_two_groups_lie_apart_in_the_first_direction_and_fit_well(preparation):
 def test_the_plane_keeps_distances_as_well_as_a_plane_can(preparation):
     features = preparation.transform(TWO)
     _, _, directions = np.linalg.svd(features - features.mean(axis=0))
-    points = make_points(TWO, preparation, IDS)[["x", "y"]].to_numpy()
+    points = project_sample(TWO, preparation, IDS)[["x", "y"]].to_numpy()
     np.testing.assert_allclose(np.abs(points), np.abs((features - features.mean(axis=0)) @ directions[:2].T), atol=1e-6)
 
 
 def test_with_one_feature_everybody_lies_on_a_line():
-    points = make_points(TWO, fit_preparation(TWO, ["PURCHASES"]), IDS)
+    points = project_sample(TWO, fit_preparation(TWO, ["PURCHASES"]), IDS)
     assert points["y"].eq(0).all()
     assert points["x"].nunique() > 1
 
 
 @pytest.mark.parametrize("ids", [np.full(50, 4), np.arange(1, 51)])
 def test_where_there_is_nothing_to_compare_every_silhouette_is_zero(preparation, ids):
-    assert make_points(TWO, preparation, ids)["silhouette"].tolist() == [0.0] * 50
+    assert project_sample(TWO, preparation, ids)["silhouette"].tolist() == [0.0] * 50
 
 
 def test_who_has_no_segment_is_not_shown(preparation):
     nobody = TWO.copy()
     nobody.loc[0, "BALANCE"] = np.nan
-    points = make_points(nobody, preparation, np.where(np.arange(50) == 0, 0, IDS))
+    points = project_sample(nobody, preparation, np.where(np.arange(50) == 0, 0, IDS))
     assert len(points) == 49
 
 
 def test_of_very_many_a_sample_is_shown_always_the_same_and_in_the_order_of_the_table(preparation):
     many = pd.concat([TWO] * 50, ignore_index=True)
     ids = np.arange(1, 2501)
-    first, again = make_points(many, preparation, ids), make_points(many, preparation, ids)
+    first, again = project_sample(many, preparation, ids), project_sample(many, preparation, ids)
     pd.testing.assert_frame_equal(first, again)
     assert len(first) == 2000
     assert first["segment_id"].is_monotonic_increasing

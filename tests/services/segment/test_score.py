@@ -87,14 +87,14 @@ def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog
 def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):
     regional = THREE.assign(REGION=["north" if number % 2 else "south" for number in range(120)])
     shifted = regional.assign(CREDIT_LIMIT=regional["CREDIT_LIMIT"] + 50_000 * (regional["REGION"] == "north"))
-    make_run(tmp_path, "one", shifted, 3, scale_by="REGION", smallest_group=5, log_columns=["PURCHASES"])
+    make_run(tmp_path, "one", shifted, 3, group_column="REGION", min_group_size=5, log_columns=["PURCHASES"])
     assert members(make_scores(tmp_path, shifted)) == members(read_rows(tmp_path, "one"))
 
 
 def test_a_group_that_pandas_has_written_as_a_float_is_the_same_group(tmp_path):
     regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
     regional["BALANCE"] += 50_000 * regional["REGION"]
-    make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, scale_by="REGION", smallest_group=5)
+    make_run(tmp_path, "one", regional.astype({"REGION": "str"}), 3, group_column="REGION", min_group_size=5)
     assert members(make_scores(tmp_path, regional.astype({"REGION": "float"}))) == members(read_rows(tmp_path, "one"))
 
 
@@ -102,7 +102,7 @@ def test_a_group_that_pandas_has_written_as_a_float_is_the_same_group(tmp_path):
 def test_customers_in_an_unknown_group_are_counted_and_many_of_them_are_warned_of(tmp_path, caplog, n_unknown, warns):
     caplog.set_level(logging.INFO)
     regional = THREE.assign(REGION="1")
-    make_run(tmp_path, "one", regional, 3, scale_by="REGION")
+    make_run(tmp_path, "one", regional, 3, group_column="REGION")
     caplog.clear()
     make_scores(tmp_path, regional.assign(REGION=["9"] * (n_unknown - 1) + [""] + ["1.0"] * (120 - n_unknown)))
     assert (

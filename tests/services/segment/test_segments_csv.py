@@ -7,13 +7,13 @@ import pytest
 
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.segment import assignment
-from services.segment.assignment import Segmenter, assign, find_reach
+from services.segment.assignment import Segmenter, assign, outlier_distances
 from services.segment.segments_csv import (
     NO_SEGMENT,
-    NOT_THERE,
+    NOT_IN_TABLE,
     add_flags,
     count_reasons,
-    make_harmless,
+    escape_formulas,
     make_rows,
     read_members,
     write_rows,
@@ -31,7 +31,7 @@ def written(ids: list[str], names=("=cmd", "plain"), previous=None, flags=False,
     centroids = preparation.transform(customers)[[0, -1]]
     customers.loc[list(gap), "BALANCE"] = np.nan
     found = assign(customers, preparation, centroids)
-    segmenter = Segmenter(preparation, centroids, find_reach(found, 2), np.array([4, 9]), names, has_ids=True)
+    segmenter = Segmenter(preparation, centroids, outlier_distances(found, 2), np.array([4, 9]), names, has_ids=True)
     rows = make_rows(customers, found, segmenter, previous)
     file = io.BytesIO()
     assert write_rows(add_flags(rows, customers, segmenter) if flags else rows, file) == len(ids)
@@ -64,7 +64,7 @@ def test_cells_that_a_spreadsheet_would_run_are_made_harmless_and_numbers_stay_n
 
 
 def test_a_column_is_made_harmless_like_its_texts_one_by_one():
-    assert make_harmless(pd.Series(NASTY, dtype="str")).tolist() == [
+    assert escape_formulas(pd.Series(NASTY, dtype="str")).tolist() == [
         "'=1+1",
         "''=1+1",
         "-5",
@@ -85,7 +85,7 @@ def test_members_are_found_again_whatever_their_ids_look_like():
     text = written(NASTY, gap=(2,))
     today = [*NASTY[::-1], "someone else"]
     found = read_members([io.BytesIO(text.encode())], pd.Series(today, dtype="str"))
-    expected = [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_THERE]
+    expected = [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_IN_TABLE]
     assert found.segment_ids.tolist() == expected
     assert found.departed == {}
 
@@ -98,7 +98,7 @@ def test_members_who_have_left_are_counted_by_segment():
 
 
 def test_the_segment_of_before_is_told_where_there_was_one():
-    rows = parsed(written(["A", "B", "C", "D"], previous=np.array([4, NO_SEGMENT, NOT_THERE, 12])))
+    rows = parsed(written(["A", "B", "C", "D"], previous=np.array([4, NO_SEGMENT, NOT_IN_TABLE, 12])))
     assert [row["previous_segment_id"] for row in rows] == ["4", "", "", "12"]
 
 

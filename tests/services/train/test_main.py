@@ -48,7 +48,7 @@ def test_the_strategy_is_logged_and_recorded_and_the_result_stays_that_of_the_la
 
 
 def test_there_is_a_line_for_every_k_and_who_waits_long_is_told_for_how_long(work, caplog, monkeypatch):
-    monkeypatch.setattr(train, "LONG_S", 0.0)
+    monkeypatch.setattr(train, "SHOW_ETA_AFTER_S", 0.0)
     with caplog.at_level(logging.INFO):
         train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2), work)
     first, second = (message for message in caplog.messages if message.startswith("k="))

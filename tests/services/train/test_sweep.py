@@ -9,7 +9,7 @@ from bench.populations import FAMILIES, draw
 from services.train import parallel as threads
 from services.train import sampled_kmeans as sampling
 from services.train.coreset import draw_sample, measure
-from services.train.parallel import in_threads, one_thread_each
+from services.train.parallel import map_chunks_in_threads, single_threaded_pool
 from services.train.sweep import EXACT_CUSTOMERS, choose_strategy, sweep
 from stagekit.errors import DataError
 
@@ -137,11 +137,11 @@ def test_the_exact_fits_are_the_same_from_parts_and_from_any_number_of_threads(f
 
 def test_a_sample_is_drawn_row_by_row_and_stands_for_all_customers():
     features = standardised("heavy tails", 200_000)
-    with one_thread_each() as pool:
-        apply = in_threads([features], pool)
+    with single_threaded_pool() as pool:
+        apply = map_chunks_in_threads([features], pool)
         everybody = measure(apply)
         sample = draw_sample(apply, everybody, 50_000, seed=7)
-        in_two_parts = in_threads([features[:777], features[777:]], pool)
+        in_two_parts = map_chunks_in_threads([features[:777], features[777:]], pool)
         again = draw_sample(in_two_parts, measure(in_two_parts), 50_000, seed=7)
     np.testing.assert_array_equal(again.points, sample.points)
     assert everybody.squares == pytest.approx(600_000)
@@ -154,8 +154,8 @@ def test_a_sample_is_drawn_row_by_row_and_stands_for_all_customers():
 
 def test_slices_have_only_those_in_common_who_stand_for_few():
     features = standardised("heavy tails", 200_000)
-    with one_thread_each() as pool:
-        apply = in_threads([features], pool)
+    with single_threaded_pool() as pool:
+        apply = map_chunks_in_threads([features], pool)
         sample = draw_sample(apply, measure(apply), 50_000, seed=7)
     slices = [{tuple(point): weight for point, weight in zip(*sample.slice(one, 10_000), strict=True)} for one in range(5)]
     assert set().union(*slices) == set(map(tuple, sample.points))
@@ -167,8 +167,10 @@ def test_slices_have_only_those_in_common_who_stand_for_few():
 def test_functions_are_given_every_row_once_with_its_number(monkeypatch):
     monkeypatch.setattr(threads, "PIECE_ROWS", 4)
     rows = np.arange(23.0).reshape(-1, 1)
-    with one_thread_each() as pool:
-        pieces = in_threads([rows[:9], rows[9:9], rows[9:]], pool)(lambda piece, first: (first, piece[:, 0].tolist()))
+    with single_threaded_pool() as pool:
+        pieces = map_chunks_in_threads([rows[:9], rows[9:9], rows[9:]], pool)(
+            lambda piece, first: (first, piece[:, 0].tolist())
+        )
     assert [value for _, piece in pieces for value in piece] == list(range(23))
     assert all(first == piece[0] for first, piece in pieces)
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from services.transform.features import find_fence, fit_preparation, list_dropped, most_frequent, number_from
+from services.transform.features import find_fence, fit_preparation, list_dropped, most_frequent, offset_row_numbers
 from stagekit.errors import DataError, UsageError
 
 FEATURES = ("BALANCE", "PURCHASES")
@@ -42,7 +42,7 @@ def test_features_come_in_the_order_in_which_they_are_named(table):
 
 def test_the_table_stays_as_it_was(table):
     before = table.copy()
-    preparation = fit_preparation(table, FEATURES, log_columns=FEATURES, outliers="clip", scale_by="CUST_ID")
+    preparation = fit_preparation(table, FEATURES, log_columns=FEATURES, outliers="clip", group_column="CUST_ID")
     preparation.transform(table[preparation.fits(table)])
     list_dropped(table, preparation)
     pd.testing.assert_frame_equal(table, before)
@@ -147,14 +147,14 @@ def test_customers_without_an_id_are_called_by_their_row():
     table = customers(BALANCE=[5.0, np.nan, 7.0, np.nan], PURCHASES=[1.0, 2.0, 3.0, 4.0]).drop(columns="CUST_ID")
     dropped = list_dropped(table, fit_preparation(table, FEATURES))
     assert dropped["CUST_ID"].tolist() == [2, 4]
-    assert number_from(1000, dropped)["CUST_ID"].tolist() == [1002, 1004]
+    assert offset_row_numbers(1000, dropped)["CUST_ID"].tolist() == [1002, 1004]
 
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         ({"feature_columns": ("BALANCE", "PURCHASE")}, "no column 'PURCHASE'; is 'PURCHASES' meant?"),
-        ({"scale_by": "REGION"}, "no column 'REGION'; there are CUST_ID, BALANCE, PURCHASES"),
+        ({"group_column": "REGION"}, "no column 'REGION'; there are CUST_ID, BALANCE, PURCHASES"),
         ({"feature_columns": ("BALANCE", "CUST_ID")}, "CUST_ID was read as text: run extract with the same feature_columns"),
     ],
 )

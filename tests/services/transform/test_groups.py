@@ -30,7 +30,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def preparation(table):
-    return fit_preparation(table, ("BALANCE", "PURCHASES"), scale_by="REGION", smallest_group=30)
+    return fit_preparation(table, ("BALANCE", "PURCHASES"), group_column="REGION", min_group_size=30)
 
 
 @pytest.mark.parametrize("region", ["north", "south"])
@@ -54,8 +54,8 @@ def test_a_group_that_was_not_there_in_training_is_standardised_like_all_togethe
 
 
 def test_a_group_is_large_enough_with_as_many_customers_as_asked_for(table):
-    def groups(smallest_group):
-        return set(fit_preparation(table, ("BALANCE",), scale_by="REGION", smallest_group=smallest_group).group_pipelines)
+    def groups(min_group_size):
+        return set(fit_preparation(table, ("BALANCE",), group_column="REGION", min_group_size=min_group_size).group_pipelines)
 
     assert groups(3) == {"north", "south", "isle"}
     assert groups(4) == {"north", "south"}
@@ -64,17 +64,17 @@ def test_a_group_is_large_enough_with_as_many_customers_as_asked_for(table):
 
 def test_only_customers_who_are_kept_make_a_group_large(table):
     table.loc[table["REGION"] == "north", "BALANCE"] = np.nan
-    assert set(fit_preparation(table, ("BALANCE",), scale_by="REGION").group_pipelines) == {"south"}
+    assert set(fit_preparation(table, ("BALANCE",), group_column="REGION").group_pipelines) == {"south"}
 
 
 def test_a_group_in_which_a_feature_is_the_same_for_everybody_is_standardised_like_all_together(table):
     table.loc[table["REGION"] == "north", "BALANCE"] = 0.1
-    assert set(fit_preparation(table, ("BALANCE", "PURCHASES"), scale_by="REGION").group_pipelines) == {"south"}
+    assert set(fit_preparation(table, ("BALANCE", "PURCHASES"), group_column="REGION").group_pipelines) == {"south"}
 
 
 def test_a_column_of_numbers_makes_groups_too(table):
     table["TENURE"] = np.where(table["REGION"] == "north", 6.0, 12.0)
-    preparation = fit_preparation(table, ("BALANCE",), scale_by="TENURE")
+    preparation = fit_preparation(table, ("BALANCE",), group_column="TENURE")
     short = table["TENURE"] == 6
     assert preparation.transform(table)[short].mean() == pytest.approx(0)
     assert preparation.columns == ("BALANCE", "TENURE")
@@ -82,7 +82,7 @@ def test_a_column_of_numbers_makes_groups_too(table):
 
 def test_logarithm_and_fence_hold_within_groups_as_well(table):
     preparation = fit_preparation(
-        table, ("BALANCE", "PURCHASES"), log_columns=["BALANCE"], outliers="clip", outlier_fence=0.5, scale_by="REGION"
+        table, ("BALANCE", "PURCHASES"), log_columns=["BALANCE"], outliers="clip", outlier_fence=0.5, group_column="REGION"
     )
     south = table[table["REGION"] == "south"]
     low, high = preparation.fences["BALANCE"]
@@ -103,7 +103,7 @@ def test_a_customer_is_prepared_the_same_alone_and_among_others(table, preparati
 def test_groups_that_are_numbers_compare_as_numbers_however_they_are_spelled(table, spelling):
     regions = np.arange(84) % 3
     trained = fit_preparation(
-        table.assign(REGION=np.array(["1", "2", "3"])[regions]), ("BALANCE",), scale_by="REGION", smallest_group=5
+        table.assign(REGION=np.array(["1", "2", "3"])[regions]), ("BALANCE",), group_column="REGION", min_group_size=5
     )
     again = table.assign(REGION=pd.Series([spelling[region] for region in regions]))
     np.testing.assert_array_equal(
@@ -126,7 +126,7 @@ def test_numbers_of_many_digits_stay_apart():
 )
 def test_a_preparation_from_before_groups_were_compared_as_numbers_gives_right_results(table, keys):
     table["TENURE"] = np.where(table["REGION"] == "north", 6.0, 12.0)
-    preparation = fit_preparation(table, ("BALANCE",), scale_by="TENURE")
+    preparation = fit_preparation(table, ("BALANCE",), group_column="TENURE")
     pipelines = {"short": preparation.group_pipelines["6"], "long": preparation.group_pipelines["12"]}
     pipelines |= {"other": pipelines["short"], "x": pipelines["long"]}
     older = dataclasses.replace(preparation, group_pipelines={key: pipelines[name] for key, name in keys.items()})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.transform.features import fit_preparation, fit_to_parts
+from services.transform.features import fit_preparation, fit_preparation_to_parts
 from stagekit.errors import DataError
 
 FEATURES = ("BALANCE", "PURCHASES")
@@ -35,12 +35,12 @@ def in_parts(table: pd.DataFrame, *ends: int):
         {},
         {"outliers": "clip", "outlier_fence": 1.0},
         {"outliers": "drop", "outlier_fence": 1.0},
-        {"log_columns": ("BALANCE",), "outliers": "clip", "scale_by": "REGION", "smallest_group": 100},
+        {"log_columns": ("BALANCE",), "outliers": "clip", "group_column": "REGION", "min_group_size": 100},
     ],
 )
 def test_it_does_not_matter_how_the_table_is_cut(table, ends, options):
     whole = fit_preparation(table, FEATURES, **options)
-    parts = fit_to_parts(in_parts(table, *ends), FEATURES, **options)
+    parts = fit_preparation_to_parts(in_parts(table, *ends), FEATURES, **options)
     assert parts.fences == whole.fences
     assert parts.training_range == whole.training_range
     assert list(parts.group_pipelines) == list(whole.group_pipelines)
@@ -50,7 +50,7 @@ def test_it_does_not_matter_how_the_table_is_cut(table, ends, options):
 
 
 def test_variances_do_not_drown_in_large_means(table):
-    scaler = fit_to_parts(in_parts(table, 150, 250), FEATURES).pipeline[-1]
+    scaler = fit_preparation_to_parts(in_parts(table, 150, 250), FEATURES).pipeline[-1]
     values = table.dropna()["PURCHASES"] - 1e6
     assert np.sqrt(scaler.var_[1]) == pytest.approx(values.std(ddof=0), rel=1e-6)
     assert scaler.n_samples_seen_ == len(values)
@@ -60,13 +60,13 @@ def test_a_group_counts_over_all_parts_and_is_judged_over_all(table):
     table.loc[table["REGION"] == "south", "PURCHASES"] = 5.0
     # The same for everybody in the first part alone.
     table.loc[table["REGION"] == "east", "PURCHASES"] = [1.0] * 60 + [2.0] * 73
-    preparation = fit_to_parts(in_parts(table, 100), FEATURES, scale_by="REGION", smallest_group=110)
+    preparation = fit_preparation_to_parts(in_parts(table, 100), FEATURES, group_column="REGION", min_group_size=110)
     assert set(preparation.group_pipelines) == {"north", "east"}
 
 
 def test_a_negative_number_is_named_by_its_customer_wherever_it_stands(table):
     table.loc[[250, 300], "BALANCE"] = -5.0
     with pytest.raises(DataError, match=r"customer C250: BALANCE is -5.*\(2 of 400 customers have one\)"):
-        fit_to_parts(in_parts(table, 200), FEATURES, log_columns=("BALANCE",))
+        fit_preparation_to_parts(in_parts(table, 200), FEATURES, log_columns=("BALANCE",))
     with pytest.raises(DataError, match=r"customer 251: BALANCE is -5"):
-        fit_to_parts(in_parts(table.drop(columns="CUST_ID"), 200), FEATURES, log_columns=("BALANCE",))
+        fit_preparation_to_parts(in_parts(table.drop(columns="CUST_ID"), 200), FEATURES, log_columns=("BALANCE",))

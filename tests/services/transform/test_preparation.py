@@ -90,8 +90,8 @@ def test_every_row_has_its_features_side_by_side_as_k_means_wants_them(table):
         {"log_columns": ["BALANCE"]},
         {"outliers": "clip"},
         {"outliers": "drop"},
-        {"scale_by": "TENURE"},
-        {"log_columns": ["BALANCE", "PURCHASES"], "outliers": "clip", "scale_by": "TENURE"},
+        {"group_column": "TENURE"},
+        {"log_columns": ["BALANCE", "PURCHASES"], "outliers": "clip", "group_column": "TENURE"},
     ],
 )
 def test_a_preparation_passes_the_allow_list_and_comes_back_the_same(table, settings):
@@ -102,7 +102,7 @@ def test_a_preparation_passes_the_allow_list_and_comes_back_the_same(table, sett
 
 
 def test_the_allow_list_names_no_scikit_learn_class_that_no_preparation_or_model_needs(table):
-    preparation = fit_preparation(table, ("BALANCE",), log_columns=["BALANCE"], outliers="clip", scale_by="TENURE")
+    preparation = fit_preparation(table, ("BALANCE",), log_columns=["BALANCE"], outliers="clip", group_column="TENURE")
     content = pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)
     unused = {f"{module}.{name}" for module, name in ALLOWED if module.startswith("sklearn") and name.encode() not in content}
     assert unused == {"sklearn.cluster._kmeans.KMeans"}

@@ -8,7 +8,7 @@ from requests import ConnectionError as BrokenConnection
 from requests import Response
 
 from stagekit.airflow.container_log import LogLine, follow, level_of, split_lines
-from stagekit.errors import PassingError
+from stagekit.errors import TransientError
 
 
 class Client:
@@ -80,7 +80,7 @@ def test_an_engine_that_stays_away_is_given_up():
 def test_a_container_that_is_removed_meanwhile_is_named(status):
     answer = Response()
     answer.status_code = status
-    with pytest.raises(PassingError, match="container aaaaaaaaaaaa was removed before it had ended"):
+    with pytest.raises(TransientError, match="container aaaaaaaaaaaa was removed before it had ended"):
         texts(Client([at(1, "one"), APIError("no such container, or marked for removal", answer)]))
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 
-from stagekit.airflow.notifications import tell_if_held_back, tell_if_volume_fills, tell_of_failure
+from stagekit.airflow.notifications import notify_failure, notify_not_published, notify_volume_filling
 from tests.stagekit.airflow.receivers import listening_hook, listening_mailbox, text_of
 
 RUN = "manual__2026-01-05T09:00:00+00:00"
@@ -63,13 +63,13 @@ def ended(result):
 
 
 def test_where_nothing_is_configured_nothing_is_sent_and_nothing_said(caplog):
-    tell_of_failure(failed())
-    tell_if_held_back(ended(HELD_BACK))
+    notify_failure(failed())
+    notify_not_published(ended(HELD_BACK))
     assert [record.getMessage() for record in caplog.records if record.name == "stagekit.airflow.notifications"] == []
 
 
 def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
-    tell_of_failure(failed("failed (65, unusable data): no rows"))
+    notify_failure(failed("failed (65, unusable data): no rows"))
     assert hook.got == [
         {
             "path": "/services/T0/secret",
@@ -85,7 +85,7 @@ def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
 
 
 def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
-    tell_of_failure(failed())
+    notify_failure(failed())
     [mail] = mailbox.got
     assert (mail["From"], mail["To"]) == ("airflow@bank.test", "team@bank.test, boss@bank.test")
     assert mail["Subject"] == "probe: train failed"
@@ -94,7 +94,7 @@ def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
 
 
 def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
-    tell_if_held_back(ended(HELD_BACK))
+    notify_not_published(ended(HELD_BACK))
     [told] = hook.got
     assert told["event"] == "held back"
     assert "not published (silhouette 0.1 is below 0.25)" in told["reason"]
@@ -102,24 +102,24 @@ def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
 
 
 def test_a_run_that_was_published_is_nothing_to_tell(hook):
-    tell_if_held_back(ended({**HELD_BACK, "published": True}))
-    tell_if_held_back(ended({**HELD_BACK, "experimental": True}))
+    notify_not_published(ended({**HELD_BACK, "published": True}))
+    notify_not_published(ended({**HELD_BACK, "experimental": True}))
     assert hook.got == []
 
 
 def test_a_task_that_could_not_say_why_is_told_all_the_same(hook):
-    tell_of_failure(context())
+    notify_failure(context())
     assert hook.got[0]["task_id"] == "train"
     assert "it left no reason" in hook.got[0]["reason"]
 
 
 def test_a_run_that_failed_by_no_task_in_particular_is_told_too(hook):
-    tell_of_failure({name: value for name, value in context().items() if name != "ti"})
+    notify_failure({name: value for name, value in context().items() if name != "ti"})
     assert (hook.got[0]["task_id"], hook.got[0]["url"]) == ("", PAGE)
 
 
 def test_nothing_in_a_reason_is_taken_for_a_template_or_for_html(hook, mailbox):
-    tell_of_failure(failed("BALANCE is '{{ 6 * 7 }}<img src=x>'"))
+    notify_failure(failed("BALANCE is '{{ 6 * 7 }}<img src=x>'"))
     assert hook.got[0]["reason"] == "BALANCE is '{{ 6 * 7 }}<img src=x>'"
     assert "{{ 6 * 7 }}&lt;img src=x&gt;" in text_of(mailbox.got[0])
 
@@ -135,7 +135,7 @@ def test_a_receiver_that_is_down_is_named_in_one_line_and_stops_nothing(hook, ma
             monkeypatch.setattr("stagekit.airflow.notifications._TIMEOUT_S", 1)
         if trouble == "refused":
             silent.close()
-        tell_of_failure(failed())
+        notify_failure(failed())
     warnings = [record.getMessage() for record in caplog.records if record.name == "stagekit.airflow.notifications"]
     assert warnings[0].startswith("could not notify by webhook, Connection customer_segmentation_webhook (")
     assert "secret" not in warnings[0]
@@ -144,7 +144,7 @@ def test_a_receiver_that_is_down_is_named_in_one_line_and_stops_nothing(hook, ma
 
 def test_a_mail_server_that_is_not_configured_stops_nothing(hook, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test")
-    tell_of_failure(failed())
+    notify_failure(failed())
     assert len(hook.got) == 1
     assert "could not notify by e-mail, Variable customer_segmentation_mail_to, Connection smtp_default" in caplog.text
 
@@ -153,7 +153,7 @@ VOLUME = {"dry_run": False, "n_removed": 2, "freed_bytes": 0, "free_bytes": 10**
 
 
 def test_a_volume_that_fills_is_notified_of(hook, mailbox):
-    tell_if_volume_fills(ended(VOLUME))
+    notify_volume_filling(ended(VOLUME))
     [posted] = hook.got
     assert posted["event"] == "volume filling"
     assert posted["reason"].startswith("removed 2 runs (0.0 GB); the volume is 95% full, 1.0 GB are free")
@@ -162,5 +162,5 @@ def test_a_volume_that_fills_is_notified_of(hook, mailbox):
 
 
 def test_a_volume_with_room_is_no_news(hook):
-    tell_if_volume_fills(ended(VOLUME | {"is_filling": False}))
+    notify_volume_filling(ended(VOLUME | {"is_filling": False}))
     assert hook.got == []

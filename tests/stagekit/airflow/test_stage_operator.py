@@ -19,7 +19,7 @@ from docker.client import from_env
 from docker.errors import NotFound
 
 from stagekit.airflow.lineage import read_manifest
-from stagekit.airflow.stage_operator import StageOperator, end_log_with_reason
+from stagekit.airflow.stage_operator import StageOperator, log_failure_reason
 from tests.stagekit.airflow.tries import Try
 
 pytestmark = pytest.mark.needs_docker
@@ -192,7 +192,7 @@ def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_
     task.params["n_init"] = 3
     with pytest.raises(AirflowFailException) as failed:
         task.run()
-    end_log_with_reason(task.context | {"exception": failed.value})
+    log_failure_reason(task.context | {"exception": failed.value})
     reason, replay = [record.getMessage() for record in caplog.records][-2:]
     assert reason == "failed (65, unusable data): no rows"
     assert task.xcom["reason"] == reason

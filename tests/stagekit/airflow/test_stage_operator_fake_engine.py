@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from stagekit.airflow.stage_operator import StageOperator, end_log_with_reason
+from stagekit.airflow.stage_operator import StageOperator, log_failure_reason
 from tests.stagekit.airflow.fake_engine import End, Refusal, running_toy
 from tests.stagekit.airflow.tries import Try
 
@@ -687,14 +687,14 @@ def test_the_log_ends_with_the_reason_and_the_command_that_replays_the_stage(toy
     task = Try()
     reason = fails(task, again=False)
     caplog.clear()
-    end_log_with_reason(task.context | {"exception": reason})
+    log_failure_reason(task.context | {"exception": reason})
     last = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert last[0] == reason
     assert last[1].startswith("to replay this stage by hand: docker run --rm --init --network=none")
 
 
 def test_a_task_whose_process_is_gone_has_no_command_and_says_so(caplog):
-    end_log_with_reason({"task": SimpleNamespace()})
+    log_failure_reason({"task": SimpleNamespace()})
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "the process of the task has gone"
     ]

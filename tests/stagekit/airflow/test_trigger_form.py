@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from services.contract.settings import SETTINGS, StageSettings
 from stagekit.airflow.trigger_form import given, trigger_form
 from stagekit.errors import UsageError
-from stagekit.serialization import as_flag, as_text
+from stagekit.serialization import to_flag, to_text
 from stagekit.stage.command_line import parse
 
 FIELDS = trigger_form()
@@ -58,7 +58,7 @@ def test_a_field_that_shows_its_default_counts_as_not_filled_in(variable):
 
 
 def test_null_counts_as_not_filled_in():
-    assert given({**DEFAULTS, "n_clusters": None, "scale_by": None, "log_columns": None}) == ({}, {})
+    assert given({**DEFAULTS, "n_clusters": None, "group_column": None, "log_columns": None}) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_null_counts_as_not_filled_in():
         ('{"k_values": [1, 2]}', "sets k_values to [1, 2]: 1 is less than the minimum of 2"),
         ('{"n_init": "many"}', "sets n_init to \"many\": 'many' is not of type 'integer'"),
         ('{"data_file": "../../etc/passwd"}', 'sets data_file to "../../etc/passwd"'),
-        ('{"scale_by": "BALANCE"}', "scale_by=BALANCE (variable) cannot be used: is a feature column too"),
+        ('{"group_column": "BALANCE"}', "group_column=BALANCE (variable) cannot be used: is a feature column too"),
         ('{"log_columns": ["TENURE"]}', "log_columns=TENURE (variable) cannot be used: column TENURE is not among"),
     ],
 )
@@ -100,7 +100,7 @@ def test_settings_of_two_stages_that_contradict_each_other_are_rejected_with_the
         {"n_clusters": 12},
         {"n_clusters": 2, "k_values": [3, 4]},
         {"feature_columns": ["PAYMENTS"], "log_columns": ["BALANCE"]},
-        {"feature_columns": ["PAYMENTS", "TENURE"], "scale_by": "TENURE"},
+        {"feature_columns": ["PAYMENTS", "TENURE"], "group_column": "TENURE"},
     ],
 )
 def test_the_form_rejects_what_contradicts_a_default_or_another_field(values):
@@ -151,13 +151,13 @@ def accepted_by_stage(model, name, value):
     # What one setting means to another is no field's business: `given` has every stage's model judge them together.
     others = {}
     if name == "log_columns" and value:
-        others = {"feature_columns": as_text(value)}
-    if name == "scale_by":
-        others = {"feature_columns": as_text([value + " not"])}
+        others = {"feature_columns": to_text(value)}
+    if name == "group_column":
+        others = {"feature_columns": to_text([value + " not"])}
     if name == "decimal":
         others = {"delimiter": "|"}
     try:
-        accepted = model(run="demo", **{name: as_text(value)}, **others)
+        accepted = model(run="demo", **{name: to_text(value)}, **others)
     except ValidationError:
         return False
     meant = sorted(value) if name == "k_values" else value
@@ -178,12 +178,12 @@ def test_form_and_stage_accept_the_same_and_understand_it_alike(stage, name, dat
 @for_any(data=st.data())
 def test_a_value_of_the_form_is_the_same_as_a_flag_and_as_a_variable_of_the_environment(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
-    assume(accepted_by_form(name, value) and as_text(value))  # an empty one counts as not given
+    assume(accepted_by_form(name, value) and to_text(value))  # an empty one counts as not given
     others = {"log_columns": {"feature_columns": value}, "decimal": {"delimiter": "|"}}
     values = {**others.get(name, {}), name: value}
-    texts = {known: as_text(one) for known, one in values.items()}
+    texts = {known: to_text(one) for known, one in values.items()}
     form = SETTINGS[stage](run="demo", **texts)
-    flags = [as_flag(known, one) for known, one in values.items()]
+    flags = [to_flag(known, one) for known, one in values.items()]
     assert parse(SETTINGS[stage], ["--run=demo", *flags], prog="test") == form
     with pytest.MonkeyPatch.context() as environment:
         for known, text in texts.items():

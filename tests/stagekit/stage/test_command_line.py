@@ -13,7 +13,7 @@ from services.contract.settings import (
     TransformSettings,
 )
 from stagekit.errors import UsageError
-from stagekit.serialization import as_flag, as_text
+from stagekit.serialization import to_flag, to_text
 from stagekit.stage.command_line import parse, sources
 
 
@@ -86,7 +86,7 @@ def test_a_switch_is_a_flag_without_a_value(value):
     class Switch(StageSettings):
         is_on: bool = not value
 
-    flag = as_flag("is_on", value)
+    flag = to_flag("is_on", value)
     settings = read(Switch, flag)
     assert settings.is_on is value
     assert sources(settings, [flag])["is_on"] == "flag"
@@ -126,16 +126,16 @@ def test_a_missing_run_is_asked_for_by_flag_and_variable():
             "log_columns": st.lists(st.sampled_from(["BALANCE", "PURCHASES"]), unique=True),
             "outliers": st.sampled_from(["keep", "clip", "drop"]),
             "outlier_fence": st.floats(0.001, 100),
-            "smallest_group": st.integers(2, 10**6),
+            "min_group_size": st.integers(2, 10**6),
         },
     )
 )
 def test_a_setting_means_the_same_as_a_flag_a_variable_and_a_value(values):
     with pytest.MonkeyPatch.context() as patch:
-        flags = [f"--{name.replace('_', '-')}={as_text(value)}" for name, value in values.items()]
+        flags = [f"--{name.replace('_', '-')}={to_text(value)}" for name, value in values.items()]
         from_flags = read(TransformSettings, *flags)
         for name, value in values.items():
-            patch.setenv(f"SEGMENTATION_{name.upper()}", as_text(value))
+            patch.setenv(f"SEGMENTATION_{name.upper()}", to_text(value))
         from_environment = read(TransformSettings)
     assert from_flags == from_environment == TransformSettings(run="demo", **values)
 
@@ -143,7 +143,7 @@ def test_a_setting_means_the_same_as_a_flag_a_variable_and_a_value(values):
 @pytest.mark.parametrize("word", ["null", "None", "[]", "-", "1e5"])
 def test_a_word_that_means_nothing_elsewhere_is_a_name_like_any_other(word):
     settings = read(TransformSettings, f"--run={word}", f"--scale-by={word}")
-    assert (settings.run, settings.scale_by) == (word, word)
+    assert (settings.run, settings.group_column) == (word, word)
 
 
 def test_help_says_what_a_setting_is_when_nothing_is_given(capsys):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagekit.tables.csv_injection import harmless, unescape
+from stagekit.tables.csv_injection import escape_formula, unescape
 
 FORMULAS = [
     "=1+1",
@@ -26,26 +26,26 @@ FORMULAS = [
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_gets_an_apostrophe(text):
-    assert harmless(text) == "'" + text
+    assert escape_formula(text) == "'" + text
 
 
 @pytest.mark.parametrize(
     "text", ["C10001", "-5", "+5", "-5.25", "-5,25", "0012", "", "a=b", "O'Brien", "'quoted'", "high balance, few purchases"]
 )
 def test_numbers_and_plain_words_stay_as_they_are(text):
-    assert harmless(text) == text
+    assert escape_formula(text) == text
 
 
 @given(st.text(alphabet="'=+-@＝\t\r\n 1a"), st.text(alphabet="'=+-@＝\t\r\n 1a"))
 def test_two_texts_never_become_the_same(one, other):
-    assert one == other or harmless(one) != harmless(other)
+    assert one == other or escape_formula(one) != escape_formula(other)
 
 
 @given(st.text())
 def test_nothing_but_an_apostrophe_is_added(text):
-    assert harmless(text) in (text, "'" + text)
+    assert escape_formula(text) in (text, "'" + text)
 
 
 @given(st.text(alphabet="'=+-@＝\t\r\n 1a"))
 def test_what_was_made_harmless_can_be_read_as_it_was(text):
-    assert unescape(harmless(text)) == text
+    assert unescape(escape_formula(text)) == text

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from stagekit.errors import DataError, MissingInputError, PassingError, SetupError
+from stagekit.errors import DataError, MissingInputError, SetupError, TransientError
 from stagekit.volume import files
 from stagekit.volume.files import record
 from stagekit.volume.manifest import Manifest
-from stagekit.volume.model_store import ModelFolder
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.pickles import load_pickle
-from stagekit.volume.registry import KEPT, Contents, KnownSegment, Register
+from stagekit.volume.registry import KEPT, Contents, Register, RegisteredSegment
 from stagekit.volume.workspace import MODEL, SEGMENTER, SEGMENTS, Workspace
 
 NAMES = ("segmenter.pkl", "segments.csv")
@@ -33,7 +33,7 @@ def publish(volume: Path, run: str) -> None:
         (folder / name).write_text(run * 1000)
         with (folder / name).open("rb") as file:
             sources.append((folder / name, record(file, name)))
-    model = ModelFolder(volume)
+    model = ModelStore(volume)
     lock = model.lock()
     try:
         register = model.read().with_entry(run, ())
@@ -44,7 +44,7 @@ def publish(volume: Path, run: str) -> None:
 
 def read_in_force(volume: Path) -> str:
     """Read both files of the run in force; returns its name after checking that each is whole and of that run."""
-    model = ModelFolder(volume)
+    model = ModelStore(volume)
     register = model.read()
     for name in NAMES:
         file, _ = model.open(register.entry(register.in_force), name)
@@ -58,7 +58,7 @@ def folders(volume: Path) -> list[str]:
 
 
 def test_before_anything_is_published_the_register_is_empty(tmp_path):
-    assert ModelFolder(tmp_path).read() == Register()
+    assert ModelStore(tmp_path).read() == Register()
 
 
 @pytest.mark.parametrize("text", ["{}", '{"schema_version": 1, "in_force": "ghost"}'])
@@ -68,7 +68,7 @@ def test_a_register_that_something_else_wrote_is_not_taken_for_an_empty_one(tmp_
     with pytest.raises(
         DataError, match=r"segments\.json cannot be read \(it has no sha256 of itself.*restore it from a backup"
     ):
-        ModelFolder(tmp_path).read()
+        ModelStore(tmp_path).read()
 
 
 @pytest.mark.parametrize("link", ["model", "model/published"])
@@ -77,7 +77,7 @@ def test_nothing_is_read_or_written_through_a_link_that_leads_out_of_the_volume(
     outside.mkdir()
     (volume / link).parent.mkdir(parents=True)
     (volume / link).symlink_to(outside)
-    for use in (ModelFolder(volume).lock, ModelFolder(volume).read):
+    for use in (ModelStore(volume).lock, ModelStore(volume).read):
         with pytest.raises(SetupError, match="leads out of the volume"):
             use()
     assert not list(outside.iterdir())
@@ -87,25 +87,25 @@ def test_what_was_published_last_is_in_force(tmp_path):
     publish(tmp_path, "one")
     publish(tmp_path, "two")
     assert read_in_force(tmp_path) == "two"
-    assert ModelFolder(tmp_path).read().entry("two").predecessor == "one"
+    assert ModelStore(tmp_path).read().entry("two").predecessor == "one"
 
 
 def test_only_the_last_runs_keep_their_files(tmp_path):
     for number in range(KEPT + 3):
         publish(tmp_path, f"run{number}")
     assert len(folders(tmp_path)) == KEPT
-    register = ModelFolder(tmp_path).read()
+    register = ModelStore(tmp_path).read()
     assert [entry.run for entry in register.kept()] == [f"run{number}" for number in range(KEPT + 2, 2, -1)]
     assert len(register.runs) == KEPT + 3
     with pytest.raises(MissingInputError, match="run run0 has not published"):
-        ModelFolder(tmp_path).open(register.entry("run0"), "segments.csv")
+        ModelStore(tmp_path).open(register.entry("run0"), "segments.csv")
 
 
 def test_publishing_a_run_again_replaces_its_files_and_keeps_its_place(tmp_path):
     for run in ("one", "two", "two"):
         publish(tmp_path, run)
     assert folders(tmp_path) == ["000001-one", "000003-two"]
-    register = ModelFolder(tmp_path).read()
+    register = ModelStore(tmp_path).read()
     assert [entry.run for entry in register.runs] == ["one", "two"]
     assert register.entry("two").predecessor == "one"
 
@@ -116,19 +116,19 @@ def test_a_published_file_that_was_changed_is_not_read(tmp_path, name):
     path = tmp_path / "model/published/000001-one" / name
     path.write_text("two" * 1000)
     with pytest.raises(DataError, match=f"{name} has sha256 .* run segment for run one again"):
-        ModelFolder(tmp_path).open(ModelFolder(tmp_path).read().entry("one"), name)
+        ModelStore(tmp_path).open(ModelStore(tmp_path).read().entry("one"), name)
 
 
 def test_a_published_file_that_was_removed_is_missed(tmp_path):
     publish(tmp_path, "one")
     (tmp_path / "model/published/000001-one/segments.csv").unlink()
     with pytest.raises(MissingInputError, match=r"segments\.csv is missing: run segment for run one again"):
-        ModelFolder(tmp_path).open(ModelFolder(tmp_path).read().entry("one"), "segments.csv")
+        ModelStore(tmp_path).open(ModelStore(tmp_path).read().entry("one"), "segments.csv")
 
 
 def test_what_a_run_never_published_is_missed(tmp_path):
     publish(tmp_path, "one")
-    model = ModelFolder(tmp_path)
+    model = ModelStore(tmp_path)
     entry = model.read().with_entry("two", ()).entry("two")
     for published in (model.read().entry("one"), entry):
         with pytest.raises(MissingInputError, match=rf"run {published.run} has not published profile\.csv: run segment for it"):
@@ -139,12 +139,12 @@ def test_what_a_run_never_published_is_missed(tmp_path):
 
 def test_a_file_that_changes_while_it_is_published_does_not_come_into_force(tmp_path):
     publish(tmp_path, "one")
-    model, source = ModelFolder(tmp_path), tmp_path / "segments.csv"
+    model, source = ModelStore(tmp_path), tmp_path / "segments.csv"
     source.write_text("before")
     with source.open("rb") as file:
         expected = record(file, "segments.csv")
     source.write_text("after")
-    with pytest.raises(PassingError, match=r"segments\.csv changed while it was published: run again"):
+    with pytest.raises(TransientError, match=r"segments\.csv changed while it was published: run again"):
         model.publish(model.read().with_entry("two", ()), "two", CONTENTS, [(source, expected)])
     assert read_in_force(tmp_path) == "one"
     assert folders(tmp_path) == ["000001-one"]
@@ -152,10 +152,10 @@ def test_a_file_that_changes_while_it_is_published_does_not_come_into_force(tmp_
 
 def test_who_reads_while_another_run_is_published_is_told_to_try_again(tmp_path):
     publish(tmp_path, "one")
-    seen = ModelFolder(tmp_path).read().entry("one")
+    seen = ModelStore(tmp_path).read().entry("one")
     publish(tmp_path, "one")
-    with pytest.raises(PassingError, match="run again"):
-        ModelFolder(tmp_path).open(seen, "segments.csv")
+    with pytest.raises(TransientError, match="run again"):
+        ModelStore(tmp_path).open(seen, "segments.csv")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', '{"runs": [{}]}', "\0"])
@@ -163,13 +163,13 @@ def test_a_register_that_is_none_is_refused_in_one_line(tmp_path, text):
     publish(tmp_path, "one")
     (tmp_path / "model/segments.json").write_text(text)
     with pytest.raises(DataError, match=r"model/segments\.json cannot be read") as error:
-        ModelFolder(tmp_path).read()
+        ModelStore(tmp_path).read()
     assert "\n" not in str(error.value)
 
 
 def test_only_one_process_publishes_segments_at_a_time(tmp_path):
-    lock = ModelFolder(tmp_path).lock()
-    with pytest.raises(PassingError, match="in use by another process"):
+    lock = ModelStore(tmp_path).lock()
+    with pytest.raises(TransientError, match="in use by another process"):
         publish(tmp_path, "one")
     os.close(lock)
     publish(tmp_path, "one")
@@ -286,7 +286,7 @@ def test_a_single_file_that_changes_while_it_is_published_replaces_nothing(tmp_p
         work.register(hold=True)
         work.publish(MODEL)
         (tmp_path / "runs/demo/train/kmeans_custom.sav").write_text("changed")
-        with pytest.raises(PassingError, match=r"kmeans_custom\.sav changed while it was published: run again"):
+        with pytest.raises(TransientError, match=r"kmeans_custom\.sav changed while it was published: run again"):
             commit(work)
     assert (tmp_path / "model/kmeans_custom.sav").read_text() == "before"
     assert not list((tmp_path / "model").glob("*.tmp"))
@@ -297,9 +297,9 @@ def test_a_stage_publishes_only_once_it_has_happened(tmp_path):
         work.save(SEGMENTS, "a\n")
         work.save(SEGMENTER, [1])
         work.enter_register(work.register(hold=True).with_entry("demo", ()), CONTENTS, [SEGMENTS, SEGMENTER])
-        assert ModelFolder(tmp_path).read() == Register()
+        assert ModelStore(tmp_path).read() == Register()
         commit(work)
-    assert ModelFolder(tmp_path).read().in_force == "demo"
+    assert ModelStore(tmp_path).read().in_force == "demo"
     with Workspace(tmp_path, "other", "segment", {}) as work:
         entry = work.register(hold=False).entry("demo")
         assert [file.read() for file in work.open_published(entry, SEGMENTS)] == [b"a\n"]
@@ -327,9 +327,9 @@ def test_what_has_parts_is_published_in_parts_and_read_one_after_the_other(tmp_p
 
 def test_a_run_that_is_held_back_changes_nothing_in_force(tmp_path):
     publish(tmp_path, "one")
-    model = ModelFolder(tmp_path)
+    model = ModelStore(tmp_path)
     lock = model.lock()
-    known = KnownSegment(segment_id=9, name="new", run="two", centroid={})
+    known = RegisteredSegment(segment_id=9, name="new", run="two", centroid={})
     model.write(model.read().with_entry("two", (known,)))
     os.close(lock)
     assert read_in_force(tmp_path) == "one"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from stagekit.errors import DataError, MissingInputError, PassingError, SetupError, UsageError
+from stagekit.errors import DataError, MissingInputError, SetupError, TransientError, UsageError
 from stagekit.volume import files
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.manifest import FileRecord, Manifest, installed_versions
@@ -122,7 +122,7 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
 
 
 def test_a_stage_of_a_run_is_one_process_at_a_time(tmp_path):
-    with workspace(tmp_path), pytest.raises(PassingError, match="in use by another process"), workspace(tmp_path):
+    with workspace(tmp_path), pytest.raises(TransientError, match="in use by another process"), workspace(tmp_path):
         pass
     with workspace(tmp_path):  # free again
         pass
@@ -373,7 +373,7 @@ def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path,
         (folder(tmp_path) / ".lock").unlink()
 
     monkeypatch.setattr(files.fcntl, "flock", taken_away_meanwhile)
-    with pytest.raises(PassingError, match="in use by another process"), work:
+    with pytest.raises(TransientError, match="in use by another process"), work:
         pass
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stagekit.errors import DataError, OutOfMemoryError
 from stagekit.workers import worker_pool as module
-from stagekit.workers.worker_pool import workers
+from stagekit.workers.worker_pool import worker_pool
 
 MUCH = module._MUCH
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no use for processes")
@@ -29,28 +29,28 @@ def be_killed(_: int) -> None:
 
 
 def test_little_is_worked_on_here_and_much_by_other_processes():
-    with workers(n_bytes=MUCH - 1) as several:
-        assert set(several.map(process_of, range(4))) == {os.getpid()}
-    with workers(n_bytes=MUCH) as several:
-        assert os.getpid() not in set(several.map(process_of, range(4)))
+    with worker_pool(n_bytes=MUCH - 1) as pool:
+        assert set(pool.map(process_of, range(4))) == {os.getpid()}
+    with worker_pool(n_bytes=MUCH) as pool:
+        assert os.getpid() not in set(pool.map(process_of, range(4)))
 
 
 def test_an_error_comes_back_as_it_was():
-    with pytest.raises(DataError, match="row 7 is wrong"), workers(n_bytes=MUCH) as several:
-        list(several.map(fail, [7]))
+    with pytest.raises(DataError, match="row 7 is wrong"), worker_pool(n_bytes=MUCH) as pool:
+        list(pool.map(fail, [7]))
 
 
 def test_a_process_that_the_kernel_killed_is_a_matter_of_memory():
-    with pytest.raises(OutOfMemoryError, match="raise the memory limit"), workers(n_bytes=MUCH) as several:
-        list(several.map(be_killed, [0]))
+    with pytest.raises(OutOfMemoryError, match="raise the memory limit"), worker_pool(n_bytes=MUCH) as pool:
+        list(pool.map(be_killed, [0]))
 
 
 def test_processes_end_with_the_stage_however_that_ended():
     code = (
-        "from stagekit.workers.worker_pool import workers\n"
+        "from stagekit.workers.worker_pool import worker_pool\n"
         "import os, time\n"
-        f"with workers(n_bytes={MUCH}) as several:\n"
-        "    print(*several.map(int, [1]), flush=True)\n"
+        f"with worker_pool(n_bytes={MUCH}) as pool:\n"
+        "    print(*pool.map(int, [1]), flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as stage:

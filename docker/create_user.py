@@ -12,7 +12,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from environment import MIN_PASSWORD, read  # the files beside this one
+from write_env import MIN_PASSWORD, read  # the files beside this one
 from trigger import Airflow, exit_on_error
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from write_env import MIN_PASSWORD, read  # the files beside this one
-from trigger import Airflow, exit_on_error
+from trigger_run import Airflow, exit_on_error
 
 
 def ask_for_password(name: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.airflow import Airflow, hurt_airflow
-from tests.chaos.engine import Engine, running_engine, why_not
+from tests.chaos.airflow import Airflow, fault_injection_stack
+from tests.chaos.engine import Engine, missing_requirements, running_engine
 from tests.chaos.volumes import run_pipeline, write_data
 
 FULL = os.environ.get("CHAOS") == "full"
@@ -57,7 +57,7 @@ def volume(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def stage_engine(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
     """An engine for stages alone; None where this machine cannot have a second one."""
-    if why_not():
+    if missing_requirements():
         yield None
         return
     with running_engine(tmp_path_factory.mktemp("engine")) as engine:
@@ -67,5 +67,5 @@ def stage_engine(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def airflow(images: None, stage_engine: Engine | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """A stack to be hurt, beside the one that the other tests share."""
-    with hurt_airflow(tmp_path_factory.mktemp("airflow"), stage_engine) as airflow:
+    with fault_injection_stack(tmp_path_factory.mktemp("airflow"), stage_engine) as airflow:
         yield airflow

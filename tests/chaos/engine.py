@@ -99,7 +99,7 @@ class Engine:
         assert saved.wait() == 0
 
 
-def why_not() -> str:
+def missing_requirements() -> str:
     """Say what an engine of the tests' own needs and this machine lacks."""
     if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("openssl") or not shutil.which("unshare"):
         return "a second Docker engine needs dockerd, openssl, unshare and root"

@@ -35,7 +35,7 @@ def test_a_stage_is_tried_again_only_where_that_can_help(
             assert "does not fit into 256m of memory: raise SEGMENTATION_STAGE_MEMORY" in reason
         else:
             assert "as the test asked for" in reason
-    assert airflow.left(runs[code]) == []
+    assert airflow.remaining_containers(runs[code]) == []
     tell(
         f"a stage ends with {int(code)} ({code.meaning})",
         1,

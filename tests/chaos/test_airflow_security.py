@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.chaos.airflow import Airflow
-from tests.chaos.engine import why_not
+from tests.chaos.engine import missing_requirements
 from tests.docker.commands import docker
 
 pytestmark = pytest.mark.needs_docker
@@ -36,14 +36,14 @@ def test_behind_a_proxy_with_tls_no_cookie_is_sent_without_it(airflow: Airflow) 
         assert cookie.has_nonstandard_attr("HttpOnly") or cookie.has_nonstandard_attr("httponly")
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
 def test_a_scheduler_with_the_stages_elsewhere_has_no_socket(airflow: Airflow) -> None:
     scheduler = airflow.stack.containers()["scheduler"]
     assert not [mount for mount in scheduler["Mounts"] if mount["Source"].endswith(".sock")]
     assert docker("exec", scheduler["Id"], "sh", "-c", "test -S /var/run/docker.sock || echo none") == "none"
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
 def test_an_engine_elsewhere_answers_nobody_without_a_certificate(airflow: Airflow) -> None:
     assert airflow.engine
     address, folder = airflow.engine.variables.values()

@@ -95,8 +95,8 @@ def test_a_logarithm_of_something_else_than_a_feature_is_refused_before_anything
 
 @pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
 def test_a_feature_is_not_scaled_by_itself(settings):
-    with pytest.raises(UsageError, match="--scale-by is 'BALANCE': is a feature column too"):
-        parse(settings, ["--run", "demo", "--scale-by", "BALANCE"], prog="test")
+    with pytest.raises(UsageError, match="--group-column is 'BALANCE': is a feature column too"):
+        parse(settings, ["--run", "demo", "--group-column", "BALANCE"], prog="test")
 
 
 def test_of_a_table_in_parts_the_same_features_and_the_same_list_come(transform, customers):

@@ -6,8 +6,8 @@ is spent on initialisations that lose. Here they are eliminated early:
 1. A weighted sample is drawn, with a higher inclusion probability for customers far from the mean (`coreset.py`). A uniform
    sample misses the tails, and K-Means has other optima on it.
 2. K-Means runs from many initialisations on subsamples. The best few distinct optima of each subsample are refined on the whole
-   sample (Bradley and Fayyad 1998). Different subsamples have different optima. This is wanted: tables with many equal customers have
-   many optima with nearly equal SSE, and the best one is an optimum of only few subsamples.
+   sample (Bradley and Fayyad 1998). Different subsamples have different optima. This is wanted: tables with many equal
+   customers have many optima with nearly equal SSE, and the best one is an optimum of only few subsamples.
 3. The best optimum for each k initialises its neighbours: with one centroid added (as in global k-means, Likas, Vlassis and
    Verbeek 2003), and with one removed (iterative shrinking, Fränti and Virmajoki 2006).
 4. The sample cannot rank the candidates: their SSEs differ by less than the sampling error. They therefore run Lloyd iterations

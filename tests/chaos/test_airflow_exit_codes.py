@@ -1,4 +1,4 @@
-"""What the real scheduler makes of each way in which a stage can end."""
+"""How the real scheduler treats each exit code of a stage."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def runs(airflow: Airflow) -> dict[ExitCode, str]:
 
 
 @pytest.mark.parametrize("code", RUNS)
-def test_a_stage_is_tried_again_only_where_that_can_help(
+def test_a_stage_is_retried_only_if_a_retry_can_help(
     airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, tell: Tell
 ) -> None:
     task = airflow.ended(runs[code])

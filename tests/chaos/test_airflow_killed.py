@@ -1,4 +1,4 @@
-"""Killed in the middle: a task, its worker, the scheduler, the engine, the host. The stage goes on, or runs again."""
+"""Kills of a task, its worker, the scheduler, the engine and all containers: the stage keeps running, or runs again."""
 
 import os
 import random
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs_docker
         ("worker", "airflow worker -- LocalExecutor: {}", signal.SIGTERM),
     ],
 )
-def test_the_container_of_a_killed_process_goes_on_and_the_next_try_attaches_to_it(
+def test_the_container_of_a_killed_process_keeps_running_and_the_next_try_attaches_to_it(
     airflow: Airflow, who: str, title: str, number: signal.Signals, tell: Tell
 ) -> None:
     run = f"wait-{who}-{number}"
@@ -41,7 +41,7 @@ def test_the_container_of_a_killed_process_goes_on_and_the_next_try_attaches_to_
     tell(f"{number.name} for the process of a {who} in Airflow", 1, "the next try attached to the container; the run succeeded")
 
 
-def test_tasks_that_are_killed_at_random_moments_all_succeed_in_the_end(airflow: Airflow, tries: Tries, tell: Tell) -> None:
+def test_tasks_that_are_killed_at_random_moments_succeed(airflow: Airflow, tries: Tries, tell: Tell) -> None:
     moments = random.Random(7)
     runs = [f"brief-{number}" for number in range(tries(2, 40))]
     killed = 0
@@ -60,15 +60,15 @@ def test_tasks_that_are_killed_at_random_moments_all_succeed_in_the_end(airflow:
 
 
 @pytest.mark.parametrize(
-    ("how", "patience_s"),
+    ("how", "grace_s"),
     [("killed", "0"), pytest.param("stopped", "10", marks=pytest.mark.skipif(not FULL, reason="`make chaos` tries it"))],
 )
-def test_a_scheduler_that_is_started_again_carries_on(airflow: Airflow, how: str, patience_s: str, tell: Tell) -> None:
+def test_a_restarted_scheduler_attaches_to_the_container(airflow: Airflow, how: str, grace_s: str, tell: Tell) -> None:
     run = f"wait-scheduler-{how}"
     with airflow.recorded_events() as events:
         airflow.start(run)
         airflow.started_by_try(run, 1)
-        docker("restart", f"--time={patience_s}", airflow.stack.containers()["scheduler"]["Id"])
+        docker("restart", f"--time={grace_s}", airflow.stack.containers()["scheduler"]["Id"])
         airflow.attached_by_try(run, 2)
         airflow.release(run)
         task = airflow.ended(run)
@@ -99,7 +99,7 @@ def test_a_task_that_a_user_stops_takes_its_container_with_it(airflow: Airflow, 
 
 
 @pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
-def test_an_engine_that_is_restarted_under_a_stage_gets_it_again(airflow: Airflow, tell: Tell) -> None:
+def test_a_stage_whose_engine_restarts_runs_again(airflow: Airflow, tell: Tell) -> None:
     assert airflow.engine is not None
     run = "wait-engine"
     airflow.start(run)
@@ -115,7 +115,7 @@ def test_an_engine_that_is_restarted_under_a_stage_gets_it_again(airflow: Airflo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="kills the processes of containers, which takes root")
-def test_after_a_power_cut_everything_comes_back_with_the_run_in_progress(airflow: Airflow, tell: Tell) -> None:
+def test_after_a_kill_of_every_container_the_run_in_progress_succeeds(airflow: Airflow, tell: Tell) -> None:
     run = "wait-power"
     airflow.start(run)
     airflow.kill_all_containers(airflow.started_by_try(run, 1))
@@ -128,13 +128,13 @@ def test_after_a_power_cut_everything_comes_back_with_the_run_in_progress(airflo
     assert (task["state"], task["try_number"]) == ("success", 2)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
     tell(
-        "every container killed at once, as by a power cut",
+        "SIGKILL of every container at once",
         1,
         f"the stage ran again after {recovered:.0f} s; the run succeeded",
     )
 
 
-def test_make_down_under_a_stage_leaves_nothing_and_make_up_carries_on(airflow: Airflow, tell: Tell) -> None:
+def test_make_down_under_a_stage_leaves_no_container_and_make_up_continues_the_run(airflow: Airflow, tell: Tell) -> None:
     run = "wait-down"
     airflow.start(run)
     airflow.started_by_try(run, 1)

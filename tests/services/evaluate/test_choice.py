@@ -58,10 +58,8 @@ def choose(*candidates: Candidate, elbow: int | None = None, requested: int | No
 def test_an_elbow_that_passes_is_chosen_and_no_other_k_is_assessed():
     choice, assessed = choose(candidate(2, silhouette=0.9), candidate(3), candidate(4), elbow=3)
     assert (choice.k, choice.rule, assessed) == (3, "elbow", [3])
-    assert (
-        choice.reason
-        == "With more than 3 segments the groups become only slightly more homogeneous (elbow of the SSE curve over k = 2 to 4)."
-    )
+    homogeneous = "With more than 3 segments the groups become only slightly more homogeneous"
+    assert choice.reason == f"{homogeneous} (elbow of the SSE curve over k = 2 to 4)."
     assert [(one.k, one.structure is not None) for one in choice.candidates] == [(2, False), (3, True), (4, False)]
 
 

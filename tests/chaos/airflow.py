@@ -38,12 +38,12 @@ class Airflow:
         """Call docker on the engine that the stages run on."""
         return self.engine.docker(*arguments) if self.engine else docker(*arguments)
 
-    def compose(self, *arguments: str) -> None:
+    def compose(self, *arguments: str, **variables: str) -> None:
         """Call docker compose on this stack."""
         subprocess.run(
             ["docker", "compose", f"--env-file={self.stack.variables['ENV_FILE']}", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | self.stack.variables,
+            env=os.environ | self.stack.variables | variables,
             check=True,
             capture_output=True,
         )

@@ -99,19 +99,24 @@ def test_a_task_that_a_user_stops_takes_its_container_with_it(airflow: Airflow, 
 
 
 @pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
-def test_a_stage_whose_engine_restarts_runs_again(airflow: Airflow, tell: Tell) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.skipif(not FULL, reason="`make chaos` tries it"))],
+)
+def test_a_stage_whose_engine_restarts_runs_again(airflow: Airflow, number: signal.Signals, tell: Tell) -> None:
     assert airflow.engine is not None
-    run = "wait-engine"
+    run = f"wait-engine-{number}"
     airflow.start(run)
     airflow.started_by_try(run, 1)
-    airflow.engine.stop()
+    airflow.engine.stop(number)
     airflow.engine.start()
-    airflow.started_by_try(run, 2)
+    second = airflow.started_by_try(run, 2)
+    assert airflow.remaining_containers(run) == [second[:12]]
     airflow.release(run)
     task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
-    assert airflow.remaining_containers(run) == []
-    tell("the stages' Docker engine restarted under a stage", 1, "the next try succeeded")
+    wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
+    tell(f"{number.name} for the stages' Docker engine under a stage, then started again", 1, "the next try succeeded")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="kills the processes of containers, which takes root")

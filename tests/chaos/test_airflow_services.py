@@ -102,7 +102,7 @@ def test_a_stage_that_ends_while_the_api_server_is_away_runs_once(
 
 @contextmanager
 def broken_state_store(airflow: Airflow) -> Iterator[None]:
-    """Make every call of the task state store fail: its table is not there."""
+    """Make every call of the task state store fail: its table is missing, and Airflow's client gives up after three attempts."""
     postgres = airflow.stack.containers()["postgres"]["Id"]
 
     def sql(statement: str) -> None:
@@ -110,10 +110,12 @@ def broken_state_store(airflow: Airflow) -> Iterator[None]:
         docker("exec", password, postgres, "psql", "--host=127.0.0.1", "--username=airflow", "--command", statement)
 
     sql("ALTER TABLE task_state_store RENAME TO task_state_store_away")
+    airflow.compose("up", "--detach", "--wait", "--no-deps", "scheduler", EXECUTION_API_RETRIES="3")
     try:
         yield
     finally:
         sql("ALTER TABLE task_state_store_away RENAME TO task_state_store")
+        airflow.compose("up", "--detach", "--wait", "--no-deps", "scheduler")
 
 
 @full_only

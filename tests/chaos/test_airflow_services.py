@@ -102,7 +102,7 @@ def test_a_stage_that_ends_while_the_api_server_is_away_runs_once(
 
 @contextmanager
 def broken_state_store(airflow: Airflow) -> Iterator[None]:
-    """Make every call of the task state store fail: its table is missing, and Airflow's client gives up after three attempts."""
+    """Make every call of the task state store fail: its table is missing. Airflow's client gives up after three attempts."""
     postgres = airflow.stack.containers()["postgres"]["Id"]
 
     def sql(statement: str) -> None:

@@ -32,7 +32,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 @dataclass
 class Airflow:
     stack: Stack
-    engine: Engine | None  # if the stages have one of their own
+    engine: Engine | None  # if the stages run on another one than Airflow
 
     def docker(self, *arguments: str) -> str:
         """Call docker on the engine that the stages run on."""

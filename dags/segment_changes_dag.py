@@ -9,7 +9,8 @@ and starts nothing.
 - `changed.csv`: only the customers whose entry has changed since the previous publication: new, departed, moved to another
   segment, or in a segment that was renamed.
 
-Both are made from what was published, even if the folder of the run has changed since. `docs/crm-export.md` describes the columns.
+Both are made from what was published, even if the folder of the run has changed since. The columns are described in
+`docs/crm-export.md`.
 
 **To make the files of an earlier publication again**, press *Trigger* and name the run that published it. Published files are
 kept for the last five publications.

@@ -148,7 +148,8 @@ class CustomerTables:
         (customers,) = self._fetch_one("SELECT count(*) FROM current")
         changes = dict(self._connection.execute("SELECT change, count(*) FROM changed GROUP BY ALL").fetchall())
         moves = self._connection.execute(
-            "SELECT old_name, new_name, count(*) AS n FROM changed WHERE change = 'moved' GROUP BY ALL ORDER BY n DESC, old_name, new_name"
+            "SELECT old_name, new_name, count(*) AS n FROM changed WHERE change = 'moved' "
+            "GROUP BY ALL ORDER BY n DESC, old_name, new_name"
         ).fetchall()
         return Counts(customers, {kind: changes.get(kind, 0) for kind in CHANGES}, moves)
 

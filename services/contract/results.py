@@ -5,10 +5,11 @@ One model per JSON file and one tuple of columns per CSV file, so that whoever r
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from stagekit.volume.history import HistoryEntry
 
 DROPPED_COLUMNS = ("CUST_ID", "reason")
 
@@ -405,12 +406,9 @@ class SegmentSummary(Result):
     """See `Segment`."""
 
 
-class RunSummary(Result):
-    """The key figures of one run, an entry of history/runs.json."""
+class RunSummary(HistoryEntry):
+    """The key figures of one run, an entry of history/runs.json; `started` is the start of its first stage."""
 
-    run: str
-    started: datetime
-    """Start of its first stage."""
     status: Literal["published", "not published", "experimental"]
     k: int
     customers: int

@@ -4,7 +4,7 @@ import logging
 from itertools import takewhile
 from typing import Any
 
-from services.contract.results import Evaluation, Rules, Segmentation
+from services.contract.results import Evaluation, Rules, RunSummary, Segmentation
 from services.contract.settings import SETTINGS, ReportSettings
 from services.report.page import render
 from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint, read_rows
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 
 def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
+    manifests = {stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)}
+    started = manifests["extract"].started
     is_current = bool(work.manifest(artifacts.RULES.stage).parts(artifacts.RULES.name))  # older runs have fewer files
     data = ReportData(
         evaluation=work.load_as(Evaluation, artifacts.EVALUATION),
@@ -24,8 +26,8 @@ def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
         points=read_rows(SamplePoint, work.load(artifacts.POINTS), "points.csv"),
         description=read_rows(DescriptionRow, work.load(artifacts.DESCRIPTION), "description.csv") if is_current else [],
         rules=work.load_as(Rules, artifacts.RULES) if is_current else None,
-        history=(),
-        manifests={stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)},
+        history=[run for run in work.read_history(RunSummary) if run.started <= started],
+        manifests=manifests,
     )
     page = render(data)
     log.info("%d segments, %d charts, %s", data.segmentation.k, page.count("<svg"), data.status)

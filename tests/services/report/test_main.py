@@ -3,12 +3,14 @@ import io
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from services.contract.results import DESCRIPTION_COLUMNS, MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
 from services.contract.settings import SETTINGS
 from stagekit.volume import workspace as artifacts
+from stagekit.volume.history import record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.workspace import Workspace
 
@@ -61,6 +63,18 @@ def test_the_stage_writes_one_page_and_returns_its_size(volume):
     page = (volume / "runs/demo/report/report.html").read_bytes()
     assert b"2 segments among 11 customers" in page
     assert json.loads(ended.stdout) == {"report": "report.html", "bytes": len(page)}
+
+
+def test_the_report_has_the_history_up_to_its_run(volume, data):
+    for entry in [
+        *data.history,
+        data.history[-1].model_copy(update={"run": "later", "started": datetime(2027, 1, 1, tzinfo=UTC)}),
+    ]:
+        record_run(volume, entry)
+    ended = run(volume)
+    assert ended.returncode == 0, ended.stderr
+    page = (volume / "runs/demo/report/report.html").read_text()
+    assert '<desc id="sizes-desc">3 runs, from 9 Nov to 23 Nov: segment 1: 60% to 70%' in page
 
 
 def test_a_second_run_of_the_stage_writes_the_same_page(volume):

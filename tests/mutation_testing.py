@@ -2,8 +2,8 @@
 
     python -m tests.mutation_testing --max-mutants 40 evaluate segment
 
-mutmut makes the mutants and runs the tests, in a copy of the checkout for each package. There are thousands of mutants; a sample
-of each module, drawn with a seed, is sufficient. Survivors are listed at the end. One is shown by
+mutmut makes the mutants and runs the tests, in a copy of the checkout for each package. There are thousands of mutants; a
+sample of each module, drawn with a seed, is sufficient. Survivors are listed at the end. One is shown by
 
     cd mutants/evaluate && ../../.venv/bin/mutmut show services.evaluate.choice.x__join__mutmut_1
 """

@@ -96,6 +96,14 @@ def test_every_dependency_is_documented() -> None:
     assert set(re.findall(r"`([a-z][a-z0-9-]*)`", table)) == named
 
 
+def test_the_code_walkthrough_names_only_functions_that_exist() -> None:
+    text = (REPOSITORY / "docs/code-walkthrough.md").read_text()
+    named = re.findall(r"\]\(\.\./(\S+\.py)\), `(\w+)`", text)
+    assert len(named) >= 15
+    for path, name in named:
+        assert re.search(rf"^ *(def|class) {name}\b", (REPOSITORY / path).read_text(), re.MULTILINE), (path, name)
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len(README.splitlines()) < 130
 

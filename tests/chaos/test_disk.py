@@ -41,7 +41,7 @@ def fill(volume: Path, left: int) -> None:
 
 
 @pytest.mark.parametrize("stage", SETTINGS)
-def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, tries, tell):
+def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, tries, record):
     seed = random.Random(stage)
     assert run(small, stage, *flags(stage))[0] == 0  # the report tells when the stages before it ran
     expected, register = digests(small, stage), published(small)
@@ -63,14 +63,14 @@ def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, 
         (small / "filler").unlink()
     assert run(small, stage, *flags(stage))[0] == 0
     assert full
-    tell("disk full", full, "75; what was there stays as it was, no temporary file; the same result once there is room")
+    record("disk full", full, "75; what was there stays as it was, no temporary file; the same result once there is room")
 
 
 def published(volume: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (volume / "model").rglob("*") if path.is_file()}
 
 
-def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small, tell):
+def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small, record):
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     try:
         for stage in SETTINGS:
@@ -82,4 +82,4 @@ def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small,
                 assert "mount it writable" in line
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
-    tell("read-only volume", 2 * len(SETTINGS), "78, before any work")
+    record("read-only volume", 2 * len(SETTINGS), "78, before any work")

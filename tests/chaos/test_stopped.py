@@ -14,7 +14,7 @@ from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_file
 
 
 @pytest.mark.parametrize("stage", SETTINGS)
-def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries, tell):
+def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries, record):
     expected = digests(volume, stage)
     begin = time.monotonic()
     assert run(volume, stage, *flags(stage))[0] == 0
@@ -41,7 +41,7 @@ def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries,
         assert code == 0, log
         assert digests(volume, stage) == expected
         assert temporary_files(volume) == []
-    tell(f"SIGTERM in {stage}", n_tries - done, f"75, after at most {slowest:.2f} s")
+    record(f"SIGTERM in {stage}", n_tries - done, f"75, after at most {slowest:.2f} s")
 
 
 def await_readiness(process: Stage) -> None:

@@ -10,8 +10,8 @@ from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from services.contract.results import CHANGED_COLUMNS, UNASSIGNED_NAME
+from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.volume.registry import Register, RunEntry
 
 
 class Moves(NamedTuple):
@@ -21,7 +21,7 @@ class Moves(NamedTuple):
     """How many went from one segment to another, by the names of both."""
 
 
-def previous_names(register: Register, entry: RunEntry) -> dict[int, str]:
+def previous_names(register: SegmentRegistry, entry: SegmentRunEntry) -> dict[int, str]:
     """Find the names of the segments that `entry` was compared with: as they were published, or else as we once named them."""
     known = {segment.segment_id: segment.name for segment in register.segments}
     predecessor = register.entry(entry.predecessor)

@@ -54,11 +54,11 @@ CHANGED_COLUMNS = ("CUST_ID", "from_segment_id", "from_segment_name", "to_segmen
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
 
 
-class Result(BaseModel):
+class ResultModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NullComparison(Result):
+class NullComparison(ResultModel):
     """A statistic of the data next to its values on data drawn from a null model, which has no clusters."""
 
     observed: float
@@ -72,7 +72,7 @@ class NullComparison(Result):
     """Effect size; the field that holds the comparison says in which unit."""
 
 
-class FeatureDip(Result):
+class FeatureDip(ResultModel):
     """Hartigan's dip of one feature: 0 for one mode; for two, up to half the share of the smaller group, 0.15 of it at 6 sd.
 
     Customers without such an amount (zero, if many have it) are left out.
@@ -83,7 +83,7 @@ class FeatureDip(Result):
     """Mean dip of the feature in the draws of the null model. It is not 0 where very many customers share a value."""
 
 
-class Structure(Result):
+class Structure(ResultModel):
     """Whether the data has more cluster structure than its margins and correlations explain, for one k."""
 
     k: int
@@ -109,7 +109,7 @@ CERTAINTY = 3.0
 """Standard errors beyond which a screening estimate of stability settles a check without a full one."""
 
 
-class Candidate(Result):
+class Candidate(ResultModel):
     """One k of the sweep."""
 
     k: int
@@ -165,7 +165,7 @@ class Candidate(Result):
         return True if is_stable else None
 
 
-class LabelledCustomer(Result):
+class LabelledCustomer(ResultModel):
     """A row of the test file, labelled by the lab's model; the last one may stand for the rows that cannot be read."""
 
     customer: str | None
@@ -175,7 +175,7 @@ class LabelledCustomer(Result):
     outside_training_range: tuple[str, ...]
 
 
-class Evaluation(Result):
+class Evaluation(ResultModel):
     """evaluation.json"""
 
     elbow: int | None
@@ -198,7 +198,7 @@ class Evaluation(Result):
     """Why there are no new customers; empty if there are some."""
 
 
-class Segment(Result):
+class Segment(ResultModel):
     """One segment; `segment_id` and `name` outlive retraining."""
 
     segment_id: int
@@ -218,7 +218,7 @@ class Segment(Result):
     previous_customers: int | None
 
 
-class Comparison(Result):
+class Comparison(ResultModel):
     """What changed since the segmentation that was in force."""
 
     run: str
@@ -236,7 +236,7 @@ class Comparison(Result):
     """Segments of before that matched none of today's: id and name."""
 
 
-class Segmentation(Result):
+class Segmentation(ResultModel):
     """segmentation.json"""
 
     run: str

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from services.contract.results import Evaluation
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from services.report import charts as pictures
 from services.report import formatting as words
 from services.report.alluvial import draw_migration
@@ -152,7 +152,7 @@ def _data_files(manifests: Mapping[str, Manifest]) -> list[FileRecord]:
 
 
 def _settings(stage: str, manifest: Manifest) -> list[Setting]:
-    fields = SETTINGS[stage].model_fields
+    fields = PIPELINE[stage].settings.model_fields
     titles = {name: field.title for name, field in fields.items()}
     return [
         Setting(titles.get(name) or name, value, manifest.setting_sources.get(name, "default"))

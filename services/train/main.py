@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
+from services.contract import artifacts
 from services.contract.settings import TrainSettings
 from services.train.part_tasks import itself, load_scaled, map_persisted_chunks
 from services.train.sweep import Fit, choose_strategy, sweep
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
@@ -15,7 +15,7 @@ SHOW_ETA_AFTER_S = 5.0  # who waits longer is told for how long
 
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
-    with worker_pool(settings.dask_scheduler, work.target(artifacts.SWEEP)[0]) as pool:
+    with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SWEEP).folder) as pool:
         held = pool.persist(load_scaled, work.parts(artifacts.FEATURES))
         fits = _fit(settings, work, held)
     metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}

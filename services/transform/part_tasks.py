@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
 from stagekit.tables.strict_reader import CUSTOMER_ID
-from stagekit.volume.parts import Part, PendingPart, save_draft
+from stagekit.volume.parts import OutputLocation, Part, PendingPart
 
 T = TypeVar("T")
 
@@ -55,7 +54,7 @@ def load_columns(
     return columns
 
 
-def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str]) -> Prepared:
+def prepare_part(part: Part, preparation: Preparation, target: OutputLocation) -> Prepared:
     """Write the features of the customers whom the preparation fits, as a draft of features.pkl."""
     customers: pd.DataFrame = part.load()
     fits = preparation.fits(customers)
@@ -63,5 +62,5 @@ def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str])
     if fits.any():
         scaled = preparation.transform(customers.loc[fits, list(preparation.columns)])
         payload = {"scaled": scaled, "feature_columns": list(preparation.feature_columns), "preparation": preparation}
-        draft = save_draft(*target, payload)
+        draft = target.write(payload)
     return Prepared(draft, len(customers), list_dropped(customers, preparation))

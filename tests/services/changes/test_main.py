@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from services.contract.artifacts import SEGMENTS
 from services.contract.results import CHANGED_COLUMNS
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import SEGMENTS
 from tests.services.segment.runs import group, make_run, read_csv, read_register, table
 
 BEFORE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))

@@ -6,7 +6,13 @@ import pytest
 
 from services.changes.migration import previous_names, write_changes
 from services.contract.results import SEGMENTS_COLUMNS
-from stagekit.volume.registry import Contents, Publication, Register, RegisteredSegment, RunEntry
+from services.contract.segment_registry import (
+    PublicationMetadata,
+    RegisteredSegment,
+    SegmentPublication,
+    SegmentRegistry,
+    SegmentRunEntry,
+)
 from tests.services.report.conftest import STARTED
 
 NAMES = {1: "=savers", 2: "buyers"}
@@ -71,18 +77,20 @@ def test_the_memory_needed_does_not_grow_with_the_table():
 
 
 def publication(names):
-    contents = dict(Contents(segments=names, deciles={}))
-    return Publication(**contents, folder="000001-one", published=STARTED, files=())
+    contents = dict(PublicationMetadata(segments=names, deciles={}))
+    return SegmentPublication(**contents, folder="000001-one", published=STARTED, files=())
 
 
 def test_a_segment_is_called_as_it_was_when_the_customers_were_in_it():
     known = tuple(RegisteredSegment(segment_id=one, name=f"ours {one}", run="zero", centroid={}) for one in (1, 2, 3))
-    two = RunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
-    register = Register(runs=(RunEntry(run="one", publication=publication({1: "the user's"})), two), segments=known)
+    two = SegmentRunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
+    register = SegmentRegistry(
+        runs=(SegmentRunEntry(run="one", publication=publication({1: "the user's"})), two), segments=known
+    )
     assert previous_names(register, two) == {1: "the user's", 2: "ours 2", 3: "ours 3"}
 
 
 def test_where_what_was_in_force_before_is_no_longer_kept_our_own_names_serve():
     known = (RegisteredSegment(segment_id=1, name="ours", run="zero", centroid={}),)
-    two = RunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
-    assert previous_names(Register(runs=(RunEntry(run="one"), two), segments=known), two) == {1: "ours"}
+    two = SegmentRunEntry(run="two", predecessor="one", publication=publication({1: "as now"}))
+    assert previous_names(SegmentRegistry(runs=(SegmentRunEntry(run="one"), two), segments=known), two) == {1: "ours"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from services.contract.artifacts import (
     CHANGED,
+    CRM,
     CUSTOMERS,
+    DESCRIPTION,
     DROPPED,
     EVALUATION,
     FEATURES,
@@ -14,6 +16,7 @@ from services.contract.artifacts import (
     POINTS,
     PROFILE,
     REPORT,
+    RULES,
     SCORES,
     SEGMENTATION,
     SEGMENTER,
@@ -44,13 +47,18 @@ PIPELINE = Pipeline(
             "segment",
             SegmentSettings,
             reads=(CUSTOMERS, FEATURES, SWEEP, EVALUATION),
-            writes=(SEGMENTS, PROFILE, MIGRATION, POINTS, SEGMENTATION, SEGMENTER),
+            writes=(SEGMENTS, PROFILE, DESCRIPTION, RULES, MIGRATION, POINTS, SEGMENTATION, SEGMENTER),
             publishes=(SEGMENTER, SEGMENTS, MODEL),
         ),
-        Stage("report", ReportSettings, reads=(EVALUATION, SEGMENTATION, PROFILE, MIGRATION, POINTS), writes=(REPORT,)),
+        Stage(
+            "report",
+            ReportSettings,
+            reads=(EVALUATION, SEGMENTATION, PROFILE, DESCRIPTION, RULES, MIGRATION, POINTS),
+            writes=(REPORT,),
+        ),
     ),
     others=(
-        Stage("changes", reads=(SEGMENTS,), writes=(CHANGED,)),
+        Stage("changes", reads=(SEGMENTS, CRM), writes=(CRM, CHANGED)),
         Stage(
             "score",
             ScoreSettings,

@@ -4,6 +4,7 @@
     runs/<run>/<stage>/manifest.json   written last: the stage has run
     runs/<run>/<stage>/faults.csv      what is wrong with a table that the stage refused; the next try removes it
     model/                             what is published (`model_store.py`)
+    history/                           key figures of all runs (`history.py`)
 
 Everything is written under a temporary name, flushed to disk and renamed. Every artifact is compared with the SHA-256 in its
 manifest before it is used.
@@ -19,9 +20,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel
 
-from stagekit.errors import SetupError, StageError
+from stagekit.errors import MissingInputError, SetupError, StageError
 from stagekit.pipeline import Pipeline
+from stagekit.volume import files, history
 from stagekit.volume.artifact import Artifact
+from stagekit.volume.history import Entry, HistoryEntry
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.parts import OutputLocation, Part, PendingPart
@@ -195,6 +198,28 @@ class Workspace:
                 self._published.append(record)
                 yield file
 
+    def open_made_from(self, entry: RunEntry[Any], artifact: Artifact) -> Iterator[BinaryIO]:
+        """Open the parts of an artifact that a stage has made from what a run has published.
+
+        Raises
+        ------
+        MissingInputError
+            That stage has not run for this publication.
+        DataError
+            The artifact was changed or damaged.
+        """
+        self._require(artifact, self._declaration.reads, "reads")
+        other = UpstreamResults(self._volume, entry.run, {})
+        read = {record.sha256 for record in other.manifest(artifact.stage).inputs}
+        published = entry.publication.files if entry.publication else ()
+        if not read.intersection(record.sha256 for record in published):
+            raise MissingInputError(f"{artifact.name} of run {entry.run} was made from an earlier publication of the run")
+        for part in other.parts(artifact):
+            with part.open() as file:
+                name = f"runs/{run_folder(entry.run)}/{part.expected.name}"
+                self._published.append(part.expected.model_copy(update={"name": name, "stage": None}))
+                yield file
+
     def load_published(self, entry: RunEntry[Any], artifact: Artifact) -> Any:
         """Read an artifact of one part that a run has published; see `ModelStore.open`."""
         name = f"{artifact.name} of run {entry.run}"
@@ -246,6 +271,19 @@ class Workspace:
                 self._store.publish(registry, self.run, metadata, [(self._folder.path / one.name, one) for one in records])
 
         self._after_commit.append(update)
+
+    # --- history
+
+    def read_history(self, model: type[Entry]) -> list[Entry]:
+        """Read the key figures of all runs on the volume, in the order in which they started; see `history.py`."""
+        path = self._volume / history.FILE_NAME
+        if path.is_file():
+            self.user_files.record([files.digest_file(path, history.FILE_NAME)])
+        return history.read_history(self._volume, model)
+
+    def record_in_history(self, entry: HistoryEntry) -> None:
+        """Add the key figures of this run to the history once this stage has committed."""
+        self._after_commit.append(lambda: history.record_run(self._volume, entry))
 
     def _require(self, artifact: Artifact, declared: tuple[Artifact, ...], verb: str) -> None:
         if artifact not in declared:

@@ -182,7 +182,7 @@ def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, re
     ],
 )
 def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_what_was_made_after(
-    volume, stage, flag, reader, tell
+    volume, stage, flag, reader, record
 ):
     table = (volume / "data/file.csv").read_text().splitlines(keepends=True)
     (volume / "data/other.csv").write_text("".join(table[:-1]))

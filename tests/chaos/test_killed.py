@@ -17,7 +17,7 @@ from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_file
 
 
 @pytest.mark.parametrize("stage", PIPELINE.stage_names)
-def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the_same(volume, stage, tries, record):
+def test_a_killed_stage_leaves_no_partial_artifact_and_its_retry_writes_the_same(volume, stage, tries, record):
     expected = digests(volume, stage)
     life, writing = measure(volume, stage)
     seed = random.Random(f"{stage} 7")
@@ -76,7 +76,7 @@ def read_manifest(volume: Path, stage: str) -> bytes | None:
 
 
 def moment(volume: Path, stage: str, before: bytes | None) -> str:
-    """Tell from what a killed stage has left how far it had come."""
+    """Classify how far a killed stage had come, by the files that it left."""
     left = temporary_files(volume)
     if any(path.is_relative_to(volume / "model") for path in left):
         return "while it published"

@@ -62,11 +62,12 @@ class SegmentsPlugin(AirflowPlugin):
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
         from dags.assets import DAG_ID
+        from services.contract.artifacts import REPORT
         from services.contract.results import RunSummary
+        from services.pipeline import PIPELINE
         from stagekit.airflow.report_pages import ReportPages
-        from stagekit.volume.workspace import REPORT
 
-        app = ReportPages(DAG_ID, REPORT, RunSummary, describe_run).app()
+        app = ReportPages(DAG_ID, PIPELINE, REPORT, RunSummary, describe_run).app()
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
 
     @property

@@ -26,11 +26,13 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from stagekit.airflow.stage_operator import REASON_KEY
 from stagekit.errors import MissingInputError, SetupError, StageError, from_os_error
+from stagekit.pipeline import Pipeline
+from stagekit.volume.artifact import Artifact
 from stagekit.volume.history import HistoryEntry, read_history
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import Artifact, Workspace
+from stagekit.volume.upstream import UpstreamResults
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -81,6 +83,7 @@ class ReportPages:
     Parameters
     ----------
     dag_id : str
+    pipeline : Pipeline
     report : Artifact
         The HTML page that the last stage writes.
     history_model : type of HistoryEntry
@@ -92,11 +95,13 @@ class ReportPages:
     def __init__(
         self,
         dag_id: str,
+        pipeline: Pipeline,
         report: Artifact,
         history_model: type[Any] = HistoryEntry,
         describe_run: Callable[[Any], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self._dag_id = dag_id
+        self._pipeline = pipeline
         self._report = report
         self._history_model = history_model
         self._describe_run = describe_run
@@ -124,7 +129,7 @@ class ReportPages:
             return self._without_report(run_id)
 
     def active_report(self) -> Response:
-        run = ModelStore(_volume()).read().in_force
+        run = self._active_run()
         if run is None:
             return _waiting_page("No run has been published yet. The first published run will appear here.")
         try:
@@ -135,7 +140,7 @@ class ReportPages:
     def list_runs(self) -> Response:
         """List the runs in the history, the latest first, with links to the reports that exist."""
         volume = _volume()
-        active = ModelStore(volume).read().in_force
+        active = self._active_run()
         entries = read_history(volume, self._history_model)[::-1]
         cells = [self._describe_run(entry) for entry in entries]
         titles = ["Run", "Started (UTC)", *(cells[0] if cells else ())]
@@ -159,9 +164,13 @@ class ReportPages:
         address = f"dags/{quote(self._dag_id, safe='')}/runs/{quote(run, safe='')}"
         return f'<a href="{escape(address)}">{escape(run)}</a>' if manifest.is_file() else escape(run)
 
+    def _active_run(self) -> str | None:
+        active: str | None = ModelStore(_volume(), self._pipeline).read_registry().active_run
+        return active
+
     def _load_report(self, run: str) -> str:
         """Read a run's report; its SHA-256 has to be the one in the manifest, and the manifest that run's."""
-        report: str = Workspace(_volume(), run, stage="airflow", upstream={}).load(self._report)
+        report: str = UpstreamResults(_volume(), run, {}).load(self._report)
         return report
 
     def _without_report(self, run_id: str, introduction: str = "") -> HTMLResponse:

@@ -4,13 +4,15 @@ from urllib.parse import quote
 
 import pytest
 
+from services.contract.artifacts import REPORT, SEGMENTATION
 from services.contract.results import RunSummary, SegmentSummary
+from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
+from services.pipeline import PIPELINE
 from stagekit.airflow.report_pages import ReportPages
 from stagekit.volume.history import HistoryEntry, record_run
 from stagekit.volume.manifest import FileRecord, Manifest
-from stagekit.volume.registry import Register, RunEntry
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import REPORT, SEGMENTATION, Workspace
+from stagekit.volume.workspace import Workspace
 from tests.stagekit.airflow.conftest import write_report
 
 DAG = "customer_segmentation_lab1"
@@ -25,8 +27,8 @@ def page_of(run: str, dag: str = DAG) -> str:
 
 def activate(volume, run):
     (volume / "model").mkdir()
-    register = Register(in_force=run, runs=(RunEntry(run=run),))
-    (volume / "model" / "segments.json").write_bytes(register.sealed())
+    registry = SegmentRegistry(active_run=run, runs=(SegmentRunEntry(run=run),))
+    (volume / "model" / "segments.json").write_bytes(registry.to_checksummed_json())
 
 
 # --- access
@@ -183,7 +185,7 @@ def test_a_report_of_segments_that_were_made_again_since_is_not_shown(viewer, vo
     read = FileRecord(name="segment/segmentation.json", sha256="0" * 64, bytes=1, stage="segment")
     folder = write_report(volume, RUN, "<h1>Five segments</h1>", (read,))
     assert viewer.get(page_of(RUN)).status_code == 200  # also when the other folders of the run were removed
-    with Workspace(volume, RUN, "segment", {}) as work:
+    with Workspace(PIPELINE, "segment", volume, RUN) as work:
         work.save(SEGMENTATION, {})
         report = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
         work.commit(
@@ -312,7 +314,7 @@ def test_a_volume_of_an_earlier_version_links_the_active_run(viewer, volume):
 
 def test_a_pipeline_without_key_figures_lists_its_runs(volume):
     record_run(volume, HistoryEntry(run="tiny", started=datetime(2026, 11, 2, tzinfo=UTC)))
-    text = ReportPages("tiny_dag", REPORT).list_runs().body.decode()
+    text = ReportPages("tiny_dag", PIPELINE, REPORT).list_runs().body.decode()
     assert '<th scope="row">tiny</th><td>2026-11-02 00:00</td></tr>' in text
 
 

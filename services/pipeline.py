@@ -27,7 +27,6 @@ from services.contract.settings import (
     EvaluateSettings,
     ExtractSettings,
     PipelineSettings,
-    PruneSettings,
     ReportSettings,
     ScoreSettings,
     SegmentSettings,
@@ -35,6 +34,7 @@ from services.contract.settings import (
     TransformSettings,
 )
 from stagekit.pipeline import Pipeline, Stage
+from stagekit.prune.stage import PRUNE
 
 PIPELINE = Pipeline(
     name="customer-segmentation",
@@ -68,9 +68,10 @@ PIPELINE = Pipeline(
             image="segment",
             module="services.segment.score",
         ),
-        Stage("prune", PruneSettings, folder=""),
+        PRUNE,
     ),
     libraries=("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"),
     settings=PipelineSettings,
+    former_environment_prefix="SEGMENTATION_",
     registry="services.contract.segment_registry:SegmentRegistry",
 )

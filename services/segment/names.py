@@ -60,9 +60,9 @@ def _key(name: str) -> tuple[str, ...]:
 
 
 def _name_from_profile(profile: Profile, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
-    """Make a name of the traits that set a cluster apart, of as many as it takes to be unique."""
-    phrases = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level != "average"]
-    averages = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level == "average"]
+    """Make a name of the ones that set a cluster apart, of as many as it takes to be unique."""
+    phrases = [f"{one.level} {one.label}" for one in profile.features if one.level != "average"]
+    averages = [f"{one.level} {one.label}" for one in profile.features if one.level == "average"]
     n_parts = min(len(phrases), _TRAITS) or 1
     parts = [*(phrases or ["average customers"]), *averages]
     for end in range(n_parts, len(parts) + 1):

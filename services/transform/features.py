@@ -6,7 +6,6 @@ The table is seen through a function that applies others to each of its parts, w
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -180,14 +179,6 @@ def offset_row_numbers(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
     """Turn positions in a part into those in the whole table, where they stand for ids."""
     ids = dropped[CUSTOMER_ID]
     return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
-
-
-def most_frequent(reasons: Counter[str], most: int = 10) -> dict[str, int]:
-    """Count dropped customers by reason, the most frequent first; those beyond `most` reasons are counted together."""
-    counts = reasons.most_common()
-    if len(counts) > most:
-        counts = [*counts[: most - 1], ("other reasons", sum(count for _, count in counts[most - 1 :]))]
-    return dict(counts)
 
 
 def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:

@@ -5,10 +5,10 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from services.contract.preparation import Preparation
+from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
-from services.transform.features import Apply, fit_preparation_to_parts, most_frequent, offset_row_numbers
+from services.transform.features import Apply, fit_preparation_to_parts, offset_row_numbers
 from services.transform.part_tasks import load_columns, map_part, prepare_part
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
@@ -57,7 +57,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
                 rows += part.rows
                 reasons += part.reasons
 
-    dropped, counts = reasons.total(), most_frequent(reasons)
+    dropped, counts = reasons.total(), top_reasons(reasons)
     log.info("kept %d customers, dropped %d", rows - dropped, dropped)
     for reason, count in counts.items():
         log.info("dropped %d: %s", count, reason)

@@ -175,3 +175,6 @@ class _DaskParts:
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         return list(self._cluster.gather(self._cluster.submit(function, self._parts, *iterables)))
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        return _DaskParts(self._cluster, self._cluster.submit(function, self._parts, *iterables))

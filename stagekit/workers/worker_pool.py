@@ -32,6 +32,10 @@ class PersistedParts(Protocol):
         """Call `function` with every part, and with the items of `iterables`; returns the results in the order of the parts."""
         ...
 
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        """Call `function` as `map` does, and keep the results where the parts are."""
+        ...
+
 
 class WorkerPool(Protocol):
     """Calls functions, several at a time, wherever that is.
@@ -120,3 +124,6 @@ class _LocalParts:
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         return list(self._pool.map(function, self._parts, *iterables))
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        return _LocalParts(self._pool, self.map(function, *iterables))

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from services.segment.names import make_names, name_warnings, read_names
-from services.segment.profiles import Profile, Trait
+from services.segment.profiles import FeatureProfile, Profile
 from stagekit.errors import DataError
 
 
 def profile(**effects: float) -> Profile:
     """A profile by effects, the first trait sets it apart most."""
-    return Profile(10, tuple(Trait(name, 0.0, 0.0, 100.0, effect) for name, effect in effects.items()))
+    return Profile(10, tuple(FeatureProfile(name, 0.0, 0.0, 100.0, effect) for name, effect in effects.items()))
 
 
 RICH = profile(BALANCE=1.0, PURCHASES=-0.5, CREDIT_LIMIT=0.0)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from services.transform.features import find_fence, fit_preparation, list_dropped, most_frequent, offset_row_numbers
+from services.contract.preparation import top_reasons
+from services.transform.features import find_fence, fit_preparation, list_dropped, offset_row_numbers
 from stagekit.errors import DataError, UsageError
 
 FEATURES = ("BALANCE", "PURCHASES")
@@ -139,8 +140,8 @@ def test_no_spreadsheet_runs_the_id_of_a_dropped_customer(table):
 
 def test_rare_reasons_are_counted_together():
     reasons = Counter(["a"] * 3 + ["b"] * 2 + ["c", "d"])
-    assert most_frequent(reasons, most=3) == {"a": 3, "b": 2, "other reasons": 2}
-    assert most_frequent(reasons, most=4) == {"a": 3, "b": 2, "c": 1, "d": 1}
+    assert top_reasons(reasons, most=3) == {"a": 3, "b": 2, "other reasons": 2}
+    assert top_reasons(reasons, most=4) == {"a": 3, "b": 2, "c": 1, "d": 1}
 
 
 def test_customers_without_an_id_are_called_by_their_row():

@@ -51,11 +51,11 @@ def _group_key(group: Any) -> str | None:
     return f"-{digits}" if sign == "-" and digits != "0" else digits
 
 
-def top_reasons(reasons: Counter[str], most: int = 10) -> dict[str, int]:
-    """Count customers by reason, the most frequent first; those beyond `most` reasons are counted together."""
+def top_reasons(reasons: Counter[str], max_reasons: int = 10) -> dict[str, int]:
+    """Sort reasons by their counts, largest first; all from number `max_reasons` on are counted as "other reasons"."""
     counts = reasons.most_common()
-    if len(counts) > most:
-        counts = [*counts[: most - 1], ("other reasons", sum(count for _, count in counts[most - 1 :]))]
+    if len(counts) > max_reasons:
+        counts = [*counts[: max_reasons - 1], ("other reasons", sum(count for _, count in counts[max_reasons - 1 :]))]
     return dict(counts)
 
 

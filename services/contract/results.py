@@ -5,10 +5,11 @@ One model per JSON file and one tuple of columns per CSV file, so that whoever r
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from stagekit.volume.history import HistoryEntry
 
 DROPPED_COLUMNS = ("CUST_ID", "reason")
 
@@ -387,8 +388,8 @@ class Rules(Result):
     All figures are those of the conditions as written, with rounded thresholds.
     """
 
-    accuracy: float
-    """Share of the evaluated customers for whom the rules name their segment."""
+    accuracy: float | None
+    """Share of the evaluated customers for whom the rules name their segment; None without evaluated customers."""
     leaves: int
     customers_fitted: int
     customers_evaluated: int
@@ -405,12 +406,9 @@ class SegmentSummary(Result):
     """See `Segment`."""
 
 
-class RunSummary(Result):
-    """The key figures of one run, an entry of history/runs.json."""
+class RunSummary(HistoryEntry):
+    """The key figures of one run, an entry of history/runs.json; `started` is the start of its first stage."""
 
-    run: str
-    started: datetime
-    """Start of its first stage."""
     status: Literal["published", "not published", "experimental"]
     k: int
     customers: int

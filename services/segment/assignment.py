@@ -61,12 +61,14 @@ def iter_slices(n_rows: int) -> Iterator[slice]:
         yield slice(first, min(first + _CHUNK_ROWS, n_rows))
 
 
-def iter_prepared(customers: pd.DataFrame, preparation: Preparation) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+def iter_prepared(
+    customers: pd.DataFrame, preparation: Preparation
+) -> Iterator[tuple[slice | NDArray[np.intp], NDArray[np.float64]]]:
     """Prepare the customers, chunk by chunk.
 
     Yields
     ------
-    rows : ndarray of shape (n_prepared,)
+    rows : slice or ndarray of shape (n_prepared,)
         Positions of the customers to whom the preparation can be applied, at least one.
     features : ndarray of shape (n_prepared, n_features)
         Their standardised features.
@@ -76,7 +78,7 @@ def iter_prepared(customers: pd.DataFrame, preparation: Preparation) -> Iterator
         part = columns.iloc[chunk]
         can_transform = preparation.fits(part).to_numpy()
         if can_transform.all():
-            yield np.arange(chunk.start, chunk.stop), preparation.transform(part)
+            yield chunk, preparation.transform(part)
         elif can_transform.any():
             yield np.flatnonzero(can_transform) + chunk.start, preparation.transform(part[can_transform])
 
@@ -105,7 +107,7 @@ def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray
     )
     for rows, features in iter_prepared(customers, preparation):
         distances = cdist(features, centroids)
-        each = np.arange(len(rows))
+        each = np.arange(len(features))
         nearest = distances.argmin(axis=1)
         assignment.cluster[rows], assignment.distance[rows] = nearest, distances[each, nearest]
         distances[each, nearest] = np.inf

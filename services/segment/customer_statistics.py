@@ -90,14 +90,13 @@ def collect_statistics(parts: PersistedParts, preparation: Preparation, n_cluste
 
 
 def _collect(part: CustomerPart, *, preparation: Preparation, n_clusters: int) -> CustomerStatistics:
-    features = list(preparation.feature_columns)
+    features = part.columns[list(preparation.feature_columns)].to_numpy(dtype="float64")
     cluster = part.assigned.cluster
     raw, standardised = [], []
     for rows, prepared in iter_prepared(part.columns, preparation):
-        values = part.columns[features].iloc[rows].to_numpy(dtype="float64")
-        raw.append(sum_features(values, cluster[rows], n_clusters))
+        raw.append(sum_features(features[rows], cluster[rows], n_clusters))
         standardised.append(sum_features(prepared, cluster[rows], n_clusters))
-    nothing = sum_features(np.empty((0, len(features))), np.empty(0, dtype=np.int16), n_clusters)
+    nothing = sum_features(features[:0], np.empty(0, dtype=np.int16), n_clusters)
     return CustomerStatistics(
         np.bincount(cluster[part.assigned.is_assigned], minlength=n_clusters),
         merge_sums(raw or [nothing]),
@@ -123,13 +122,14 @@ def sum_features(values: NDArray[np.float64], cluster: NDArray[np.integer], n_cl
     n_features = values.shape[1]
     cluster_sums = np.zeros((n_clusters, n_features))
     add_by_cluster(cluster_sums, cluster, values)
-    mean = values.mean(axis=0) if len(values) else np.zeros(n_features)
+    mean = cluster_sums.sum(axis=0) / max(len(values), 1)
+    columns = [np.ascontiguousarray(column) for column in values.T]
     return FeatureSums(
         len(values),
         mean,
-        np.square(values - mean).sum(axis=0),
-        values.min(axis=0, initial=np.inf),
-        values.max(axis=0, initial=-np.inf),
+        np.array([np.square(column - center).sum() for column, center in zip(columns, mean, strict=True)]),
+        np.array([column.min(initial=np.inf) for column in columns]),
+        np.array([column.max(initial=-np.inf) for column in columns]),
         cluster_sums,
     )
 

@@ -74,6 +74,7 @@ def store_ids(ids: pd.Series[str], folder: Path) -> Path:
     rows = pd.DataFrame({"id": ids} if escaped is ids else {"id": ids, "escaped": escaped})
     column = "NULL" if escaped is ids else "nullif(escaped, id)"
     with connect(folder, database, n_threads=1) as connection:
+        connection.execute("PRAGMA force_compression='uncompressed'")  # compression takes longer than writing
         connection.register("rows", rows)
         connection.execute(f"CREATE TABLE ids AS SELECT id, {column}::VARCHAR AS escaped FROM rows")
     return database

@@ -26,6 +26,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from stagekit.errors import OutOfMemoryError, SetupError, TransientError
 from stagekit.volume.files import TEMPORARY_SUFFIX
 from stagekit.volume.manifest import installed_versions
+from stagekit.workers.progress import label_of, progress
 from stagekit.workers.worker_pool import PersistedParts
 
 T = TypeVar("T")
@@ -152,7 +153,8 @@ class _DaskPool:
         self._client = client
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        return self.gather(self.submit(function, *iterables))
+        futures = self.submit(function, *iterables)
+        return iter(progress(self.gather(futures), label_of(function), len(futures)))
 
     def submit(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
         # pure: a call is named after what it is told, and files may have changed since another one was told the same.
@@ -174,7 +176,7 @@ class _DaskParts:
         self._parts = parts
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        return list(self._cluster.gather(self._cluster.submit(function, self._parts, *iterables)))
+        return list(self._cluster.map(function, self._parts, *iterables))
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
         return _DaskParts(self._cluster, self._cluster.submit(function, self._parts, *iterables))

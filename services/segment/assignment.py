@@ -116,6 +116,42 @@ def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray
     return assignment
 
 
+def decisive_features(
+    customers: pd.DataFrame, preparation: Preparation, centroids: NDArray[np.float64], assignment: Assignment
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Find the feature that contributes most to the assignment, and the one that contributes most towards the next cluster.
+
+    With x_j the standardised feature j of a customer, o_j and n_j that of its own and of the next centroid, the contribution of
+    feature j is (x_j - n_j)^2 - (x_j - o_j)^2. The contributions sum to distance_to_next^2 - distance^2, so they explain the
+    choice between the two clusters exactly. A positive contribution favours the own cluster, a negative one the next.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns)
+        In the units of the table.
+    preparation : Preparation
+    centroids : ndarray of shape (n_clusters, n_features)
+        Standardised.
+    assignment : Assignment
+        Of these customers to these centroids.
+
+    Returns
+    -------
+    own_feature : ndarray of shape (n_customers,)
+        Position of the feature with the largest contribution if that is positive; UNASSIGNED otherwise.
+    next_feature : ndarray of shape (n_customers,)
+        Position of the feature with the smallest contribution if that is negative; UNASSIGNED otherwise.
+    """
+    own_feature, next_feature = (np.full(len(customers), UNASSIGNED, dtype=np.int16) for _ in range(2))
+    for rows, features in iter_prepared(customers, preparation):
+        own, following = centroids[assignment.cluster[rows]], centroids[assignment.next_cluster[rows]]
+        contributions = np.square(features - following) - np.square(features - own)
+        each, largest, smallest = np.arange(len(features)), contributions.argmax(axis=1), contributions.argmin(axis=1)
+        own_feature[rows] = np.where(contributions[each, largest] > 0, largest, UNASSIGNED)
+        next_feature[rows] = np.where(contributions[each, smallest] < 0, smallest, UNASSIGNED)
+    return own_feature, next_feature
+
+
 def nearest_centroid(features: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the position of the nearest centroid of each customer, given their standardised features."""
     nearest: NDArray[np.intp] = cdist(features, centroids).argmin(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -15,7 +16,7 @@ from services.contract.results import PROFILE_COLUMNS
 from services.segment.customer_statistics import CustomerSample, CustomerStatistics, FeatureSums, quantiles
 from stagekit.tables.csv_injection import escape_formula
 
-_LARGE_EFFECT, _EFFECT = 1.2, 0.2
+LARGE_EFFECT, EFFECT = 1.2, 0.2
 """Effects, in standard deviations, from which a mean is very high or very low, and high or low. 0.2 is a small effect (Cohen
 1988, Statistical Power Analysis for the Behavioral Sciences), 1.2 a very large one (Sawilowsky 2009, New Effect Size Rules of
 Thumb)."""
@@ -42,14 +43,14 @@ class FeatureProfile:
     def level(self) -> str:
         """`very low`, `low`, `average`, `high` or `very high`, by the effect."""
         size = abs(self.effect)
-        if isnan(size) or size < _EFFECT:
+        if isnan(size) or size < EFFECT:
             return "average"
-        return ("very " if size >= _LARGE_EFFECT else "") + ("high" if self.effect > 0 else "low")
+        return ("very " if size >= LARGE_EFFECT else "") + ("high" if self.effect > 0 else "low")
 
     @property
     def label(self) -> str:
-        """The column's name as words: `credit limit`."""
-        return " ".join(self.feature.replace("_", " ").lower().split()) or self.feature
+        """The column's name as words, without punctuation: `credit limit`."""
+        return " ".join(re.sub(r"[\W_]+", " ", self.feature).lower().split()) or self.feature
 
 
 class Profile(NamedTuple):

@@ -26,7 +26,7 @@ from services.segment.customer_statistics import collect_statistics, draw_sample
 from services.segment.gate import Gate, find_failed_checks, find_unassessed
 from services.segment.history import newer_active_run
 from services.segment.matching import assign_segment_ids, centroid_similarity
-from services.segment.names import make_names, name_warnings
+from services.segment.names import make_names, name_warnings, rename_notes
 from services.segment.part_tasks import take_distances
 from services.segment.profiles import Profile, make_profiles, profile_table
 from services.segment.projection import draw_points, project_points
@@ -75,12 +75,17 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
 
     known_names = {segment.segment_id: segment.name for segment in registry.segments}
     our_names = make_names(profiles, ids, known_names, {})
-    all_names = known_names | dict(zip(ids, our_names, strict=True))
-    names = dict(zip(ids, make_names(profiles, ids, all_names, inputs.user_names), strict=True))
+    current_names = dict(zip(ids, our_names, strict=True))
+    names = dict(zip(ids, make_names(profiles, ids, known_names | current_names, inputs.user_names), strict=True))
     new_segments = tuple(
         RegisteredSegment(segment_id=segment_id, name=name, run=inputs.run, centroid=profile.centroid)
         for segment_id, name, profile in zip(ids, our_names, profiles, strict=True)
         if segment_id not in known_names
+    )
+    renamed = tuple(
+        segment.model_copy(update={"name": current_names[segment.segment_id]})
+        for segment in registry.segments
+        if current_names.get(segment.segment_id, segment.name) != segment.name
     )
 
     n_unassigned = statistics.reasons.total()
@@ -93,11 +98,13 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     failed_checks = tuple(
         find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
     )
+    is_published = gate.is_open(failed_checks)
     warnings = [
         *clusters.notes,
         *find_unassessed(segments),
         *filter(None, [groups.find_warning(ungrouped, n_customers)]),
-        *name_warnings(inputs.user_names, {*known_names, *ids}),
+        *rename_notes(names, previous.publication.segments if previous else {}, inputs.user_names),
+        *name_warnings(inputs.user_names, dict(zip(ids, profiles, strict=True)), {*known_names, *ids}),
         *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
@@ -111,7 +118,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
         segmentation=Segmentation(
             run=inputs.run,
             k=len(ids),
-            published=gate.is_open(failed_checks),
+            published=is_published,
             experimental=gate.publish == "never",
             held_back=failed_checks,
             warnings=tuple(warnings),
@@ -124,7 +131,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
             continued_sse=clusters.warm_start_sse_ratio,
         ),
         contents=Contents(segments=names, deciles=find_deciles(clusters.parts, find_edges(sample, features), n_customers)),
-        registry=registry.with_entry(inputs.run, new_segments),
+        registry=registry.with_entry(inputs.run, (*new_segments, *(renamed if is_published else ()))),
     )
 
 

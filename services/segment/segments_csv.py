@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.preparation import GroupCounts, Preparation
-from services.segment.assignment import Segmenter, confidence, is_outlier
+from services.segment.assignment import Segmenter, confidence, decisive_features, is_outlier
 from services.segment.membership import ESCAPED_ID, NO_SEGMENT
 from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
@@ -26,7 +26,7 @@ _DIGITS = 6  # of distances: sums differ in the 14th between machines, files sho
 
 _CSV = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false"
 _PARQUET = "FORMAT parquet, USE_TMP_FILE false"
-_PARQUET_TYPES = {"segment_id": "INTEGER", "previous_segment_id": "INTEGER"}
+_PARQUET_TYPES = {"segment_id": "INTEGER", "next_segment_id": "INTEGER", "previous_segment_id": "INTEGER"}
 
 
 class WrittenPart(NamedTuple):
@@ -117,7 +117,9 @@ def make_rows(
     DataFrame of shape (n_customers, n_columns)
         Texts as categories, so that a text that many customers share is stored once; missing cells are empty in the file.
     """
-    assignment = part.assigned
+    assignment, preparation = part.assigned, segmenter.preparation
+    own_feature, next_feature = decisive_features(part.columns, preparation, segmenter.centroids, assignment)
+    feature_names = [escape(name) for name in preparation.feature_columns]
     rows = {
         "segment_id": _categories(assignment.cluster, map(str, segmenter.segment_ids)),
         "segment_name": _categories(assignment.cluster, map(escape, segmenter.names)),
@@ -125,8 +127,11 @@ def make_rows(
         "distance_to_next": assignment.distance_to_next.round(_DIGITS),
         "confidence": confidence(assignment).round(_DIGITS),
         "unusual": _categories(np.where(assignment.is_assigned, is_outlier(assignment, segmenter.reach), -1), ("no", "yes")),
+        "next_segment_id": _categories(assignment.next_cluster, map(str, segmenter.segment_ids)),
+        "own_feature": _categories(own_feature, feature_names),
+        "next_feature": _categories(next_feature, feature_names),
         "previous_segment_id": _previous_segments(previous_ids, part.n_customers),
-        "reason": _reasons(part, segmenter.preparation, escape),
+        "reason": _reasons(part, preparation, escape),
     }
     return pd.DataFrame(rows)
 

@@ -59,7 +59,7 @@ class RegisteredSegment(Result):
 
     segment_id: int
     name: str
-    """The name that we gave it; one of the user's goes before it and is not recorded here."""
+    """Its generated name; a name that the user gives takes precedence and is not recorded here."""
     run: str
     """The run that gave it."""
     centroid: dict[str, float]
@@ -87,9 +87,10 @@ class Register(ChecksummedModel):
         return sorted(entries, key=lambda entry: entry.publication.folder if entry.publication else "", reverse=True)
 
     def with_entry(self, run: str, segments: tuple[RegisteredSegment, ...]) -> Register:
-        """Note that a run was here, and the ids that it gave."""
+        """Add a run and the segments to which it gave ids; a segment that is there is replaced."""
         runs = self.runs if self.entry(run) else (*self.runs, RunEntry(run=run))
-        return self.model_copy(update={"runs": runs, "segments": (*self.segments, *segments)})
+        by_id = {segment.segment_id: segment for segment in (*self.segments, *segments)}
+        return self.model_copy(update={"runs": runs, "segments": tuple(by_id.values())})
 
     def with_publication(self, run: str, publication: Publication) -> Register:
         """Put a run in force that has an entry, and forget the files of those beyond the last few."""

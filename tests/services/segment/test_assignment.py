@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.pipeline import Pipeline
 
+from services.contract.preparation import Preparation
 from services.segment import assignment
 from services.segment.assignment import (
     MAX_CENTROID_DISTANCE,
@@ -10,6 +12,7 @@ from services.segment.assignment import (
     Assignment,
     assign,
     confidence,
+    decisive_features,
     find_missing_columns,
     is_outlier,
     outlier_distances,
@@ -48,6 +51,31 @@ def test_a_customer_with_a_missing_feature_has_no_cluster():
     assert np.isnan(found.distance[3])
     assert np.isnan(found.distance_to_next[3])
     assert np.isnan(confidence(found)[3])
+
+
+def test_decisive_features_explain_the_difference_of_the_squared_distances():
+    customers = table(group("savers", 20), group("borrowers", 20), group("buyers", 20))
+    preparation = fit_preparation(customers, FEATURES)
+    scaled = preparation.transform(customers)
+    centroids = scaled[[0, 20, 40]]
+    found = assign(customers, preparation, centroids)
+    own, following = decisive_features(customers, preparation, centroids, found)
+    contributions = np.square(scaled - centroids[found.next_cluster]) - np.square(scaled - centroids[found.cluster])
+    np.testing.assert_allclose(contributions.sum(axis=1), found.distance_to_next**2 - found.distance**2)
+    assert own.tolist() == contributions.argmax(axis=1).tolist()
+    expected = np.where(contributions.min(axis=1) < 0, contributions.argmin(axis=1), UNASSIGNED)
+    assert following.tolist() == expected.tolist()
+    assert set(following) > {UNASSIGNED}
+
+
+def test_the_decisive_features_of_a_customer_between_two_centroids():
+    customers = pd.DataFrame({"x": [0.0, 10.0, 3.0, 5.0, np.nan], "y": [0.0, 1.0, 1.0, 0.5, 0.0]})
+    preparation = Preparation(("x", "y"), (), {}, False, {}, Pipeline([("as_is", "passthrough")]), None, {})
+    centroids = np.array([[0.0, 0.0], [10.0, 1.0]])
+    own, following = decisive_features(customers, preparation, centroids, assign(customers, preparation, centroids))
+    # The third is nearer to the first centroid because of x, and would be nearer to the second because of y.
+    assert own.tolist() == [0, 0, 0, UNASSIGNED, UNASSIGNED]
+    assert following.tolist() == [UNASSIGNED, UNASSIGNED, 1, UNASSIGNED, UNASSIGNED]
 
 
 def test_the_table_is_left_as_it_was():

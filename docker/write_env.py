@@ -38,6 +38,9 @@ KEPT = (
     "METRICS_OTEL_ON",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "METRICS_STATSD_ON",
+    "STATSD_HOST",
+    "STATSD_PORT",
     "OPENLINEAGE_TRANSPORT",
 )
 """What docs/operations.md explains: kept once it is set, in the file itself or in the environment of `make up`."""

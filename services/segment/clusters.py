@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
+from services.contract.segment_registry import SegmentPublication
 from services.segment.assignment import Segmenter
 from services.segment.groups import MAX_SHARE
 from services.segment.matching import MIN_JACCARD, jaccard_matrix, match_clusters
@@ -26,7 +27,6 @@ from services.segment.part_tasks import (
     sum_previous,
 )
 from services.segment.warm_start import refit
-from stagekit.volume.registry import Publication
 from stagekit.workers.worker_pool import PersistedParts
 
 
@@ -34,7 +34,7 @@ class PreviousRun(NamedTuple):
     """The run to compare with."""
 
     run: str
-    publication: Publication
+    publication: SegmentPublication
     segmenter: Segmenter
     missing_columns: tuple[str, ...]
     """Columns that its preparation needs and the current table does not have."""

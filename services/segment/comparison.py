@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.results import MIGRATION_COLUMNS, UNASSIGNED_NAME, Comparison, Segment
+from services.contract.segment_registry import Deciles
 from services.segment.membership import NO_SEGMENT, NOT_IN_TABLE, PreviousMembership, split_by_part
 from services.segment.part_tasks import CustomerPart, count_customers
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.volume.registry import Deciles
 from stagekit.workers.worker_pool import PersistedParts
 
 PSI_MODERATE, PSI_LARGE = 0.1, 0.25

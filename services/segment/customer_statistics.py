@@ -19,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.preparation import GroupCounts, Preparation
+from services.contract.segment_registry import Deciles
 from services.segment.assignment import UNASSIGNED, add_by_cluster, iter_prepared
 from services.segment.part_tasks import CustomerPart, add_up
-from stagekit.volume.registry import Deciles
 from stagekit.workers.worker_pool import PersistedParts
 
 MAX_EXACT_CUSTOMERS = 1_000_000

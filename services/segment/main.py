@@ -4,8 +4,10 @@ import logging
 from functools import partial
 from typing import Any
 
+from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
+from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
 from services.segment.assignment import Segmenter, find_missing_columns
 from services.segment.clusters import PreviousRun, find_clusters
@@ -27,8 +29,6 @@ from services.segment.segmentation import RunInputs, SegmentationOutput, segment
 from services.segment.segments_csv import write_part
 from services.segment.summary import log_outcome, make_result
 from stagekit.errors import DataError
-from stagekit.volume import workspace as artifacts
-from stagekit.volume.registry import RunEntry
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import PersistedParts, WorkerPool, worker_pool
 
@@ -39,13 +39,13 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     user_names = _read_names(settings.names_file, work)
     evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
-    registry = work.register(hold=not is_experimental)
+    registry = work.read_registry(lock=not is_experimental)
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
     preparation: Preparation = work.parts(artifacts.FEATURES)[0].load()["preparation"]
     entry = find_predecessor(registry, work.run)
     segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
 
-    with worker_pool(settings.dask_scheduler, work.target(artifacts.SEGMENTS)[0]) as pool:
+    with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SEGMENTS).folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
         load = partial(load_part, columns=needed, folder=work.scratch())
         parts = pool.persist(load, work.parts(artifacts.CUSTOMERS))
@@ -65,15 +65,15 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     work.save(artifacts.SEGMENTATION, output.segmentation.model_dump(mode="json"))
     work.save(artifacts.SEGMENTER, output.segmenter._asdict())
     if not is_experimental:
-        contents = output.contents if output.segmentation.published else None
-        work.enter_register(output.registry, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+        metadata = dict(output.metadata) if output.segmentation.published else None
+        work.update_registry_after_commit(output.registry, metadata, [artifacts.SEGMENTER, artifacts.SEGMENTS])
         if output.segmentation.published:
-            work.publish(artifacts.MODEL)
+            work.publish_after_commit(artifacts.MODEL)
     return make_result(output.segmentation)
 
 
 def _find_previous(
-    work: Workspace, entry: RunEntry, segmenter: Segmenter, parts: PersistedParts, preparation: Preparation
+    work: Workspace, entry: SegmentRunEntry, segmenter: Segmenter, parts: PersistedParts, preparation: Preparation
 ) -> PreviousRun | None:
     """Find the previous segment of each customer, and what the previous centroids are in the current space."""
     if entry.publication is None:
@@ -115,19 +115,19 @@ def _write_segments(
     write = partial(
         write_part,
         segmenter=segmenter,
-        csv=work.target(artifacts.SEGMENTS),
-        parquet=work.target(artifacts.SEGMENTS_PARQUET) if parquet else None,
+        csv=work.output_location(artifacts.SEGMENTS),
+        parquet=work.output_location(artifacts.SEGMENTS_PARQUET) if parquet else None,
     )
     for written in parts.map(write, firsts, previous_ids):
-        work.add(artifacts.SEGMENTS, written.csv)
+        work.add_part(artifacts.SEGMENTS, written.csv)
         if written.parquet:
-            work.add(artifacts.SEGMENTS_PARQUET, written.parquet)
+            work.add_part(artifacts.SEGMENTS_PARQUET, written.parquet)
 
 
 def _read_names(path: str, work: Workspace) -> dict[int, str]:
     """Read the user's names; only the default file may be missing."""
-    if path == SegmentSettings.model_fields["names_file"].default and not work.has_data_file(path):
+    if path == SegmentSettings.model_fields["names_file"].default and not work.user_files.exists(path):
         return {}
-    names = read_names(work.data_file(path))
+    names = read_names(work.user_files.open(path))
     log.info("read %d names from %s", len(names), path)
     return names

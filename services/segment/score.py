@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.contract import artifacts
 from services.contract.preparation import GroupCounts, Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
@@ -16,11 +17,10 @@ from services.segment.membership import find_previous_membership, split_by_part
 from services.segment.part_tasks import CustomerPart, add_up, count_customers, split_ids, take_ids
 from services.segment.segments_csv import score_part
 from stagekit.errors import DataError, MissingInputError
-from stagekit.tables.duckdb_reader import Loaded, Span, find_earlier_rows, load, read_part, read_schema
+from stagekit.tables.duckdb_reader import TABLE_SUFFIXES, Loaded, Span, find_earlier_rows, load, read_part, read_schema
 from stagekit.tables.faults import refuse_faults
 from stagekit.tables.strict_reader import CUSTOMER_ID, Schema
 from stagekit.volume import files
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
@@ -38,8 +38,8 @@ class PartRows(NamedTuple):
 
 
 def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
-    registry = work.register(hold=False)
-    active_run = registry.entry(registry.in_force)
+    registry = work.read_registry(lock=False)
+    active_run = registry.entry(registry.active_run)
     if active_run is None:
         raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
     segmenter = Segmenter(**work.load_published(active_run, artifacts.SEGMENTER))
@@ -61,10 +61,10 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
             published = work.open_published(active_run, artifacts.SEGMENTS)
             membership = find_previous_membership(published, databases, sizes, work.scratch())
         firsts = [sum(sizes[:number]) for number in range(len(sizes))]
-        write = partial(score_part, segmenter=segmenter, csv=work.target(artifacts.SCORES))
+        write = partial(score_part, segmenter=segmenter, csv=work.output_location(artifacts.SCORES))
         scored = parts.map(write, firsts, split_by_part(membership, sizes))
     for part in scored:
-        work.add(artifacts.SCORES, part.csv)
+        work.add_part(artifacts.SCORES, part.csv)
 
     segment_sizes = np.sum([part.sizes for part in scored], axis=0)
     n_unassigned, n_outside = n_customers - int(segment_sizes.sum()), sum(part.n_outside for part in scored)
@@ -77,7 +77,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, segment_sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
-        "scores": str(work.place / work.form(artifacts.SCORES)),
+        "scores": str(work.path / work.output_name(artifacts.SCORES)),
         "in_force": active_run.run,
         "rows": n_customers,
         "duplicates_dropped": n_duplicates,
@@ -89,12 +89,12 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
 
 def _load_file(settings: ScoreSettings, work: Workspace, preparation: Preparation) -> tuple[Loaded, Schema]:
     """Load the ids and the columns that `preparation` needs, as strictly as extract reads a table."""
-    sources = work.data_files(settings.score)
+    sources = work.user_files.find(settings.score, TABLE_SUFFIXES)
     paths = list(sources.values())
-    with files.unchanged(paths):
+    with files.fail_if_modified(paths):
         schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
         loaded = load(paths, schema=schema, folder=work.scratch())
-        work.read(files.digest_file(path, name) for name, path in sources.items())
+        work.user_files.record(files.digest_file(path, name) for name, path in sources.items())
     refuse_faults([loaded.faults], work)
     if not loaded.n_rows:
         raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
+from services.contract.segment_registry import PublicationMetadata, RegisteredSegment, SegmentRegistry
 from services.segment import groups
 from services.segment.assignment import Segmenter, outlier_distances
 from services.segment.clusters import ClusterResult, PreviousRun
@@ -30,7 +31,6 @@ from services.segment.names import make_names, name_warnings, rename_notes
 from services.segment.part_tasks import take_distances
 from services.segment.profiles import Profile, make_profiles, profile_table
 from services.segment.projection import draw_points, project_points
-from stagekit.volume.registry import Contents, Register, RegisteredSegment
 
 
 class RunInputs(NamedTuple):
@@ -42,7 +42,7 @@ class RunInputs(NamedTuple):
     """Of the trained clusters."""
     previous: PreviousRun | None
     """The run to compare with."""
-    registry: Register
+    registry: SegmentRegistry
     """Without this run."""
     user_names: Mapping[int, str]
     """Names that the user gives, by segment id."""
@@ -58,8 +58,8 @@ class SegmentationOutput(NamedTuple):
     migration: pd.DataFrame
     points: pd.DataFrame
     segmentation: Segmentation
-    contents: Contents
-    registry: Register
+    metadata: PublicationMetadata
+    registry: SegmentRegistry
     """With this run and the ids that it gave."""
 
 
@@ -71,7 +71,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     sample = draw_sample(clusters.parts, len(clusters.centroids))
     profiles = make_profiles(statistics, sample, features)
     deviations = dict(zip(features, statistics.raw.deviation.tolist(), strict=True))
-    ids = _identify(inputs.run, profiles, deviations, clusters.continues, registry)
+    ids = _identify(inputs, profiles, deviations, clusters.continues)
 
     known_names = {segment.segment_id: segment.name for segment in registry.segments}
     our_names = make_names(profiles, ids, known_names, {})
@@ -108,6 +108,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
         *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
+    deciles = find_deciles(clusters.parts, find_edges(sample, features), n_customers)
     fences = outlier_distances(clusters.parts.map(take_distances), len(ids))
     point_features, point_clusters = draw_points(clusters.parts, preparation)
     return SegmentationOutput(
@@ -130,16 +131,17 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
             comparison=comparison,
             continued_sse=clusters.warm_start_sse_ratio,
         ),
-        contents=Contents(segments=names, deciles=find_deciles(clusters.parts, find_edges(sample, features), n_customers)),
-        registry=registry.with_entry(inputs.run, (*new_segments, *(renamed if is_published else ()))),
+        metadata=PublicationMetadata(segments=names, deciles=deciles),
+        registry=registry.with_run(inputs.run).with_segments((*new_segments, *(renamed if is_published else ()))),
     )
 
 
 def _identify(
-    run: str, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int], registry: Register
+    inputs: RunInputs, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int]
 ) -> list[int]:
     """Give each cluster its segment id."""
-    own_segments = [segment for segment in registry.segments if segment.run == run]
+    registry = inputs.registry
+    own_segments = [segment for segment in registry.segments if segment.run == inputs.run]
     similarity = centroid_similarity([profile.centroid for profile in profiles], own_segments, deviations)
     next_id = 1 + max((segment.segment_id for segment in registry.segments), default=0)
     return assign_segment_ids(continues, similarity, own_segments, [profile.n_customers for profile in profiles], next_id)

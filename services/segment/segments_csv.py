@@ -17,10 +17,7 @@ from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
 from stagekit.tables.strict_reader import CUSTOMER_ID
-from stagekit.volume.parts import PendingPart, drafting
-
-OutputLocation = tuple[Path, str]
-"""Folder and artifact name; see `Workspace.target`."""
+from stagekit.volume.parts import OutputLocation, PendingPart
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
 
@@ -91,10 +88,10 @@ def score_part(
 
 
 def _write(rows: pd.DataFrame, part: CustomerPart, first_row: int, location: OutputLocation) -> PendingPart:
-    drafts: list[PendingPart] = []
-    with drafting(*location, drafts) as file:
+    pending: list[PendingPart] = []
+    with location.open(pending) as file:
         write_rows(rows, part.ids, first_row, Path(file.name))
-    return drafts[0]
+    return pending[0]
 
 
 def make_rows(

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contract.segment_registry import RegisteredSegment
 from services.segment.assignment import UNASSIGNED
 from services.segment.matching import (
     MIN_JACCARD,
@@ -11,7 +12,6 @@ from services.segment.matching import (
     jaccard_matrix,
     match_clusters,
 )
-from stagekit.volume.registry import RegisteredSegment
 
 
 def known(segment_id: int, **centroid: float) -> RegisteredSegment:

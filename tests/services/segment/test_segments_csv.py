@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.artifacts import SEGMENTS, SEGMENTS_PARQUET
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.segment import assignment
 from services.segment.assignment import Segmenter
@@ -21,6 +22,7 @@ from services.segment.membership import (
 from services.segment.part_tasks import assign_part, split_ids
 from services.segment.segments_csv import score_part, write_part
 from services.transform.features import fit_preparation
+from stagekit.volume.parts import OutputLocation
 from tests.services.segment.runs import FEATURES, group, table
 
 NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'say "hi"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
@@ -37,8 +39,8 @@ def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(
     customers.loc[list(gap), "BALANCE"] = np.nan
     part = assign_part(split_ids(customers, FEATURES, folder), preparation=preparation, centroids=centroids)
     segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), names, has_ids=True)
-    location = (folder, "segments.parquet") if parquet else None
-    csv = (folder, "segments.csv")
+    location = OutputLocation(folder, SEGMENTS_PARQUET) if parquet else None
+    csv = OutputLocation(folder, SEGMENTS)
     written = write_part(part, first_row, previous, segmenter=segmenter, csv=csv, parquet=location)
     return written.parquet.path if written.parquet else written.csv.path
 
@@ -162,7 +164,7 @@ def test_scored_customers_outside_the_training_range_are_flagged(tmp_path):
     new = customers.assign(BALANCE=[1e6, *customers["BALANCE"][1:]], PURCHASES=[0.0, *customers["PURCHASES"][1:5], np.nan])
     segmenter = Segmenter(preparation, centroids, np.array([1.0, 1.0]), np.array([1, 2]), ("a", "b"), has_ids=True)
     part = split_ids(new, FEATURES, tmp_path)
-    scored = score_part(part, 0, None, segmenter=segmenter, csv=(tmp_path, "segments.csv"))
+    scored = score_part(part, 0, None, segmenter=segmenter, csv=OutputLocation(tmp_path, SEGMENTS))
     rows = rows_of(scored.csv.path)
     assert tuple(rows[0]) == SCORES_COLUMNS
     assert [row["outside_training_range"] for row in rows] == ["BALANCE PURCHASES", "", "", "", "", ""]

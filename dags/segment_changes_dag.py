@@ -1,12 +1,14 @@
 """# Customers who changed segment
 
-An example of a DAG that waits for new segments: it starts by itself whenever a run of *Customer segmentation* has published
-some, and lists who is in another segment than before. A run that was held back has changed nothing, and starts nothing.
+An example of a DAG that waits for new segments: it starts whenever a run of *Customer segmentation* has published, and
+lists the customers whose segment differs from the previously published one. A run that is not published does not start it.
 
-**What comes out**: `runs/<run>/changes/changed.csv` on the volume, beside what the run itself has written: customer, segment
-of before, segment of now, by number and name. It is made from what was published, whatever has come of the run's folder.
+**Results**: `runs/<run>/changes/changed.csv` on the volume, next to the folders of the run's stages, with customer,
+previous segment and current segment, by number and name. It is made from the published files, even if the run's folder has
+been removed.
 
-**To make an older list again** press *Trigger* and name the run that published. Its files are kept for the last five.
+**To repeat an older list**, press *Trigger* and enter the id of the run that published. The files of the last five
+publications are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from dags.assets import SEGMENTS_IN_FORCE
+from dags.assets import ACTIVE_SEGMENTS
 from stagekit.airflow.notifications import notify_failure
 from stagekit.airflow.stage_operator import StageOperator
 
@@ -26,9 +28,9 @@ RUN_THAT_PUBLISHED = """
 with DAG(
     dag_id="customer_segment_changes",
     dag_display_name="Customers who changed segment",
-    description="Lists who is in another segment than before, whenever new segments have been published.",
+    description="Lists the customers who changed segment, whenever new segments have been published.",
     doc_md=__doc__,
-    schedule=[SEGMENTS_IN_FORCE],
+    schedule=[ACTIVE_SEGMENTS],
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
@@ -36,7 +38,8 @@ with DAG(
     params={
         "run": Param(
             None,
-            "Id of the run of Customer segmentation whose publication is looked at. Needed only when started by hand.",
+            "Id of the run of Customer segmentation whose publication is compared with the previous one. Needed only if "
+            "this DAG is triggered by hand.",
             type=["string", "null"],
             title="Run that published",
         )
@@ -46,7 +49,7 @@ with DAG(
     StageOperator(
         task_id="list_changes",
         stage="changes",
-        of_run=RUN_THAT_PUBLISHED,
+        target_run=RUN_THAT_PUBLISHED,
         task_display_name="List changes",
-        doc_md="Writes `changed.csv`: the customers who changed segment. Returns how many there are.",
+        doc_md="Writes `changed.csv`, the customers who changed segment. Returns their number.",
     )

@@ -1,14 +1,14 @@
-"""What Airflow's own pages gain: a run's report on the run's page, the segments in force one click away, links on the tasks."""
+"""The pages of this pipeline in Airflow: the report as a tab on the run's page, the active segments in the menu."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.plugins_manager import AirflowPlugin
+from stagekit.airflow import plugin
 
 PREFIX = "segments"
 
-# A pie of three segments. Coloured, so that it can be seen in the light, in the dark, and where it is the one chosen.
+# A pie of three segments, coloured so that it is visible in light and dark mode and when it is selected.
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
     "%3Cpath fill='%2356b4e9' d='M12 12V2A10 10 0 0 1 15.4 21.4z'/%3E"
@@ -16,7 +16,7 @@ ICON = (
     "%3Cpath fill='%23009e73' d='M12 12 2.2 13.7A10 10 0 0 1 12 2z'/%3E%3C/svg%3E"
 )
 
-# The addresses are relative: Airflow need not stand at the root of its host.
+# The addresses are relative, because Airflow may be served below a path of its host.
 REPORT_OF_RUN = {
     "name": "Report",
     "destination": "dag_run",
@@ -24,7 +24,7 @@ REPORT_OF_RUN = {
     "href": f"{PREFIX}/dags/{{DAG_ID}}/runs/{{RUN_ID}}",
     "icon": ICON,
 }
-REPORT_IN_FORCE = {
+ACTIVE_REPORT = {
     "name": "Segments",
     "destination": "nav",
     "nav_top_level": True,
@@ -32,29 +32,20 @@ REPORT_IN_FORCE = {
     "href": f"{PREFIX}/in-force",
     "icon": ICON,
 }
-VIEWS = [REPORT_OF_RUN, REPORT_IN_FORCE]
 
 
-class SegmentsPlugin(AirflowPlugin):
+VIEWS = [REPORT_OF_RUN, ACTIVE_REPORT]
+
+
+class SegmentsPlugin(plugin.PipelinePlugin):
+    """Registers the pages; the kit's part of the plugin is in the base class."""
+
     name = "customer_segmentation"
     external_views = VIEWS
 
-    # Every task loads the plugins too, but only the api-server asks for these two: no task waits for what they import.
-
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """The app with the pages; imported here, because every task loads the plugins."""
         from stagekit.airflow.report_pages import app
 
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
-
-    @property
-    def listeners(self) -> list[Any]:  # type: ignore[override]
-        from stagekit.airflow import run_notes
-
-        return [run_notes]
-
-    @property
-    def operator_extra_links(self) -> list[Any]:  # type: ignore[override]
-        from stagekit.airflow.task_links import ReplayLink, ReportLink
-
-        return [ReportLink(), ReplayLink()]

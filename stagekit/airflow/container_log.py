@@ -1,11 +1,11 @@
-"""The log of a container: followed to the end of the container, resumed where it stopped, each line with its level."""
+"""The log of a container: followed to the end of the container, resumed after the last line, each line with its level."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
+from stagekit.airflow.interruption import Interruption
 from stagekit.errors import TransientError
 
 PATIENCE_S = 60.0
 """For how long an engine may be unreachable while a container is followed; a restart of the engine takes seconds."""
 _PAUSE_S = 0.2
+_SAVE_INTERVAL_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,42 @@ class LogLine(NamedTuple):
     time: str
     """When the engine received it: RFC 3339, UTC, always nine decimals, so that texts compare as times do."""
     text: str
+
+
+def forward_log(
+    client: APIClient, container: str, after: str, interruption: Interruption, save_position: Callable[[str], None]
+) -> None:
+    """Pass the log of a container on to the log of this process until the container has exited.
+
+    Parameters
+    ----------
+    client : APIClient
+    container : str
+        Id of a container that has been started.
+    after : str
+        Time of the last line that was passed on; empty to begin with the first line.
+    interruption : Interruption
+        Interrupts the wait for a line.
+    save_position : callable
+        Called with the time of the last line, every ten seconds and when the wait is interrupted.
+    """
+    lines = follow(client, container, after)
+    level, saved, saved_at = logging.INFO, after, time.monotonic()
+    try:
+        while True:
+            with interruption:
+                line = next(lines, None)
+            if line is None:
+                return
+            level = level_of(line.text, level)
+            log.log(level, "%s", line.text)
+            after = line.time
+            if time.monotonic() - saved_at > _SAVE_INTERVAL_S:
+                save_position(after)
+                saved, saved_at = after, time.monotonic()
+    finally:
+        if interruption.is_requested and after != saved:
+            save_position(after)
 
 
 def follow(client: APIClient, container: str, after: str = "", patience_s: float = PATIENCE_S) -> Iterator[LogLine]:

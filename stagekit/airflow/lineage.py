@@ -1,7 +1,7 @@
-"""Lineage: what a stage has read and written, as OpenLineage describes it, taken from the stage's manifest.
+"""Lineage in OpenLineage's terms: the inputs and outputs of a stage, from its manifest.
 
-Airflow's OpenLineage provider sends the events, if it is installed and configured (docs/operations.md). Otherwise no manifest
-is read, and nothing is described.
+Airflow's OpenLineage provider sends the events if it is installed and configured (docs/operations.md). Otherwise no manifest
+is read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from docker.api import APIClient
 from docker.errors import DockerException
 
 from services.contract.settings import SETTINGS
+from stagekit.airflow.containers import VOLUME
+from stagekit.volume.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -39,6 +41,11 @@ def is_enabled() -> bool:
     from airflow.providers.openlineage import conf
 
     return not conf.is_disabled()
+
+
+def read_if_enabled(client: APIClient, container: str, folder: str, sha256: str) -> dict[str, Any] | None:
+    """Read the manifest in a folder of the volume while the container still exists, if lineage is enabled."""
+    return read_manifest(client, container, f"{VOLUME}/{folder}/{MANIFEST_NAME}", sha256) if is_enabled() else None
 
 
 def read_manifest(client: APIClient, container: str, path: str, sha256: str) -> dict[str, Any] | None:

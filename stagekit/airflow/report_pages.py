@@ -24,7 +24,7 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from dags.assets import DAG_ID
-from stagekit.airflow.stage_operator import REASON_KEY
+from stagekit.airflow.task_results import REASON_KEY
 from stagekit.errors import MissingInputError, SetupError, StageError, from_os_error
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder

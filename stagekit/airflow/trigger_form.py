@@ -9,15 +9,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import Param, Variable
+from airflow.sdk import Context, Param, Variable
 from airflow.sdk.exceptions import ParamValidationError
 from pydantic import ValidationError
 
 from services.contract.settings import SETTINGS, PipelineSettings, StageSettings
+from stagekit.airflow.schedule import is_for_past_date
 from stagekit.errors import UsageError
 from stagekit.serialization import to_text
 
 VARIABLE = "customer_segmentation"
+PAST_DATE = "backfill"
+"""Source of the setting `publish` if the run is for a past date."""
 USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", "publish")
 """Asked first, in the only section that Airflow's form shows unfolded; the others stand under their stage."""
 
@@ -43,11 +46,45 @@ def _field(schema: dict[str, Any], section: str | None) -> Param:
     return Param(default, description, schema={**schema, "section": section} if section else schema)
 
 
-def given(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Find what the form sets, else what the Variable sets; returns the values by name, and where each came from.
+def choose_run_settings(context: Context) -> tuple[dict[str, Any], dict[str, str]]:
+    """Choose the settings of a run, as `choose_settings` does. A run for a past date does not publish, unless it is told to.
 
-    The form always sends every field, so a value that is the default counts as not given: otherwise the Variable could
-    never change a default. Raises UsageError that names the setting, what was found and what was expected.
+    The run reads the current files: published, they would be active as those of an old date.
+    """
+    values, sources = choose_settings(context["params"])
+    is_undecided = "publish" in context["params"] and values.get("publish") not in ("never", "always")
+    if is_undecided and is_for_past_date(context["dag_run"], context["dag"].timetable):
+        values["publish"], sources["publish"] = "never", PAST_DATE
+    return values, sources
+
+
+def explain_past_date(sources: Mapping[str, str]) -> str:
+    """Return the sentence that explains why a run for a past date is not published; empty for other runs."""
+    if sources.get("publish") != PAST_DATE:
+        return ""
+    return (
+        "Not published, since this run is for a past date of the schedule and read the current files; Publish set to always "
+        "would publish it. "
+    )
+
+
+def choose_settings(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Choose each setting from the form, or else from the Variable.
+
+    The form always sends every field, so a value that equals the default counts as not set: otherwise the Variable could never
+    change a default.
+
+    Returns
+    -------
+    values : dict
+        The settings that are not defaults, by name.
+    sources : dict of str
+        `form` or `variable`, by name.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown or invalid; the message names it, what was found and what is expected.
     """
     form = trigger_form()
     values, sources = {}, {}

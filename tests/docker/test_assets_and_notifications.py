@@ -119,7 +119,7 @@ def test_a_published_run_says_so_in_its_note(stack: Stack, published: str) -> No
 
 def test_a_published_run_updates_the_asset_and_starts_who_waits_for_it(stack: Stack, published: str) -> None:
     [event] = events_of(stack, published)
-    assert event["name"] == "segments_in_force"
+    assert event["name"] == "active_segments"
     assert event["extra"] == {"run": published, "k": 3, "customers": 8939}
     [started] = event["created_dagruns"]
     wait_for(stack, path_of(started["run_id"], WAITING_DAG), lambda run: run["state"] == "success")
@@ -160,10 +160,10 @@ def test_a_run_that_was_held_back_is_told_to_those_who_asked_for_it(
 ) -> None:
     hook, mailbox = receivers
     [told] = told_about(held_back, hook)
-    assert (told["event"], told["task_id"]) == ("held back", "segment_customers")
+    assert (told["event"], told["task_id"]) == ("not_published", "segment_customers")
     assert "silhouette" in told["reason"]
     assert told["url"].startswith(f"{stack.address}/dags/{DAG}/runs/")
-    assert [mail["Subject"] for mail in mailbox.got if told["url"] in text_of(mail)] == [f"{DAG}: a run was held back"]
+    assert [mail["Subject"] for mail in mailbox.got if told["url"] in text_of(mail)] == [f"{DAG}: a run was not published"]
 
 
 def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_told_and_leaves_the_dag_as_it_is(

@@ -2,7 +2,8 @@ import shlex
 
 import pytest
 
-from stagekit.airflow.containers import HostSettings, StageContainer, host_settings
+from stagekit.airflow.containers import StageContainer
+from stagekit.airflow.host_settings import HostSettings, read_host_settings
 from stagekit.errors import SetupError
 
 
@@ -55,7 +56,7 @@ def test_a_wrong_setting_of_the_host_is_named_with_what_it_has_to_be(monkeypatch
     for name, value in variables.items():
         monkeypatch.setenv(f"SEGMENTATION_{name}", value)
     with pytest.raises(SetupError) as refused:
-        host_settings()
+        read_host_settings()
     assert complaint in str(refused.value)
 
 
@@ -63,5 +64,5 @@ def test_an_empty_setting_of_the_host_is_its_default(monkeypatch):
     monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", "/v")
     for name in ("IMAGE_TAG", "STAGE_USER", "STAGE_MEMORY", "STAGE_CPUS", "STAGE_PIDS"):
         monkeypatch.setenv(f"SEGMENTATION_{name}", "")
-    found = host_settings()
+    found = read_host_settings()
     assert (found.image_tag, found.stage_user, found.stage_memory, found.stage_cpus) == ("latest", "50000:0", "4g", 2.0)

@@ -19,7 +19,8 @@ from docker.client import from_env
 from docker.errors import NotFound
 
 from stagekit.airflow.lineage import read_manifest
-from stagekit.airflow.stage_operator import StageOperator, log_failure_reason
+from stagekit.airflow.stage_operator import StageOperator
+from stagekit.airflow.task_callbacks import log_failure_reason
 from tests.stagekit.airflow.tries import Try
 
 pytestmark = pytest.mark.needs_docker
@@ -467,7 +468,7 @@ def test_a_task_that_a_user_stops_takes_its_container_with_it_and_one_whose_work
     before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())  # as Airflow's worker does it
     try:
         killer.start()
-        with pytest.raises(AirflowException, match="told to stop"):
+        with pytest.raises(AirflowException, match="was stopped"):
             task.run()
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from stagekit.airflow.stage_operator import StageOperator, log_failure_reason
+from stagekit.airflow.stage_operator import StageOperator
+from stagekit.airflow.task_callbacks import log_failure_reason
 from tests.stagekit.airflow.fake_engine import End, Refusal, running_toy
 from tests.stagekit.airflow.tries import Try
 
@@ -217,7 +218,7 @@ def test_a_run_for_a_past_date_that_is_an_experiment_anyway_says_so(toy):
 
 
 def test_who_works_on_what_a_run_published_is_told_of_that_run_and_not_of_the_form(toy):
-    task = Try("changes", of_run="the other run")
+    task = Try("changes", target_run="the other run")
     task.params = {"run": "the other run"}
     task.run()
     assert toy.created[1]["Cmd"] == ["--run=the other run"]
@@ -425,7 +426,7 @@ def test_the_next_try_attaches_to_a_container_that_still_runs(toy, first, caplog
     assert task.run() == "trained once"
     assert task.xcom == {"manifest": DIGEST, "volume": "/data/bank"}
     assert (toy.created, toy.containers) == ([], {})
-    assert f"attached to container {first.container[:12]} of try 1: it has run since 2026-01-05T09:00:00" in caplog.text
+    assert f"attached to container {first.container[:12]} of try 1, running since 2026-01-05T09:00:00" in caplog.text
 
 
 def test_a_try_that_died_before_it_stored_the_container_s_id_is_found_by_its_labels(toy, first):
@@ -451,10 +452,10 @@ def test_a_container_that_has_failed_for_good_meanwhile_yields_its_reason(toy, f
 
 def test_a_container_that_has_met_passing_trouble_meanwhile_is_replaced_and_its_reason_logged(toy, first, caplog):
     toy.states[first.container] = "exited"
-    toy.ends[first.container] = End(75, stderr=said("failed (75, passing trouble): was told to stop (SIGTERM)"))
+    toy.ends[first.container] = End(75, stderr=said("failed (75, passing trouble): was stopped (SIGTERM)"))
     assert first.next_try().run() == "trained once"
     assert len(toy.created) == 1
-    assert "it ended meanwhile: was told to stop (SIGTERM)" in caplog.text
+    assert "it has exited since: was stopped (SIGTERM)" in caplog.text
 
 
 @pytest.mark.parametrize("state", ["created", "paused", "dead"])
@@ -566,8 +567,8 @@ def stopped(task, monkeypatch):
         task.operator.on_kill()
         yield
 
-    monkeypatch.setattr("stagekit.airflow.stage_operator.follow", follow)
-    with pytest.raises(AirflowException, match="told to stop"):
+    monkeypatch.setattr("stagekit.airflow.container_log.follow", follow)
+    with pytest.raises(AirflowException, match="was stopped"):
         task.run()
 
 
@@ -616,7 +617,7 @@ def test_a_task_that_runs_out_of_time_takes_its_container_with_it(toy, monkeypat
         raise AirflowTaskTimeout
         yield
 
-    monkeypatch.setattr("stagekit.airflow.stage_operator.follow", follow)
+    monkeypatch.setattr("stagekit.airflow.container_log.follow", follow)
     with pytest.raises(AirflowTaskTimeout):
         task.run()
     assert toy.containers == {}
@@ -625,7 +626,7 @@ def test_a_task_that_runs_out_of_time_takes_its_container_with_it(toy, monkeypat
 def test_a_task_that_is_stopped_before_it_has_begun_starts_nothing(toy):
     task = Try()
     task.operator.on_kill()
-    with pytest.raises(AirflowException, match="told to stop"):
+    with pytest.raises(AirflowException, match="was stopped"):
         task.run()
     assert toy.containers == {}
 
@@ -696,5 +697,5 @@ def test_the_log_ends_with_the_reason_and_the_command_that_replays_the_stage(toy
 def test_a_task_whose_process_is_gone_has_no_command_and_says_so(caplog):
     log_failure_reason({"task": SimpleNamespace()})
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "the process of the task has gone"
+        "the task process exited unexpectedly"
     ]

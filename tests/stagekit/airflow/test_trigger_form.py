@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.contract.settings import SETTINGS, StageSettings
-from stagekit.airflow.trigger_form import given, trigger_form
+from stagekit.airflow.trigger_form import choose_settings, trigger_form
 from stagekit.errors import UsageError
 from stagekit.serialization import to_flag, to_text
 from stagekit.stage.command_line import parse
@@ -32,7 +32,7 @@ def test_every_setting_of_every_stage_is_a_field_with_title_and_description():
 
 
 def test_nothing_filled_in_leaves_everything_to_the_stages():
-    assert given(DEFAULTS) == ({}, {})
+    assert choose_settings(DEFAULTS) == ({}, {})
 
 
 def test_the_form_can_be_sent_as_it_is_shown():
@@ -49,16 +49,19 @@ def test_only_the_usual_settings_stand_in_the_section_that_is_shown_unfolded():
 
 def test_a_field_that_is_filled_in_goes_before_the_variable_and_that_before_the_default(variable):
     variable('{"n_init": 20, "max_iter": 50}')
-    assert given({**DEFAULTS, "n_init": 30}) == ({"n_init": 30, "max_iter": 50}, {"n_init": "form", "max_iter": "variable"})
+    assert choose_settings({**DEFAULTS, "n_init": 30}) == (
+        {"n_init": 30, "max_iter": 50},
+        {"n_init": "form", "max_iter": "variable"},
+    )
 
 
 def test_a_field_that_shows_its_default_counts_as_not_filled_in(variable):
     variable('{"n_init": 20}')
-    assert given({**DEFAULTS, "n_init": 10}) == ({"n_init": 20}, {"n_init": "variable"})
+    assert choose_settings({**DEFAULTS, "n_init": 10}) == ({"n_init": 20}, {"n_init": "variable"})
 
 
 def test_null_counts_as_not_filled_in():
-    assert given({**DEFAULTS, "n_clusters": None, "group_column": None, "log_columns": None}) == ({}, {})
+    assert choose_settings({**DEFAULTS, "n_clusters": None, "group_column": None, "log_columns": None}) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_null_counts_as_not_filled_in():
 def test_a_wrong_variable_is_refused_in_one_line_that_names_it(variable, text, complaint):
     variable(text)
     with pytest.raises(UsageError) as refused:
-        given(DEFAULTS)
+        choose_settings(DEFAULTS)
     assert complaint in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -87,7 +90,7 @@ def test_a_wrong_variable_is_refused_in_one_line_that_names_it(variable, text, c
 def test_settings_of_two_stages_that_contradict_each_other_are_rejected_with_their_sources(variable):
     variable('{"n_clusters": 12}')
     with pytest.raises(UsageError) as rejected:
-        given({**DEFAULTS, "k_values": [2, 3, 4]})
+        choose_settings({**DEFAULTS, "k_values": [2, 3, 4]})
     assert str(rejected.value) == (
         "these settings contradict each other: n_clusters is 12, expected one of k_values (2, 3, 4): request one of these, "
         "or add 12 to k_values (n_clusters is from the variable; k_values is from the form)"
@@ -105,16 +108,16 @@ def test_settings_of_two_stages_that_contradict_each_other_are_rejected_with_the
 )
 def test_the_form_rejects_what_contradicts_a_default_or_another_field(values):
     with pytest.raises(UsageError):
-        given({**DEFAULTS, **values})
+        choose_settings({**DEFAULTS, **values})
 
 
 def test_a_requested_number_of_segments_that_is_fitted_is_accepted():
-    assert given({**DEFAULTS, "n_clusters": 3, "k_values": [3, 4]})[0] == {"n_clusters": 3, "k_values": [3, 4]}
+    assert choose_settings({**DEFAULTS, "n_clusters": 3, "k_values": [3, 4]})[0] == {"n_clusters": 3, "k_values": [3, 4]}
 
 
 def test_a_configuration_that_names_no_setting_is_refused():
     with pytest.raises(UsageError, match="the run's configuration sets k_value, which no stage knows"):
-        given({**DEFAULTS, "k_value": [2, 3]})
+        choose_settings({**DEFAULTS, "k_value": [2, 3]})
 
 
 def values_of(schema):

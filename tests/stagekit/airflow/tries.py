@@ -41,6 +41,7 @@ class Try:
         return {
             "ti": self.instance,
             "run_id": self.instance.run_id,
+            "dag": self.operator.dag,
             "dag_run": self.dag_run,
             "params": self.params,
             "task": self.operator,

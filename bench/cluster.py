@@ -74,7 +74,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
     parser.add_argument("--customers", type=int, default=5_000_000, help="rows of the table; one in fifty comes again")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--part-rows", type=int, default=250_000)
+    parser.add_argument("--rows-per-part", type=int, default=250_000)
     parser.add_argument("--folder", help="where the volume may lie: for 5 million customers it needs 5 GB")
     return parser.parse_args()
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from environment import port_is_taken, read  # the file beside this one
+from write_env import port_is_taken, read  # the file beside this one
 
 GIB = 2**30
 MIN_MEMORY_GIB = 2.5

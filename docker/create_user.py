@@ -12,8 +12,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from environment import MIN_PASSWORD, read  # the files beside this one
-from trigger import Airflow, exit_on_error
+from trigger_run import Airflow, exit_on_error
+from write_env import MIN_PASSWORD, read  # the files beside this one
 
 
 def ask_for_password(name: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from environment import read  # the file beside this one
+from write_env import read  # the file beside this one
 
 DAG = os.environ.get("DAG") or "customer_segmentation_lab1"
 SHOW_LOGS = os.environ.get("SHOW_LOGS") == "yes"

@@ -164,7 +164,7 @@ def stages_on(volume: Path, known: dict[str, str]) -> list[str]:
 
 def prepare(volume: Path) -> None:
     """Make the folders that the stages write to: theirs by user or by group, with all that is made in them, and no others'."""
-    for folder in (volume / "runs", volume / "model", volume / "scores"):
+    for folder in (volume / "runs", volume / "model", volume / "history", volume / "scores"):
         if folder.is_symlink():
             sys.exit(f"{folder} is a link, which Docker would not follow inside the container: put a folder there")
         try:

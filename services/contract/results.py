@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from stagekit.volume.history import HistoryEntry
+
 DROPPED_COLUMNS = ("CUST_ID", "reason")
 
 SEGMENTS_COLUMNS = (
@@ -47,6 +49,22 @@ UNASSIGNED_NAME = "(no segment)"
 
 # Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
 MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
+
+# One row per segment and numeric column, and one per segment, text column and distinct text ("level"); see `Description`.
+DESCRIPTION_COLUMNS = (
+    "segment_id",
+    "column",
+    "level",  # empty for a numeric column
+    "is_feature",  # yes or no: whether the segments were formed by this column
+    "customers",  # of the segment, with a value in this column
+    "missing_share",  # share of the customers of the segment without a value
+    "median",  # numeric columns only, in the units of the table, like the quartiles
+    "q1",
+    "q3",
+    "share",  # text columns only: share of this level among the customers of the segment with a value
+    "difference",  # standardised difference from all other customers; empty if one side has no value
+    "rank",  # 1 = largest absolute difference within the segment
+)
 
 # Customers who were in a segment before and are in another one now; an empty id is no segment.
 CHANGED_COLUMNS = ("CUST_ID", "from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name")
@@ -198,6 +216,67 @@ class Evaluation(Result):
     """Why there are no new customers; empty if there are some."""
 
 
+class Description(Result):
+    """How description.csv was made.
+
+    The standardised difference of a numeric column is (mean of the segment - mean of all other customers) / standard deviation
+    of all customers; of a level (share in the segment - share among all other customers) / sqrt(p (1 - p)), p the share among
+    all customers. A level counts like a numeric column that is 1 for it and 0 otherwise. Only customers who have a segment and
+    a value count.
+    """
+
+    customers: int
+    """Number of customers that quartiles and levels were computed on; means and standard deviations use all customers."""
+    is_sample: bool
+    """Whether they are a random sample with a fixed seed."""
+    left_out: dict[str, str] = {}
+    """Columns that are not described, with the reason."""
+
+
+class ColumnValue(Result):
+    """How the total of an amount is distributed over the segments."""
+
+    column: str
+    total: float
+    """Sum over all customers who have a segment, in the units of the table."""
+    shares: dict[int, float]
+    """Segment id to its share of the total, from 0 to 1."""
+
+
+class ClusterFlow(Result):
+    """How many customers of a cluster of another solution are in a segment."""
+
+    cluster: int
+    """Position of the cluster in the other solution, from 0."""
+    segment_id: int
+    customers: int
+
+
+class SegmentAcrossK(Result):
+    """How a segment appears in another solution."""
+
+    segment_id: int
+    best_cluster: int
+    """The most similar cluster of the other solution."""
+    best_jaccard: float
+    """Jaccard similarity with it: customers in both / customers in either."""
+    slsa: float
+    """Segment level stability across solutions: 1 - entropy of the distribution of the segment's customers over the clusters of
+    the other solution / log(number of these clusters). 1 if all are in one cluster, 0 if they are spread evenly (Dolnicar and
+    Leisch 2017, Using segment level stability to select target segments in data-driven market segmentation studies, for the
+    next smaller k; the same formula for the next larger k)."""
+
+
+class AcrossK(Result):
+    """The segments in the solution with the next smaller or next larger number of clusters that was fitted."""
+
+    k: int
+    customers: int
+    """Number of customers that were compared: all, or a random sample with a fixed seed."""
+    flows: tuple[ClusterFlow, ...]
+    segments: tuple[SegmentAcrossK, ...]
+
+
 class Segment(Result):
     """One segment; `segment_id` and `name` outlive retraining."""
 
@@ -259,3 +338,87 @@ class Segmentation(Result):
     continued_sse: float | None = None
     """Where the segments in force were fitted to today's customers and taken instead of the trained clusters: their sum of
     squared distances, 1 = that of the trained clusters."""
+    description: Description | None = None
+    """None in older runs."""
+    value: tuple[ColumnValue, ...] = ()
+    """The numeric columns that are amounts, in the order of the table."""
+    not_amounts: dict[str, str] = {}
+    """The other numeric columns, with the reason why a share of their total is not reported."""
+    across_k: tuple[AcrossK, ...] = ()
+    """The next smaller and the next larger k that were fitted; empty in older runs."""
+
+
+class Condition(Result):
+    """A threshold on a clustering feature, in the units of the table."""
+
+    column: str
+    operator: Literal[">", "<="]
+    value: float
+
+
+class Rule(Result):
+    """Conditions that all have to hold, from one leaf of the decision tree."""
+
+    text: str
+    """The conditions for people: `CREDIT_LIMIT above 7,500 and BALANCE at most 1,900`."""
+    conditions: tuple[Condition, ...]
+    share_of_segment: float
+    """Share of the segment's customers that meet the conditions."""
+    precision: float | None
+    """Share of the customers that meet the conditions who are in the segment; None if no evaluated customer meets them."""
+
+
+class SegmentRules(Result):
+    """How to recognise the members of a segment: a customer who meets any of the rules."""
+
+    segment_id: int
+    precision: float | None
+    """Share of the customers that meet a rule who are in the segment; None if no evaluated customer meets one."""
+    recall: float | None
+    """Share of the segment's customers that meet a rule; None if none of them was evaluated."""
+    rules: tuple[Rule, ...]
+    """Those that find most customers of the segment first."""
+    reason: str = ""
+    """Why the segment has no rule; empty if it has one."""
+
+
+class Rules(Result):
+    """rules.json: a decision tree on the clustering features, evaluated on customers that it was not fitted to.
+
+    All figures are those of the conditions as written, with rounded thresholds.
+    """
+
+    accuracy: float
+    """Share of the evaluated customers for whom the rules name their segment."""
+    leaves: int
+    customers_fitted: int
+    customers_evaluated: int
+    segments: tuple[SegmentRules, ...]
+
+
+class SegmentSummary(Result):
+    """A segment in the history."""
+
+    segment_id: int
+    name: str
+    customers: int
+    jaccard: float | None
+    """See `Segment`."""
+
+
+class RunSummary(HistoryEntry):
+    """The key figures of one run, an entry of history/runs.json; `started` is the start of its first stage."""
+
+    status: Literal["published", "not published", "experimental"]
+    k: int
+    customers: int
+    """All customers of the table, with and without a segment."""
+    unassigned: int
+    """Customers without a segment."""
+    silhouette: float
+    verdict: Literal["natural", "reproducible", "constructive"] | None
+    """See `Candidate.classification`."""
+    failed_checks: tuple[str, ...] = ()
+    max_psi: float | None
+    """Drift: the largest population stability index of a feature since the run compared with; None without one."""
+    segments: tuple[SegmentSummary, ...]

@@ -51,7 +51,7 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
     target_run : str
         Run to work on; the DAG run if empty. Templated.
     publishes : bool
-        Whether the stage can write to `model/` on the volume.
+        Whether the stage can write to `history/` on the volume and, unless the run is experimental, to `model/`.
     settings : dict of str
         Settings of the stage in place of those of the trigger form. Templated.
     writes : tuple of str
@@ -157,8 +157,8 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
             known = [name for name in settings_model(self.stage).model_fields if name in values]
         run = self.target_run or context["ti"].run_id
         own = f"runs/{run_folder(run)}/{self.stage}"
-        can_publish = self.publishes and values.get("publish") != "never"
-        writable = self.writes or ((own, "model") if can_publish else (own,))
+        published = () if not self.publishes else ("history",) if values.get("publish") == "never" else ("history", "model")
+        writable = self.writes or (own, *published)
         upstream = [task for task in self.get_flat_relatives(upstream=True) if isinstance(task, StageOperator)]
         digests = collect_upstream_digests(context["ti"], upstream, host.host_volume)
         own_values, own_sources = ({name: chosen[name] for name in known} for chosen in (values, sources))

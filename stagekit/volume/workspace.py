@@ -24,8 +24,9 @@ from pydantic import BaseModel, ValidationError
 
 from stagekit.errors import DataError, MissingInputError, SetupError, UsageError
 from stagekit.tables.faults import FAULTS_NAME
-from stagekit.volume import files
+from stagekit.volume import files, history
 from stagekit.volume.files import LOCK_NAME, TEMPORARY_SUFFIX
+from stagekit.volume.history import Entry
 from stagekit.volume.manifest import MANIFEST_NAME, PICKLE_VERSION_SENSITIVE, FileRecord, Manifest, explain, installed_versions
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.parts import Part, PendingPart, drafting, place, save_draft
@@ -56,6 +57,8 @@ SEGMENTS = Artifact("segment", "segments.csv")
 PROFILE = Artifact("segment", "profile.csv")
 MIGRATION = Artifact("segment", "migration.csv")
 POINTS = Artifact("segment", "points.csv")
+DESCRIPTION = Artifact("segment", "description.csv")
+RULES = Artifact("segment", "rules.json")
 REPORT = Artifact("report", "report.html")
 SCORES = Artifact("score", "segments.csv")
 CHANGED = Artifact("changes", "changed.csv")
@@ -327,6 +330,16 @@ class Workspace:
                 self._model.publish(register, self.run, contents, [(self._folder / one.name, one) for one in records])
 
         self._after_commit.append(enter)
+
+    def read_history(self, model: type[Entry]) -> list[Entry]:
+        """Read the key figures of all runs on the volume, in the order in which they started; see `history.py`."""
+        if (self._volume / history.FILE_NAME).is_file():
+            self.inputs.append(files.digest_file(self._volume / history.FILE_NAME, history.FILE_NAME))
+        return history.read_history(self._volume, model)
+
+    def record_in_history(self, entry: history.HistoryEntry) -> None:
+        """Add the key figures of this run to the history once the stage has happened."""
+        self._after_commit.append(lambda: history.record_run(self._volume, entry))
 
     def manifest(self, stage: str) -> Manifest:
         """Read the manifest of another stage of this run, once.

@@ -10,7 +10,7 @@ import pytest
 from tests.docker.commands import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "docker"))
-from requirements import GIB, TOOLS, advice_on_memory, problem_with, problem_with_memory
+from check_requirements import GIB, TOOLS, advice_on_memory, problem_with, problem_with_memory
 
 ENGINE, COMPOSE, BUILDX = TOOLS
 

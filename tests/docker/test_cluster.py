@@ -76,7 +76,7 @@ def run_stage(volume: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def test_the_workers_read_and_write_the_parts_on_the_volume(volume, run_stage):
     results = {}
-    for stage, *flags in ("extract", "--part-rows=1000"), ("transform",), ("train", "--strategy=sample", "--k-values=2,3"):
+    for stage, *flags in ("extract", "--rows-per-part=1000"), ("transform",), ("train", "--strategy=sample", "--k-values=2,3"):
         ended = run_stage(stage, "--run=demo", *flags)
         assert ended.returncode == 0, ended.stderr
         assert "2 Dask workers at" in ended.stderr

@@ -42,7 +42,7 @@ def run_stage(volume: Path, stage: str, scheduler: str = "", rows_per_part: int 
 
 def flags(stage: str, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> list[str]:
     there = [f"--dask-scheduler={scheduler}"] if scheduler and stage in ON_CLUSTER else []
-    size = [f"--part-rows={rows_per_part}"] if stage == "extract" else []
+    size = [f"--rows-per-part={rows_per_part}"] if stage == "extract" else []
     return ["--run=demo", *SETTINGS.get(stage, []), *size, *there]
 
 
@@ -194,7 +194,8 @@ def test_a_worker_that_does_not_see_the_volume_is_named(cluster, volume, monkeyp
 @pytest.mark.parametrize("other", ["code", "numpy", "scikit-learn"])
 def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, other):
     if other == "code":
-        shutil.copytree(ROOT / "services", tmp_path / "services", ignore=shutil.ignore_patterns("__pycache__"))
+        for package in ("stagekit", "services"):
+            shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
         with (tmp_path / "services/extract/part_tasks.py").open("a") as file:
             file.write("# another version\n")
     else:

@@ -40,7 +40,7 @@ def sample(tmp_path_factory) -> tuple[Path, str]:
         volume,
         "--log-columns=BALANCE",
         "--outliers=clip",
-        "--scale-by=TENURE",
+        "--group-column=TENURE",
         "--k-values=2,3,4",
         "--n-resamples=2",
         "--publish=always",
@@ -64,7 +64,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
     for name, rows_per_part in (("whole", 1_000_000), ("parts", 1000)):
         shutil.copytree(DATA, tmp_path / name / "data")
         for number in ("one", "two"):
-            flags = ("--k-values=4,5", "--n-resamples=2", "--publish=always", f"--part-rows={rows_per_part}")
+            flags = ("--k-values=4,5", "--n-resamples=2", "--publish=always", f"--rows-per-part={rows_per_part}")
             ended = run(tmp_path / name, *flags, run=number)
             assert ended.returncode == 0, ended.stderr
         folder = tmp_path / name / "runs/two"
@@ -123,7 +123,7 @@ def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
         (("--k-values=2,3", "--n-clusters=9"), "n_clusters is 9, expected one of k_values (2, 3)"),
         (("--n-clusters=11",), "n_clusters is 11, expected one of k_values (2, 3, 4, 5, 6, 7, 8, 9, 10)"),
         (("--feature-columns=PAYMENTS", "--log-columns=BALANCE"), "--log-columns is 'BALANCE': column BALANCE is not among"),
-        (("--scale-by=BALANCE",), "--scale-by is 'BALANCE': is a feature column too"),
+        (("--group-column=BALANCE",), "--group-column is 'BALANCE': is a feature column too"),
     ],
 )
 def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(tmp_path, arguments, complaint):

@@ -39,7 +39,7 @@ def volume(tmp_path):
     """Five runs, a to e from the oldest on, and the data and the model beside them."""
     for age_h, name in enumerate("edcba"):
         add_run(tmp_path, name, age_h)
-    for folder in ("data", "model"):
+    for folder in ("data", "model", "history"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "precious").write_text("keep me")
     return tmp_path
@@ -109,7 +109,7 @@ def test_a_dry_run_lists_and_removes_nothing(volume, caplog):
 
 def test_data_and_model_are_never_touched(volume):
     prune(volume, keep_runs=1)
-    assert [(volume / folder / "precious").read_text() for folder in ("data", "model")] == ["keep me", "keep me"]
+    assert [(volume / folder / "precious").read_text() for folder in ("data", "model", "history")] == ["keep me"] * 3
 
 
 @pytest.mark.parametrize("where", ["runs/link", "runs/a/link", "runs/a/train/link"])

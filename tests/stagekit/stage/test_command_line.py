@@ -67,7 +67,7 @@ def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, co
         (TransformSettings, "--feature-columns=A,A", "--feature-columns is 'A,A': names a column twice"),
         (TransformSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
         (ExtractSettings, "--feature-columns=CUST_ID,BALANCE", "--feature-columns is 'CUST_ID,BALANCE': names CUST_ID, which"),
-        (TransformSettings, "--scale-by=BALANCE", "--scale-by is 'BALANCE': is a feature column too"),
+        (TransformSettings, "--group-column=BALANCE", "--group-column is 'BALANCE': is a feature column too"),
         (TransformSettings, "--outliers=burn", "--outliers is 'burn': input should be 'keep', 'clip' or 'drop'"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_setting_means_the_same_as_a_flag_a_variable_and_a_value(values):
 
 @pytest.mark.parametrize("word", ["null", "None", "[]", "-", "1e5"])
 def test_a_word_that_means_nothing_elsewhere_is_a_name_like_any_other(word):
-    settings = read(TransformSettings, f"--run={word}", f"--scale-by={word}")
+    settings = read(TransformSettings, f"--run={word}", f"--group-column={word}")
     assert (settings.run, settings.group_column) == (word, word)
 
 

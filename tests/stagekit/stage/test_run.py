@@ -112,8 +112,10 @@ def test_a_defect_of_ours_shows_where_it_is(volume):
 
 
 def test_help_names_every_setting_and_needs_no_data_library(volume):
-    script = "import sys, stagekit.stage.run as s; sys.argv[1:] = ['--help']\ntry: s.start('train')\nexcept SystemExit as e: \
+    script = (
+        "import sys, stagekit.stage.run as r; sys.argv[1:] = ['--help']\ntry: r.run_stage('train')\nexcept SystemExit as e: \
 print(e.code, sorted({'numpy', 'pandas', 'sklearn'} & set(sys.modules)))"
+    )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "--k-values" in ended.stdout
     assert last_line(ended.stdout) == "0 []"

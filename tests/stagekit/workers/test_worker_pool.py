@@ -12,7 +12,7 @@ from stagekit.errors import DataError, OutOfMemoryError
 from stagekit.workers import worker_pool as module
 from stagekit.workers.worker_pool import worker_pool
 
-MUCH = module._MUCH
+MUCH = module._PROCESS_POOL_MIN_BYTES
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no use for processes")
 
 

@@ -61,6 +61,10 @@ def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
     assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == stages()
 
 
+def test_only_segment_can_publish(dag):
+    assert [task.stage for task in dag.tasks if task.publishes] == ["segment"]
+
+
 def test_people_find_help_on_the_dag_and_on_every_task(dag):
     assert "To start a run" in dag.doc_md
     assert dag.description

@@ -2,9 +2,9 @@ import shlex
 
 import pytest
 
-from stagekit.airflow.containers import StageContainer
+from stagekit.airflow.containers import StageCall, StageContainer, name_image
 from stagekit.airflow.host_settings import HostSettings, read_host_settings
-from stagekit.errors import SetupError
+from stagekit.errors import SetupError, UsageError
 
 
 def container(**changes):
@@ -37,6 +37,13 @@ def test_what_a_user_typed_cannot_leave_its_place_in_the_command_line(text):
 def test_a_path_with_a_comma_stays_one_field_of_the_mount():
     line = container(host=HostSettings(host_volume='/srv/a,b "c"')).docker_run
     assert '--mount=type=bind,"source=/srv/a,b ""c""",target=/shared,readonly' in shlex.split(line)
+
+
+@pytest.mark.parametrize(("allowed", "listed"), [("", "none"), ("tcp://dask:8786", "tcp://dask:8786")])
+def test_a_dask_scheduler_that_the_installation_does_not_allow_is_refused(allowed, listed):
+    call = StageCall("train", "demo", {"dask_scheduler": "tcp://stranger:8786"}, {}, ("runs/demo/train",))
+    with pytest.raises(UsageError, match=f"dask_scheduler tcp://stranger:8786 is not allowed; allowed: {listed} "):
+        name_image(call, HostSettings(host_volume="/v", dask_schedulers=allowed), "customer-segmentation")
 
 
 @pytest.mark.parametrize(

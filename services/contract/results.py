@@ -388,8 +388,8 @@ class Rules(Result):
     All figures are those of the conditions as written, with rounded thresholds.
     """
 
-    accuracy: float
-    """Share of the evaluated customers for whom the rules name their segment."""
+    accuracy: float | None
+    """Share of the evaluated customers for whom the rules name their segment; None without evaluated customers."""
     leaves: int
     customers_fitted: int
     customers_evaluated: int

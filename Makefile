@@ -1,13 +1,18 @@
-# Everything that a person or a CI does here. Plain `make` lists it.
-# Settings are given as in `make run RUN=demo VOLUME=/data/bank`; those with := are not taken from the environment, where some
-# systems have a NAME of their own.
+# Every command for people and CI. Plain `make` lists them.
+# Settings are given as in `make run RUN=demo VOLUME=/data/bank`; those with := are not taken from the environment.
+
+# The name of the pipeline, as in services/pipeline.py: names images, labels, the stack and the DAG that `make trigger` starts.
+PIPELINE := customer-segmentation
+
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 # The volume that the stages exchange data through, the run to work on, and what is passed on to the command.
 VOLUME := shared_volume
 RUN := local
-NAME :=
+STAGE :=
+SERVICE :=
+USER_NAME :=
 ROLE := Viewer
 ARGS :=
 CUSTOMERS := 5000000
@@ -27,13 +32,17 @@ CPUS = $(shell cpus=$$(getconf _NPROCESSORS_ONLN); echo $$((cpus < 2 ? cpus : 2)
 # Where the secrets of Airflow lie.
 ENV_FILE := .env
 
-STAGES := $(patsubst services/%/main.py,%,$(wildcard services/*/main.py))
+# One image per folder of services/ that can be run, each as stage:layer, the layer of libraries that it starts from.
+STAGES = $(shell $(PYTHON) docker/list_stages.py)
 UV_VERSION := $(shell sed -n 's/^required-version = "==\(.*\)"$$/\1/p' pyproject.toml)
 # The name of the stack, for a second one on the same engine.
-COMPOSE_PROJECT_NAME ?= customer-segmentation
-export TAG REGISTRY PLATFORMS COMPOSE_PROJECT_NAME
-# Compiling every library anew costs each start of a stage several seconds.
+COMPOSE_PROJECT_NAME ?= $(PIPELINE)
+export PIPELINE TAG REGISTRY PLATFORMS COMPOSE_PROJECT_NAME
+# Without compiled libraries, each start of a stage takes several seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
+# The former prefix of environment variables, accepted until version 0.2.
+$(foreach former,$(filter SEGMENTATION_%,$(.VARIABLES)),$(foreach name,$(former:SEGMENTATION_%=PIPELINE_%),$(warning \
+	$(former) is now called $(name))$(eval export $(name) ?= $$($(former)))))
 
 # The first Python that fits, asked only when it is needed.
 PYTHON = $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -46,21 +55,17 @@ COMPOSE_DOWN = cd / && env -u COMPOSE_FILE docker compose down
 ON_STAGE_ENGINE = test ! -f "$(ENV_FILE)" || . "$(abspath $(ENV_FILE))"; \
 	test -z "$$STAGE_DOCKER_HOST" || export DOCKER_HOST="$$STAGE_DOCKER_HOST"; \
 	test -z "$$STAGE_DOCKER_CERT_PATH" || export DOCKER_CERT_PATH="$$STAGE_DOCKER_CERT_PATH" DOCKER_TLS_VERIFY=1
-# On whatever volume they run, since each carries the name of the stack. Those of a version before that are found by the volume
-# of .env.
+# On any volume, since each is labelled with the name of the stack.
 STOP_STAGES = $(ON_STAGE_ENGINE); \
-	left=$$({ docker ps --all --quiet --filter label=customer-segmentation.project=$(COMPOSE_PROJECT_NAME); \
-		test -z "$$SEGMENTATION_HOST_VOLUME" || docker ps --all --filter "volume=$$SEGMENTATION_HOST_VOLUME" \
-		--filter label=customer-segmentation.dag --format '{{.ID}} {{.Label "customer-segmentation.project"}}' \
-		| awk 'NF == 1'; } | sort -u); \
+	left=$$(docker ps --all --quiet --filter label=$(PIPELINE).project=$(COMPOSE_PROJECT_NAME)); \
 	test -z "$$left" || docker rm --force $$left
 ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
-# Empty unless it stands on the command line: `make up` keeps the volume of its last time.
+# Empty unless it is set on the command line: `make up` keeps the volume of the last time.
 GIVEN_VOLUME = $(if $(filter command,$(origin VOLUME)),$(VOLUME))
 
 .PHONY: help
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
 
 # --- without Docker
 
@@ -76,8 +81,8 @@ test: .venv/.has-dev ## Run the tests; on a Docker engine too where there is one
 coverage: .venv/.has-dev ## Say what of services/ and dags/ the fast tests do not reach; less than 95 % is an error
 	.venv/bin/python -m pytest --numprocesses 2 -m 'not needs_docker' --ignore tests/chaos --ignore tests/bench --cov $(ARGS)
 
-.PHONY: mutants
-mutants: .venv/.has-dev ## Put small errors into contract and thinking, and say which no test finds (ARGS="--most 40 evaluate")
+.PHONY: mutation-test
+mutation-test: .venv/.has-dev ## Put small errors into contract and thinking, and say which no test finds (ARGS="--most 40 evaluate")
 	.venv/bin/python -m tests.mutation_testing $(ARGS)
 
 .PHONY: chaos
@@ -128,32 +133,32 @@ audit: .uv/$(UV_VERSION) ## Ask osv.dev for known vulnerabilities of what uv.loc
 
 # --- images
 
-# What the images are made from. Their revision is the last commit that changed it: others leave the images as they are, so
-# that `make up` does not start Airflow anew for a change in the README.
+# The sources of the images. Their revision is the last commit that changed one of these, so that `make up` does not restart
+# Airflow after a change in the README.
 INPUTS := pyproject.toml uv.lock docker stagekit services dags plugins
 DIRTY = $$(git status --porcelain -- $(INPUTS) 2>/dev/null | grep -q . && echo -dirty)
 
 .PHONY: images
 images: ## Build every image (TAG=latest)
-	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
+	@STAGES="$(STAGES)" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
 	docker buildx bake --file docker/docker-bake.hcl $(BAKE) default $(filter cluster,$(COMPOSE_PROFILES))
 
-.PHONY: publish
-publish: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.io/me/ TAG=1.0.0)
-	@test -n "$(REGISTRY)" || { echo 'where to? make publish REGISTRY=ghcr.io/me/ TAG=1.0.0' >&2; exit 64; }
+.PHONY: push
+push: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.io/me/ TAG=1.0.0)
+	@test -n "$(REGISTRY)" || { echo 'where to? make push REGISTRY=ghcr.io/me/ TAG=1.0.0' >&2; exit 64; }
 	@ATTESTATIONS=true $(MAKE) images BAKE='--push $(ARGS)'
 
-.PHONY: stage
-stage: ## Run one stage of a run as a hardened container (NAME=train RUN=demo ARGS="--k-values 2,3")
-	@test -n "$(NAME)" || { echo 'which stage? make stage NAME=train RUN=demo' >&2; exit 64; }
-	@test -d "$(VOLUME)" || { echo 'there is no folder $(VOLUME): name the volume, make stage VOLUME=...' >&2; exit 78; }
-	@docker image inspect customer-segmentation/$(NAME):$(TAG) >/dev/null 2>&1 || $(MAKE) images
+.PHONY: run-stage
+run-stage: ## Run one stage of a run as a hardened container (STAGE=train RUN=demo ARGS="--k-values 2,3")
+	@test -n "$(STAGE)" || { echo 'which stage? make run-stage STAGE=train RUN=demo' >&2; exit 64; }
+	@test -d "$(VOLUME)" || { echo 'there is no folder $(VOLUME): name the volume, make run-stage VOLUME=...' >&2; exit 78; }
+	@docker image inspect $(PIPELINE)/$(STAGE):$(TAG) >/dev/null 2>&1 || $(MAKE) images
 	@user="$$(id -u):$$(id -g)"; volume="$(ABSOLUTE_VOLUME)"; set -x; \
 	docker run --rm --init --pull never --network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
 		--security-opt no-new-privileges --pids-limit 512 --memory $(MEMORY) --memory-swap $(MEMORY) --cpus $(CPUS) \
-		--user "$$user" --volume "$$volume:/shared" customer-segmentation/$(NAME):$(TAG) --run "$(RUN)" $(ARGS)
+		--user "$$user" --volume "$$volume:/shared" $(PIPELINE)/$(STAGE):$(TAG) --run "$(RUN)" $(ARGS)
 
 # --- Airflow
 
@@ -166,7 +171,7 @@ up: requirements images ## Start Airflow, wait until it is healthy, print its ad
 	@$(PYTHON) docker/write_env.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
 	$(COMPOSE) up --detach --wait --wait-timeout 300
 	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
-	volume=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
+	volume=$$(sed -n "s/^PIPELINE_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
 	echo "Airflow: http://127.0.0.1:$$port  user: admin  password: AIRFLOW_ADMIN_PASSWORD in $(ENV_FILE)  volume: $$volume"
 
 .PHONY: trigger
@@ -180,18 +185,18 @@ prune: ## Remove old runs, logs and database rows, through Airflow (KEEP=10 DAYS
 		$(KEEP),$(comma) "keep_runs": $(KEEP))$(if $(DAYS),$(comma) "keep_days": $(DAYS))}' \
 		$(PYTHON) docker/trigger_run.py $(ENV_FILE)
 
-.PHONY: user
-user: ## Add somebody who may sign in to Airflow; asks for the password (NAME=ana ROLE=Viewer)
-	@test -n "$(NAME)" || { echo 'who? make user NAME=ana ROLE=Viewer' >&2; exit 64; }
-	@$(PYTHON) docker/create_user.py $(ENV_FILE) "$(NAME)" "$(ROLE)"
+.PHONY: add-user
+add-user: ## Add somebody who may sign in to Airflow; asks for the password (USER_NAME=ana ROLE=Viewer)
+	@test -n "$(USER_NAME)" || { echo 'which user? make add-user USER_NAME=ana ROLE=Viewer' >&2; exit 64; }
+	@$(PYTHON) docker/create_user.py $(ENV_FILE) "$(USER_NAME)" "$(ROLE)"
 
 .PHONY: screenshots
 screenshots: .venv/.has-dev ## Take the pictures of the README anew, from what is up and has a finished run
 	.venv/bin/python -m tests.browser.take_screenshots $(ENV_FILE) docs/images
 
 .PHONY: logs
-logs: ## Follow what Airflow's services say (NAME=scheduler for one of them)
-	$(COMPOSE) logs --follow --tail 100 $(NAME)
+logs: ## Follow what Airflow's services say (SERVICE=scheduler for one of them)
+	$(COMPOSE) logs --follow --tail 100 $(SERVICE)
 
 # Airflow first, so that it does not start a stage again; then what its tasks left on the engine.
 .PHONY: down
@@ -205,10 +210,10 @@ clean: ## Remove all that was generated: results, database, secrets, images of T
 	@if docker info >/dev/null 2>&1; then \
 		($(COMPOSE_DOWN) --volumes); \
 		($(STOP_STAGES)); \
-		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=customer-segmentation/*:$(TAG)' \
+		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=$(PIPELINE)/*:$(TAG)' \
 		| xargs -r docker image rm; \
 	fi
-	@kept=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
+	@kept=$$(sed -n "s/^PIPELINE_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
 	test -z "$$kept" || test "$$kept" = "$(ABSOLUTE_VOLUME)" || \
 		echo "The results on $$kept stay: remove its folders runs, model and scores yourself if they are not needed"
 	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"

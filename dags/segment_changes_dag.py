@@ -44,7 +44,7 @@ with DAG(
             title="Run that published",
         )
     },
-    tags=["customer-segmentation"],
+    tags=["segments"],
 ):
     StageOperator(
         task_id="list_changes",

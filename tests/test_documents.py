@@ -134,18 +134,20 @@ def test_the_commands_of_the_readme_without_docker_work_in_their_order(checkout:
 
 @pytest.mark.needs_docker
 def test_the_commands_of_the_readme_with_docker_work(checkout: Path, images: None) -> None:
-    typed = [command for command in HERE if command.startswith(("make stage", "docker run"))]
+    typed = [command for command in HERE if command.startswith(("make run-stage", "docker run"))]
     assert len(typed) >= 2
     for command in typed:
         if run := re.search(r"RUN=('[^']*'|\S+)", command):
             type_in(checkout, f"make run RUN={run[1]}")
         type_in(
             checkout,
-            re.sub(r"(customer-segmentation/\w+)", rf"\1:{TAG}", command).replace("make stage", f"make stage TAG={TAG}"),
+            re.sub(r"(customer-segmentation/\w+)", rf"\1:{TAG}", command).replace(
+                "make run-stage", f"make run-stage TAG={TAG}"
+            ),
         )
 
 
 def test_no_command_of_the_readme_is_left_untried() -> None:
-    known = ("make run", ".venv/bin/python", "make stage", "docker run")
+    known = ("make run", ".venv/bin/python", "make run-stage", "docker run")
     assert not [command for command in HERE if not command.startswith(known)]
     assert not [command for command in ELSEWHERE if command not in README]

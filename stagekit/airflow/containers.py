@@ -12,7 +12,7 @@ from typing import Any
 from docker.types import Mount
 
 from services.contract.settings import ENVIRONMENT_PREFIX
-from stagekit.airflow.host_settings import HostSettings
+from stagekit.airflow.host_settings import PREFIX, HostSettings
 from stagekit.errors import UsageError
 from stagekit.serialization import to_text
 
@@ -111,7 +111,7 @@ def name_image(call: StageCall, host: HostSettings, pipeline: str) -> str:
     if call.uses_dask and call.settings["dask_scheduler"] not in host.dask_schedulers.split(","):
         raise UsageError(
             f"dask_scheduler {call.settings['dask_scheduler']} is not allowed; allowed: {host.dask_schedulers or 'none'} "
-            f"(set {ENVIRONMENT_PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
+            f"(set {PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
         )
     return f"{pipeline}/{'cluster' if call.uses_dask else call.stage}:{host.image_tag}"
 

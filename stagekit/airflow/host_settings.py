@@ -7,14 +7,15 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.contract.settings import ENVIRONMENT_PREFIX
 from stagekit.errors import SetupError
+
+PREFIX = "PIPELINE_"
 
 
 class HostSettings(BaseSettings):
     """Where the volume is on the Docker host, and what a stage may use there."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     host_volume: str = Field(
         pattern="^/",
@@ -69,4 +70,4 @@ def _explain(item: Any) -> str:
     name = str(item["loc"][0])
     found = "is not set" if item["type"] == "missing" else f"is {item['input']!r}"
     expected = HostSettings.model_fields[name].description
-    return f"{ENVIRONMENT_PREFIX}{name.upper()} {found}: expected the {expected}"
+    return f"{PREFIX}{name.upper()} {found}: expected the {expected}"

@@ -13,7 +13,7 @@ TAG = f"test-{os.getpid()}"
 
 
 def make(*arguments: str, check: bool = True, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run make with variables on its command line; capitals only, as in `make stage NAME=train`."""
+    """Run make with variables on its command line; capitals only, as in `make run-stage STAGE=train`."""
     command = ["make", *arguments, *(f"{name}={value}" for name, value in variables.items())]
     # A recipe must not see what the test run itself was started with.
     environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}

@@ -49,27 +49,27 @@ def test_a_dask_scheduler_that_the_installation_does_not_allow_is_refused(allowe
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({}, "SEGMENTATION_HOST_VOLUME is not set: expected the path of shared_volume on the Docker host"),
-        ({"HOST_VOLUME": "shared_volume"}, "SEGMENTATION_HOST_VOLUME is 'shared_volume': expected the path of shared_volume"),
-        ({"HOST_VOLUME": "/v", "STAGE_USER": "me"}, "SEGMENTATION_STAGE_USER is 'me': expected the uid:gid"),
-        ({"HOST_VOLUME": "/v", "STAGE_MEMORY": "lots"}, "SEGMENTATION_STAGE_MEMORY is 'lots': expected the memory limit"),
-        ({"HOST_VOLUME": "/v", "STAGE_CPUS": "0"}, "SEGMENTATION_STAGE_CPUS is '0': expected the hard CPU limit"),
-        ({"HOST_VOLUME": "/v", "IMAGE_TAG": "a b"}, "SEGMENTATION_IMAGE_TAG is 'a b': expected the tag"),
+        ({}, "PIPELINE_HOST_VOLUME is not set: expected the path of shared_volume on the Docker host"),
+        ({"HOST_VOLUME": "shared_volume"}, "PIPELINE_HOST_VOLUME is 'shared_volume': expected the path of shared_volume"),
+        ({"HOST_VOLUME": "/v", "STAGE_USER": "me"}, "PIPELINE_STAGE_USER is 'me': expected the uid:gid"),
+        ({"HOST_VOLUME": "/v", "STAGE_MEMORY": "lots"}, "PIPELINE_STAGE_MEMORY is 'lots': expected the memory limit"),
+        ({"HOST_VOLUME": "/v", "STAGE_CPUS": "0"}, "PIPELINE_STAGE_CPUS is '0': expected the hard CPU limit"),
+        ({"HOST_VOLUME": "/v", "IMAGE_TAG": "a b"}, "PIPELINE_IMAGE_TAG is 'a b': expected the tag"),
     ],
 )
 def test_a_wrong_setting_of_the_host_is_named_with_what_it_has_to_be(monkeypatch, variables, complaint):
     for name in HostSettings.model_fields:
-        monkeypatch.delenv(f"SEGMENTATION_{name.upper()}", raising=False)
+        monkeypatch.delenv(f"PIPELINE_{name.upper()}", raising=False)
     for name, value in variables.items():
-        monkeypatch.setenv(f"SEGMENTATION_{name}", value)
+        monkeypatch.setenv(f"PIPELINE_{name}", value)
     with pytest.raises(SetupError) as refused:
         read_host_settings()
     assert complaint in str(refused.value)
 
 
 def test_an_empty_setting_of_the_host_is_its_default(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", "/v")
+    monkeypatch.setenv("PIPELINE_HOST_VOLUME", "/v")
     for name in ("IMAGE_TAG", "STAGE_USER", "STAGE_MEMORY", "STAGE_CPUS", "STAGE_PIDS"):
-        monkeypatch.setenv(f"SEGMENTATION_{name}", "")
+        monkeypatch.setenv(f"PIPELINE_{name}", "")
     found = read_host_settings()
     assert (found.image_tag, found.stage_user, found.stage_memory, found.stage_cpus) == ("latest", "50000:0", "4g", 2.0)

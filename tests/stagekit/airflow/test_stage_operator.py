@@ -49,7 +49,7 @@ def volume(tmp_path, monkeypatch, engine):
         "STAGE_USER": f"{os.getuid()}:{os.getgid()}" if os.getuid() else "50000:0",
         "STAGE_MEMORY": "64m",
     }.items():
-        monkeypatch.setenv(f"SEGMENTATION_{name}", value)
+        monkeypatch.setenv(f"PIPELINE_{name}", value)
     monkeypatch.delenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", raising=False)
     return tmp_path
 
@@ -121,14 +121,14 @@ def test_a_stage_that_is_killed_is_retried(volume):
 
 
 def test_a_volume_that_does_not_exist_on_the_host_is_not_retried(volume, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", str(volume / "gone"))
-    with pytest.raises(AirflowFailException, match="SEGMENTATION_HOST_VOLUME must be the path of shared_volume"):
+    monkeypatch.setenv("PIPELINE_HOST_VOLUME", str(volume / "gone"))
+    with pytest.raises(AirflowFailException, match="PIPELINE_HOST_VOLUME must be the path of shared_volume"):
         Task(volume, stage_script()).run()
     assert not (volume / "gone").exists()
 
 
 def test_a_volume_without_write_access_is_not_retried(volume, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_STAGE_USER", "12345:12345")
+    monkeypatch.setenv("PIPELINE_STAGE_USER", "12345:12345")
     with pytest.raises(AirflowFailException, match="Permission denied: user 12345:12345 needs write access"):
         Task(volume, stage_script()).run()
 
@@ -175,7 +175,7 @@ def test_a_stage_is_isolated_and_so_is_its_replay(volume, engine):
     assert (host["Memory"], host["MemorySwap"]) == (64 * 2**20, 64 * 2**20)
     assert host["NanoCpus"] == min(2, os.cpu_count()) * 10**9
     assert host["Privileged"] is False
-    assert found.attrs["Config"]["User"] == os.environ["SEGMENTATION_STAGE_USER"]
+    assert found.attrs["Config"]["User"] == os.environ["PIPELINE_STAGE_USER"]
     assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
     assert found.attrs["Config"]["Labels"] == {
         "customer-segmentation.volume": str(volume),
@@ -226,8 +226,8 @@ def cluster(volume, engine, monkeypatch):
     recipe = f"FROM {base}\nENV PYTHONPATH=/shared\n"
     subprocess.run(["docker", "build", "--quiet", "--tag", image, "-"], input=recipe, text=True, check=True)
     network = engine.networks.create(TAG, internal=True)
-    monkeypatch.setenv("SEGMENTATION_CLUSTER_NETWORK", TAG)
-    monkeypatch.setenv("SEGMENTATION_DASK_SCHEDULERS", "tcp://other:8786,tls://dask-scheduler:8786")
+    monkeypatch.setenv("PIPELINE_CLUSTER_NETWORK", TAG)
+    monkeypatch.setenv("PIPELINE_DASK_SCHEDULERS", "tcp://other:8786,tls://dask-scheduler:8786")
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", "/shared/ca.pem")
     (volume / "services").mkdir()
     (volume / "services/train.py").write_text(

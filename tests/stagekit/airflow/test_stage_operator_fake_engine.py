@@ -18,8 +18,8 @@ DIGEST = "ab" * 32
 
 @pytest.fixture
 def engine(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_HOST_VOLUME", "/data/bank")
-    for name in ("SEGMENTATION_STAGE_MEMORY", "DOCKER_CERT_PATH", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION"):
+    monkeypatch.setenv("PIPELINE_HOST_VOLUME", "/data/bank")
+    for name in ("PIPELINE_STAGE_MEMORY", "DOCKER_CERT_PATH", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION"):
         monkeypatch.delenv(name, raising=False)
     with running_fake_engine() as (engine, address):
         monkeypatch.setenv("DOCKER_HOST", address)
@@ -86,7 +86,7 @@ def test_the_task_fails_with_the_stage_s_reason_and_the_exit_code_decides_about_
 )
 def test_out_of_memory_names_the_limit_whether_kernel_or_stage_reports_it(engine, end):
     engine.stage = end
-    assert "train does not fit into 4g of memory: raise SEGMENTATION_STAGE_MEMORY" in fails(Try(), again=False)
+    assert "train does not fit into 4g of memory: raise PIPELINE_STAGE_MEMORY" in fails(Try(), again=False)
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_a_folder_that_cannot_be_made_is_reported_with_the_reason(engine, mkdir_
 
 
 def test_a_missing_host_setting_is_reported_by_the_name_of_its_variable(engine, monkeypatch):
-    monkeypatch.delenv("SEGMENTATION_HOST_VOLUME")
-    assert "SEGMENTATION_HOST_VOLUME is not set: expected the path of shared_volume" in fails(Try(), again=False)
+    monkeypatch.delenv("PIPELINE_HOST_VOLUME")
+    assert "PIPELINE_HOST_VOLUME is not set: expected the path of shared_volume" in fails(Try(), again=False)
     assert engine.created == []
 
 
@@ -357,7 +357,7 @@ def test_a_container_of_an_earlier_try_is_removed_and_one_of_another_run_or_volu
 
 
 def test_containers_have_the_stack_s_name_as_label_and_those_of_another_stack_are_kept(engine, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_PROJECT", "bank")
+    monkeypatch.setenv("PIPELINE_PROJECT", "bank")
     task = Try()
     task.instance.try_number = 2
     left, other = (engine.add(labels_of(task, 1) | {"customer-segmentation.project": name}) for name in ("bank", "another"))
@@ -470,8 +470,8 @@ def test_a_container_that_does_not_run_is_replaced(engine, first, state):
     [
         lambda task, _: task.params.update(n_init=3),
         lambda task, _: task.xcom.update({("extract_it", "manifest"): "cd" * 32}),
-        lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_MEMORY", "2g"),
-        lambda _, monkeypatch: monkeypatch.setenv("SEGMENTATION_STAGE_USER", "1000:0"),
+        lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_MEMORY", "2g"),
+        lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_USER", "1000:0"),
         lambda task, _: setattr(task.operator, "publishes", True),
         lambda task, _: setattr(task.engine, "image_id", "1" * 64),
     ],

@@ -1,14 +1,19 @@
 """# Customers who changed segment
 
-An example of a DAG that waits for new segments: it starts whenever a run of *Customer segmentation* has published, and
-lists the customers whose segment differs from the previously published one. A run that is not published does not start it.
+This DAG starts whenever a run of *Customer segmentation* has published segments. A run that was not published changes nothing
+and starts nothing.
 
-**Results**: `runs/<run>/changes/changed.csv` on the volume, next to the folders of the run's stages, with customer,
-previous segment and current segment, by number and name. It is made from the published files, even if the run's folder has
-been removed.
+**Results** in `runs/<run>/changes/` on the volume, for a CRM:
 
-**To repeat an older list**, press *Trigger* and enter the id of the run that published. The files of the last five
-publications are kept.
+- `crm.csv`: every customer with segment, name of the segment, and the date since when.
+- `changed.csv`: only the customers whose entry has changed since the previous publication: new, departed, moved to another
+  segment, or in a segment that was renamed.
+
+Both are made from what was published, even if the folder of the run has changed since. The columns are described in
+`docs/crm-export.md`.
+
+**To make the files of an earlier publication again**, press *Trigger* and name the run that published it. Published files are
+kept for the last five publications.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ RUN_THAT_PUBLISHED = """
 with DAG(
     dag_id="customer_segment_changes",
     dag_display_name="Customers who changed segment",
-    description="Lists the customers who changed segment, whenever new segments have been published.",
+    description="Lists the segment of every customer and all changes, whenever new segments have been published.",
     doc_md=__doc__,
     schedule=[ACTIVE_SEGMENTS],
     catchup=False,
@@ -38,8 +43,7 @@ with DAG(
     params={
         "run": Param(
             None,
-            "Id of the run of Customer segmentation whose publication is compared with the previous one. Needed only if "
-            "this DAG is triggered by hand.",
+            "Id of the run of Customer segmentation whose publication is exported. Needed only when triggered by hand.",
             type=["string", "null"],
             title="Run that published",
         )
@@ -51,5 +55,5 @@ with DAG(
         stage="changes",
         target_run=RUN_THAT_PUBLISHED,
         task_display_name="List changes",
-        doc_md="Writes `changed.csv`, the customers who changed segment. Returns their number.",
+        doc_md="Writes `crm.csv` and `changed.csv`. Returns the number of customers, and of those with each kind of change.",
     )

@@ -1,6 +1,6 @@
 """Try the tests: small errors are put into the code one at a time, and each ought to make some test fail.
 
-    python -m tests.mutation_testing --most 40 evaluate segment
+    python -m tests.mutation_testing --max-mutants 40 evaluate segment
 
 mutmut makes the errors and runs the tests, in a copy of the checkout for each package. There are thousands; a sample of each
 module, drawn with a seed, tells about as much. What no test finds is printed, and is shown by
@@ -61,7 +61,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation_testing")
     parser.add_argument("packages", nargs="*", default=list(PACKAGES), help=f"some of {', '.join(PACKAGES)}; all by default")
-    parser.add_argument("--most", type=int, default=15, help="how many errors to try in each module (default: 15)")
+    parser.add_argument("--max-mutants", type=int, default=15, help="how many errors to try in each module (default: 15)")
     arguments = parser.parse_args()
     left: list[str] = []
     lines = [f"{'module':<40} {'errors':>6} {'tried':>6} {'found':>6}"]
@@ -70,7 +70,7 @@ def main() -> None:
         # Makes all errors and finds out which tests reach what, then complains that none has this name.
         subprocess.run([MUTMUT, "run", "none"], cwd=folder, env=ENVIRONMENT, capture_output=True)
         chosen = {
-            module: random.Random(f"{SEED} {module}").sample(sorted(outcomes), min(arguments.most, len(outcomes)))
+            module: random.Random(f"{SEED} {module}").sample(sorted(outcomes), min(arguments.max_mutants, len(outcomes)))
             for module, outcomes in read_outcomes(folder).items()
         }
         names = [name for names in chosen.values() for name in names]

@@ -66,8 +66,25 @@ DESCRIPTION_COLUMNS = (
     "rank",  # 1 = largest absolute difference within the segment
 )
 
-# Customers who were in a segment before and are in another one now; an empty id is no segment.
-CHANGED_COLUMNS = ("CUST_ID", "from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name")
+# The customers whose entry in the CRM has to change since the previous publication: crm.csv of that publication with these
+# changes is crm.csv of this one. An empty id is no segment.
+CHANGED_COLUMNS = (
+    "CUST_ID",
+    "from_segment_id",
+    "from_segment_name",  # empty for a new customer, like the id
+    "to_segment_id",
+    "to_segment_name",  # empty for a departed customer, like the id
+    "change",  # new, departed, moved (another segment, or none) or renamed (the same segment under another name)
+    "since",  # date of the last change of segment, as in crm.csv; of a departed customer the date of the publication
+)
+
+# Every customer of a publication.
+CRM_COLUMNS = (
+    "CUST_ID",
+    "segment_id",  # empty for a customer without a segment
+    "segment_name",
+    "since",  # date (UTC) of the publication in which the customer came into this segment, or first appeared
+)
 
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
 

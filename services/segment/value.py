@@ -54,8 +54,8 @@ def share_totals(
 def why_no_amount(values: NDArray[np.float64]) -> str:
     """Return why the sum of a column means nothing, or an empty text if the column is an amount or a count.
 
-    An amount is never negative, has values above 1, and its zero means "none" (`has_index`). No table tells amounts from other
-    numbers for certain: the age of customers may qualify if it is spread widely enough.
+    An amount is never negative, has values above 1, and its zero means "none" (`has_index`). This distinguishes amounts from
+    other numbers only roughly: the age of customers qualifies if it is spread widely enough.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def read_schema(
 def _read_header(path: Path, needed: Sequence[str], table_format: TableFormat) -> list[str]:
     if path.suffix.lower() != PARQUET:
         return tables.read_header(path, needed, table_format)
-    with _connect(path.parent) as connection, _explained(path):
+    with connect(path.parent) as connection, _explained(path):
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet($path)", {"path": _literally(path)}).fetchall()
     header = [str(name) for name, *_ in described]
     tables.check_header(path.name, header, needed, table_format)
@@ -101,7 +101,7 @@ def load(paths: Sequence[Path], *, schema: Schema, folder: Path) -> Loaded:
     # A name of its own: a worker that was given up may still be writing what another one does again.
     database = folder / f"{secrets.token_hex(8)}.duckdb"
     faults = Faults(database.with_suffix(".faults.csv"))
-    with _connect(folder, database) as connection:
+    with connect(folder, database) as connection:
         create_table(connection, schema)
         for path in paths:
             try:
@@ -129,10 +129,10 @@ def read_part(spans: Sequence[Span], schema: Schema) -> pd.DataFrame:
     -------
     DataFrame of shape (n_rows, n_columns) : numbers as float64, missing ones as NaN; every other column as text
     """
-    with _connect(spans[0].database.parent) as connection:
+    with connect(spans[0].database.parent) as connection:
         pieces = []
         for number, span in enumerate(spans):
-            _attach(connection, span.database, number)
+            attach(connection, span.database, number)
             pieces.append(f"SELECT * FROM d{number}.customers WHERE rowid >= {span.first} AND rowid < {span.end}")
         rows = connection.execute(" UNION ALL ".join(pieces)).df()
     rows.columns = list(schema.columns)
@@ -148,10 +148,10 @@ def find_earlier_rows(loaded: Sequence[Loaded], schema: Schema) -> NDArray[np.in
     if tables.CUSTOMER_ID not in schema.columns:
         return None
     column = f"c{schema.kept[schema.columns.index(tables.CUSTOMER_ID)]}"
-    with _connect(loaded[0].database.parent) as connection:
+    with connect(loaded[0].database.parent) as connection:
         pieces, offset = [], 0
         for number, one in enumerate(loaded):
-            _attach(connection, one.database, number)
+            attach(connection, one.database, number)
             pieces.append(f"SELECT {column} AS id, rowid + {offset} AS position FROM d{number}.customers")
             offset += one.n_rows
         connection.execute(f"CREATE TEMP VIEW ids AS {' UNION ALL '.join(pieces)}")
@@ -163,9 +163,10 @@ def find_earlier_rows(loaded: Sequence[Loaded], schema: Schema) -> NDArray[np.in
 
 
 @contextmanager
-def _connect(scratch: Path, database: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(scratch: Path, database: Path | None = None, n_threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database, or one in memory; it uses all cores or `n_threads`, and `scratch` for what exceeds its memory limit."""
     settings: dict[str, str | bool | int | float | list[str]] = {
-        "threads": count_cores(),
+        "threads": n_threads or count_cores(),
         "memory_limit": _MEMORY,
         "temp_directory": str(scratch / f"{secrets.token_hex(8)}.spilled"),  # /tmp of a container is small
         "autoinstall_known_extensions": False,
@@ -179,8 +180,9 @@ def _connect(scratch: Path, database: Path | None = None) -> Iterator[duckdb.Duc
         raise
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
-    connection.execute(f"ATTACH {_quoted(str(database))} AS d{number} (READ_ONLY)")
+def attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
+    """Attach a database for reading, as d0, d1, …"""
+    connection.execute(f"ATTACH {quoted(str(database))} AS d{number} (READ_ONLY)")
 
 
 def _raise_if_resources(error: duckdb.Error) -> None:
@@ -203,7 +205,8 @@ def _type(schema: Schema, position: int) -> str:
     return "DOUBLE" if schema.header[position] in schema.numeric else "VARCHAR"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -225,7 +228,7 @@ def _source(path: Path, schema: Schema) -> str:
     compression = "gzip" if path.suffix.lower() == ".gz" else "none"
     return (
         f"read_csv($path, auto_detect=false, header=true, columns={{{types}}}, compression='{compression}', "
-        f"delim={_quoted(tables.DELIMITERS[schema.format.delimiter])}, quote='\"', escape='\"', strict_mode=true, "
+        f"delim={quoted(tables.DELIMITERS[schema.format.delimiter])}, quote='\"', escape='\"', strict_mode=true, "
         f"nullstr='{_NO_NULL}', max_line_size={_MAX_LINE_BYTES})"
     )
 
@@ -233,16 +236,16 @@ def _source(path: Path, schema: Schema) -> str:
 def _expression(schema: Schema, position: int) -> str:
     """Write the SQL that converts and checks a cell; error() ends the query."""
     name, cell = schema.header[position], f"c{position}"
-    refuse = f"error({_quoted(name)} || ' is ' || {cell}[:40])"
+    refuse = f"error({quoted(name)} || ' is ' || {cell}[:40])"
     if name == schema.format.id_column:
-        stripped = f"trim({cell}, {_quoted(_BLANKS)})"
+        stripped = f"trim({cell}, {quoted(_BLANKS)})"
         return f"CASE WHEN {stripped} = '' OR contains({cell}, chr(0)) THEN {refuse} ELSE {stripped} END"
     if name not in schema.numeric:
         return f"CASE WHEN contains({cell}, chr(0)) THEN {refuse} ELSE nullif({cell}, '') END"
     number = cell if schema.format.decimal == "." else f"translate({cell}, '.,', 'x.')"
     value = f"TRY_CAST({number} AS DOUBLE)"
     is_valid = f"{value} BETWEEN {tables.lowest_number(name)} AND {tables.LARGEST_NUMBER} AND NOT contains({cell}, '_')"
-    missing = ", ".join(map(_quoted, tables.MISSING))
+    missing = ", ".join(map(quoted, tables.MISSING))
     return f"CASE WHEN {is_valid} THEN {value} WHEN {cell} IN ({missing}) THEN NULL ELSE {refuse} END"
 
 

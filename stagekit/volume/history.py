@@ -82,7 +82,7 @@ def record_run(volume: Path, entry: HistoryEntry) -> None:
 
 
 def _wait_for_lock(folder: Path) -> int:
-    """Wait for the lock: whoever has it holds it for the time of one small write."""
+    """Wait for the lock, which another process holds for one small write."""
     deadline = time.monotonic() + _MAX_WAIT_S
     while True:
         try:

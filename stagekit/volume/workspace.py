@@ -62,6 +62,7 @@ RULES = Artifact("segment", "rules.json")
 REPORT = Artifact("report", "report.html")
 SCORES = Artifact("score", "segments.csv")
 CHANGED = Artifact("changes", "changed.csv")
+CRM = Artifact("changes", "crm.csv")
 
 
 class Workspace:
@@ -311,6 +312,24 @@ class Workspace:
             file, found = self._model.open(entry, name)
             with file:
                 self.inputs.append(found)
+                yield file
+
+    def open_made_from(self, entry: RunEntry, artifact: Artifact) -> Iterator[BinaryIO]:
+        """Open an artifact that a consumer of publications has made from a publication, part by part.
+
+        Raises MissingInputError if the consumer has not run for this publication, else as `load` does.
+        """
+        other = Workspace(self._volume, entry.run, self.stage, {})
+        manifest = other.manifest(artifact.stage)
+        read = {record.sha256 for record in manifest.inputs}
+        published = entry.publication.files if entry.publication else ()
+        if not read.intersection(record.sha256 for record in published):
+            raise MissingInputError(f"{artifact.name} of run {entry.run} was made from an earlier publication of the run")
+        for part in other.parts(artifact):
+            with part.open() as file:
+                self.inputs.append(
+                    part.expected.model_copy(update={"name": str(other.place.parent / part.expected.name), "stage": None})
+                )
                 yield file
 
     def load_published(self, entry: RunEntry, artifact: Artifact) -> Any:

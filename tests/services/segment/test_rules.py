@@ -60,7 +60,7 @@ def test_every_customer_meets_the_rules_of_exactly_one_segment():
     assert sorted(rows) == list(range(4000))
 
 
-def test_a_segment_without_a_leaf_says_so():
+def test_a_segment_without_a_leaf_has_the_reason_in_place_of_rules():
     ids = BLOCK_IDS.copy()
     ids[::400] = 9  # ten customers, scattered
     *_, scattered, absent = find_rules(BLOCKS, ids, [1, 2, 5, 9, 11]).segments

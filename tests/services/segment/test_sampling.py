@@ -13,7 +13,7 @@ from services.transform.features import fit_preparation
 
 def sample(*parts, rate=1.0, decimal="."):
     """Draw from parts with the columns CUST_ID, A (the only feature) and others."""
-    frames = [pd.DataFrame(part).assign(CUST_ID="anybody") for part in parts]
+    frames = [pd.DataFrame(part).assign(CUST_ID="the same") for part in parts]
     preparation = fit_preparation(pd.DataFrame({"A": [0.0, 1.0]}), ["A"])
     draw = partial(sample_part, preparation=preparation, rate=rate, decimal=decimal)
     return join_samples([draw(frame, number) for number, frame in enumerate(frames)], decimal)

@@ -6,9 +6,6 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context
 
-DAG_ID = "customer_segmentation_lab1"
-"""The DAG that makes segments."""
-
 ACTIVE_SEGMENTS = Asset("active_segments")
 """A DAG that is scheduled on this asset runs whenever new segments have been published."""
 

@@ -31,13 +31,17 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG
 
-from dags.assets import DAG_ID, PUBLISHED_ALIAS, emit_asset_event, summarise_result
+from dags.assets import PUBLISHED_ALIAS, emit_asset_event, summarise_result
+from services.pipeline import PIPELINE
 from stagekit.airflow.notifications import notify_failure, notify_not_published
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.trigger_form import trigger_form
 
+PRIMARY_FIELDS = ("data_file", "feature_columns", "k_values", "n_clusters", "publish", "test_file")
+"""The fields that the form shows above its folded sections."""
+
 with DAG(
-    dag_id=DAG_ID,
+    dag_id=PIPELINE.dag_id,
     dag_display_name="Customer segmentation",
     description="Sorts credit-card customers into segments with K-Means.",
     doc_md=__doc__,
@@ -45,10 +49,10 @@ with DAG(
     start_date=datetime(2025, 1, 1),
     catchup=False,
     max_active_runs=1,  # two runs that publish at the same time would mix their artifacts
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={"pipeline": PIPELINE, "owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
     on_failure_callback=notify_failure,
-    params=trigger_form(),
-    tags=["customer-segmentation", "k-means"],
+    params=trigger_form(PIPELINE, PRIMARY_FIELDS),
+    tags=[PIPELINE.name, "k-means"],
 ):
     extract = StageOperator(
         task_id="extract_customer_data",
@@ -79,7 +83,6 @@ with DAG(
     segment = StageOperator(
         task_id="segment_customers",
         stage="segment",
-        publishes=True,
         outlets=[PUBLISHED_ALIAS],
         post_execute=emit_asset_event,
         summarise=summarise_result,

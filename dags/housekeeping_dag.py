@@ -26,7 +26,7 @@ from airflow.sdk import DAG, Param, Variable, get_current_context, task
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 
-from dags.assets import DAG_ID as PIPELINE
+from services.pipeline import PIPELINE
 from stagekit.airflow.housekeeping import VARIABLE, choose_settings, describe_volume, folders_in_progress, remove_logs
 from stagekit.airflow.notifications import notify_failure, notify_volume_filling
 from stagekit.airflow.stage_operator import StageOperator
@@ -65,7 +65,7 @@ with DAG(
     start_date=datetime(2025, 1, 1),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={"pipeline": PIPELINE, "retries": 1, "retry_delay": timedelta(minutes=2)},
     on_failure_callback=notify_failure,
     params=FORM,
     tags=["housekeeping"],
@@ -75,7 +75,7 @@ with DAG(
     def plan() -> dict[str, Any]:
         context = get_current_context()
         settings = choose_settings(FORM, context["params"], Variable.get(VARIABLE, default={}, deserialize_json=True))
-        return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE))}
+        return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE.dag_id))}
 
     remove_runs = StageOperator(
         task_id="remove_runs",

@@ -23,6 +23,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from dags.assets import ACTIVE_SEGMENTS
+from services.pipeline import PIPELINE
 from stagekit.airflow.notifications import notify_failure
 from stagekit.airflow.stage_operator import StageOperator
 
@@ -38,7 +39,7 @@ with DAG(
     schedule=[ACTIVE_SEGMENTS],
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={"pipeline": PIPELINE, "owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
     on_failure_callback=notify_failure,
     params={
         "run": Param(

@@ -11,10 +11,11 @@ from typing import Any
 
 from docker.types import Mount
 
-from services.contract.settings import ENVIRONMENT_PREFIX
 from stagekit.airflow.host_settings import PREFIX, HostSettings
 from stagekit.errors import UsageError
+from stagekit.pipeline import Stage
 from stagekit.serialization import to_text
+from stagekit.settings import ENVIRONMENT_PREFIX
 
 VOLUME = "/shared"  # where the images expect it
 TMPFS = {"/tmp": "size=64m"}  # noqa: S108 - the only writable place outside the volume; counts as memory
@@ -24,7 +25,7 @@ TMPFS = {"/tmp": "size=64m"}  # noqa: S108 - the only writable place outside the
 class StageCall:
     """What a stage is to do in one container."""
 
-    stage: str
+    stage: Stage
     run: str
     settings: Mapping[str, Any]
     """By name; those that are not named keep their default."""
@@ -113,7 +114,7 @@ def name_image(call: StageCall, host: HostSettings, pipeline: str) -> str:
             f"dask_scheduler {call.settings['dask_scheduler']} is not allowed; allowed: {host.dask_schedulers or 'none'} "
             f"(set {PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
         )
-    return f"{pipeline}/{'cluster' if call.uses_dask else call.stage}:{host.image_tag}"
+    return f"{pipeline}/{'cluster' if call.uses_dask else call.stage.image}:{host.image_tag}"
 
 
 def define_container(
@@ -147,7 +148,7 @@ def define_container(
         writable=call.writable,
         host=host,
         network=host.cluster_network if call.uses_dask else "none",
-        entrypoint=("python3", "-m", f"services.{call.stage}") if call.uses_dask else (),
+        entrypoint=("python3", "-m", f"services.{call.stage.name}") if call.uses_dask else (),
     )
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from docker.api import APIClient
 from docker.errors import DockerException
 
-from services.contract.settings import SETTINGS
 from stagekit.airflow.containers import VOLUME
+from stagekit.pipeline import Pipeline
 from stagekit.volume.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -82,13 +82,14 @@ def read_manifest(client: APIClient, container: str, path: str, sha256: str) -> 
     return manifest
 
 
-def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> OperatorLineage[Any, Any]:
+def describe_lineage(manifest: dict[str, Any], pipeline: Pipeline, volume: str, folder: str) -> OperatorLineage[Any, Any]:
     """Describe what a stage has read and written.
 
     Parameters
     ----------
     manifest : dict
         Of the stage.
+    pipeline : Pipeline
     volume : str
         Path of the volume on the Docker host.
     folder : str
@@ -104,6 +105,7 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
     from openlineage.client.generated.tags_run import TagsRunFacet, TagsRunFacetFields
 
     settings = manifest["settings"]
+    stages = {stage.name for stage in pipeline.stages}
 
     def facets(name: str, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = {"version": DatasetVersionDatasetFacet(datasetVersion=f"sha256:{digest}")}
@@ -116,7 +118,7 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
 
     def path(name: str) -> str:
         # Manifests name what a stage of the same run wrote by its path inside the run, all else by its path inside the volume.
-        is_of_run = name.partition("/")[0] in SETTINGS
+        is_of_run = name.partition("/")[0] in stages
         return f"{volume}/{folder.rpartition('/')[0]}/{name}" if is_of_run else f"{volume}/{name}"
 
     inputs = [

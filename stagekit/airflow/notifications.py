@@ -1,8 +1,8 @@
 """Notifications of failed runs, runs that were not published, and a volume that fills, with Airflow's own notifiers.
 
 They are sent by webhook if the Airflow Connection `<pipeline>_webhook` exists, and by e-mail if the Airflow Variable
-`<pipeline>_mail_to` exists, with the name of the pipeline such as `customer_segmentation`; see docs/notifications.md. Both are
-looked up when there is something to send. An error here is logged and changes nothing else.
+`<pipeline>_mail_to` exists, with the name of the pipeline such as `customer_segmentation`, which is in the DAG's `default_args`; see
+docs/notifications.md. Both are looked up when there is something to send. An error here is logged and changes nothing else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _notify(context: Context, event: str, task_id: str, reason: str) -> None:
         "subject": f"{dag_id}: {_SUBJECTS[event].format(task_id or 'a run')}",
     }
     message["text"] = "\n".join(message[part] for part in ("subject", "reason", "url"))
-    pipeline = "customer_segmentation"
+    pipeline = context["dag"].default_args["pipeline"].identifier
     for channel, name, send in (
         ("webhook, Connection", f"{pipeline}_webhook", _post),
         ("e-mail, Connection smtp_default, Variable", f"{pipeline}_mail_to", _mail),

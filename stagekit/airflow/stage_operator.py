@@ -20,7 +20,6 @@ from airflow.sdk.exceptions import AirflowException
 from docker.api import APIClient
 from docker.errors import ImageNotFound, TLSParameterError
 
-from services.contract.settings import CONSUMERS, settings_model
 from stagekit.airflow import lineage
 from stagekit.airflow.container_result import translate_errors
 from stagekit.airflow.containers import StageCall, StageContainer, define_container, name_image
@@ -33,9 +32,9 @@ from stagekit.airflow.task_results import MANIFEST_KEY, REASON_KEY, SUMMARY_KEY,
 from stagekit.airflow.task_state import TaskState
 from stagekit.airflow.trigger_form import choose_run_settings, explain_past_date
 from stagekit.errors import SetupError, TransientError
+from stagekit.pipeline import Pipeline
 from stagekit.volume.runs import run_folder
 
-LABEL = "customer-segmentation"
 _MAX_REASON_LENGTH = 1000
 
 log = logging.getLogger(__name__)
@@ -46,12 +45,13 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
 
     Parameters
     ----------
+    pipeline : Pipeline
+        The declaration of the stage; usually in `default_args`. A stage that publishes can write to `history/` on the volume and,
+        unless the run is experimental, to `model/`.
     stage : str
         Name of the stage.
     target_run : str
         Run to work on; the DAG run if empty. Templated.
-    publishes : bool
-        Whether the stage can write to `history/` on the volume and, unless the run is experimental, to `model/`.
     settings : dict of str
         Settings of the stage in place of those of the trigger form. Templated.
     writes : tuple of str
@@ -68,22 +68,23 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
     def __init__(
         self,
         *,
+        pipeline: Pipeline,
         stage: str,
         target_run: str = "",
-        publishes: bool = False,
         settings: dict[str, str] | None = None,
         writes: tuple[str, ...] = (),
         summarise: Callable[[Any], str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            image=f"{LABEL}/{stage}",
+            image=f"{pipeline.name}/{pipeline[stage].image}",
             network_mode="none",
             mount_tmp_dir=False,
             auto_remove="never",  # TaskContainers removes it, once State.OOMKilled has been read
             **kwargs,
         )
-        self.stage, self.target_run, self.publishes, self.writes = stage, target_run, publishes, writes
+        self.pipeline, self.declaration = pipeline, pipeline[stage]
+        self.stage, self.target_run, self.writes = stage, target_run, writes
         self.settings, self.summarise = settings or {}, summarise
         self.docker_run = ""  # set in `execute`; a template field, so that the UI shows it
         self.on_failure_callback = [*self.on_failure_callback, log_failure_reason]
@@ -126,22 +127,24 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
         """Describe inputs and outputs to Airflow's OpenLineage provider, which calls this by its name."""
         if self._manifest is None or self.definition is None:
             return None
-        return lineage.describe_lineage(self._manifest, self.definition.host.host_volume, self.definition.writable[0])
+        return lineage.describe_lineage(
+            self._manifest, self.pipeline, self.definition.host.host_volume, self.definition.writable[0]
+        )
 
     def _prepare(self, context: Context) -> tuple[StageCall, StageContainer]:
         """Define the container, which depends on the run and on the host."""
         host, client = read_host_settings(), self._connect()
         host = host.model_copy(update={"stage_cpus": min(host.stage_cpus, client.info()["NCPU"])})
         call = self._make_call(context, host)
-        self.image = name_image(call, host, LABEL)
+        self.image = name_image(call, host, self.pipeline.name)
         try:
             image_id = client.inspect_image(self.image)["Id"]
         except ImageNotFound:  # DockerOperator would try to pull it
             raise SetupError(f"the Docker engine has no image {self.image}: build it with `make images`") from None
         definition = define_container(call, host, self.image, image_id, os.environ)
         self.task_state = TaskState(context)
-        labels = label_task(LABEL, context["ti"], host)
-        self.containers = TaskContainers(client, LABEL, labels, self.stage, definition, self.task_state)
+        labels = label_task(self.pipeline.name, context["ti"], host)
+        self.containers = TaskContainers(client, self.pipeline.name, labels, self.stage, definition, self.task_state)
         # The UI shows these.
         self.command, self.environment, self.mounts = definition.command, definition.environment, definition.mounts
         self.container_name, self.docker_run = self.containers.name, definition.docker_run
@@ -149,20 +152,21 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
         return call, definition
 
     def _make_call(self, context: Context, host: HostSettings) -> StageCall:
-        if self.settings or self.stage in CONSUMERS:  # the DAG has another form
+        if self.settings or self.declaration in self.pipeline.others:  # the DAG has another form
             values, sources = self.settings, dict.fromkeys(self.settings, "form")
             known = list(values)
         else:
-            values, sources = choose_run_settings(context)
-            known = [name for name in settings_model(self.stage).model_fields if name in values]
+            values, sources = choose_run_settings(self.pipeline, context)
+            known = [name for name in self.declaration.settings.model_fields if name in values]
         run = self.target_run or context["ti"].run_id
-        own = f"runs/{run_folder(run)}/{self.stage}"
-        published = () if not self.publishes else ("history",) if values.get("publish") == "never" else ("history", "model")
+        own = self.declaration.folder.format(run=run_folder(run), stage=self.stage)
+        is_experimental = values.get("publish") == "never"
+        published = () if not self.declaration.publishes else ("history",) if is_experimental else ("history", "model")
         writable = self.writes or (own, *published)
         upstream = [task for task in self.get_flat_relatives(upstream=True) if isinstance(task, StageOperator)]
         digests = collect_upstream_digests(context["ti"], upstream, host.host_volume)
         own_values, own_sources = ({name: chosen[name] for name in known} for chosen in (values, sources))
-        return StageCall(self.stage, run, own_values, own_sources, writable, digests)
+        return StageCall(self.declaration, run, own_values, own_sources, writable, digests)
 
     def folders_to_make(self) -> list[str]:
         """Return the folders of all stages of the run, which the first one makes: it takes a container of its own."""

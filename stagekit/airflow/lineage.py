@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAMESPACE = "file"
 """OpenLineage's namespace for files of a host; a dataset's name is its path there."""
 _MAX_BYTES = 4 * 2**20
-_SCHEMA_OF = {"features.pkl": "feature_columns"}
-"""Artifacts whose columns a setting names."""
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +104,11 @@ def describe_lineage(manifest: dict[str, Any], pipeline: Pipeline, volume: str, 
 
     settings = manifest["settings"]
     stages = {stage.name for stage in pipeline.stages}
+    columns_of = {artifact.name: artifact.columns for stage in pipeline for artifact in stage.writes if artifact.columns}
 
     def facets(name: str, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = {"version": DatasetVersionDatasetFacet(datasetVersion=f"sha256:{digest}")}
-        columns = settings.get(_SCHEMA_OF.get(name.rpartition("/")[2], ""))
+        columns = settings.get(columns_of.get(name.rpartition("/")[2], ""))
         if columns:
             found["schema"] = SchemaDatasetFacet(
                 fields=[SchemaDatasetFacetFields(name=column, type="double") for column in columns]

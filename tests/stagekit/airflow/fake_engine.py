@@ -40,7 +40,7 @@ class FakeEngine:
         self.image_id = "0" * 64
         self.host_folders = {"/data/bank"}
         """The folders that a container can mount."""
-        self.images = {"customer-segmentation/train:latest", "customer-segmentation/changes:latest"}
+        self.images = {f"probe-pipeline/{stage}:latest" for stage in ("train", "segment", "changes")}
         self.containers: dict[str, dict[str, Any]] = {}
         self.states: dict[str, str] = {}
         """The states of containers that do not run."""

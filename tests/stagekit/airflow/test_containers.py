@@ -5,11 +5,12 @@ import pytest
 from stagekit.airflow.containers import StageCall, StageContainer, name_image
 from stagekit.airflow.host_settings import HostSettings, read_host_settings
 from stagekit.errors import SetupError, UsageError
+from stagekit.pipeline import Stage
 
 
 def container(**changes):
     described = {
-        "image": "customer-segmentation/train:latest",
+        "image": "probe-pipeline/train:latest",
         "command": ["--run=demo"],
         "environment": {},
         "writable": ("runs/demo/train",),
@@ -27,10 +28,10 @@ def test_a_stage_sees_the_volume_read_only_but_for_its_own_folder():
 
 @pytest.mark.parametrize("text", ["two words", "$(id)", "a;b", "it's", 'say "so"', "a\nb", "*", "ü", "`id`", "-v=/:/host"])
 def test_what_a_user_typed_cannot_leave_its_place_in_the_command_line(text):
-    line = container(command=[f"--run={text}"], environment={"SEGMENTATION_SCALE_BY": text}).docker_run
+    line = container(command=[f"--run={text}"], environment={"PIPELINE_SCALE_BY": text}).docker_run
     words = shlex.split(line)
     assert words[-1] == f"--run={text}"
-    assert f"--env=SEGMENTATION_SCALE_BY={text}" in words
+    assert f"--env=PIPELINE_SCALE_BY={text}" in words
     assert words[:3] == ["docker", "run", "--rm"]
 
 
@@ -41,9 +42,9 @@ def test_a_path_with_a_comma_stays_one_field_of_the_mount():
 
 @pytest.mark.parametrize(("allowed", "listed"), [("", "none"), ("tcp://dask:8786", "tcp://dask:8786")])
 def test_a_dask_scheduler_that_the_installation_does_not_allow_is_refused(allowed, listed):
-    call = StageCall("train", "demo", {"dask_scheduler": "tcp://stranger:8786"}, {}, ("runs/demo/train",))
+    call = StageCall(Stage("train"), "demo", {"dask_scheduler": "tcp://stranger:8786"}, {}, ("runs/demo/train",))
     with pytest.raises(UsageError, match=f"dask_scheduler tcp://stranger:8786 is not allowed; allowed: {listed} "):
-        name_image(call, HostSettings(host_volume="/v", dask_schedulers=allowed), "customer-segmentation")
+        name_image(call, HostSettings(host_volume="/v", dask_schedulers=allowed), "probe-pipeline")
 
 
 @pytest.mark.parametrize(

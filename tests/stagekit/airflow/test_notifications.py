@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk import DAG
 
 from stagekit.airflow.notifications import notify_failure, notify_not_published, notify_volume_filling
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 from tests.stagekit.airflow.receivers import listening_hook, listening_mailbox, text_of
 
 RUN = "manual__2026-01-05T09:00:00+00:00"
@@ -23,7 +24,7 @@ def address(monkeypatch):
 def hook(monkeypatch):
     with listening_hook() as hook:
         connection = {"conn_type": "http", "host": f"{hook.address}/services/T0/secret"}
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_CONN_PROBE_PIPELINE_WEBHOOK", json.dumps(connection))
         yield hook
 
 
@@ -33,14 +34,13 @@ def mailbox(monkeypatch):
         options = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@bank.test"}
         connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": mailbox.port, "extra": options}
         monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-        monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test, boss@bank.test")
+        monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE_MAIL_TO", "team@bank.test, boss@bank.test")
         yield mailbox
 
 
 def context(xcom=None):
     """The context of a callback after the task `train` has ended, with the XComs of that task."""
-    with DAG("probe", schedule=None) as dag:
-        pass
+    dag = DAG("probe", schedule=None, default_args={"pipeline": PIPELINE})
     pushed = {"train": xcom or {}}
     task = SimpleNamespace(task_id="train", xcom_pull=lambda task_ids, key="return_value": pushed[task_ids].get(key))
     return {"ti": task, "dag": dag, "run_id": RUN}
@@ -123,22 +123,22 @@ def test_an_unavailable_receiver_is_logged_in_one_line_and_the_other_one_notifie
             hook.status = 500
         else:
             address = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/secret"
-            monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
+            monkeypatch.setenv("AIRFLOW_CONN_PROBE_PIPELINE_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
             monkeypatch.setattr("stagekit.airflow.notifications._TIMEOUT_S", 1)
         if trouble == "refused":
             silent.close()
         notify_failure(failed())
     warnings = [record.getMessage() for record in caplog.records if record.name == "stagekit.airflow.notifications"]
-    assert warnings[0].startswith("could not notify by webhook, Connection customer_segmentation_webhook (")
+    assert warnings[0].startswith("could not notify by webhook, Connection probe_pipeline_webhook (")
     assert "secret" not in warnings[0]
     assert len(mailbox.got) == 1, "the other receiver is notified"
 
 
 def test_a_missing_mail_server_is_logged_and_the_webhook_still_notified(hook, monkeypatch, caplog):
-    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test")
+    monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE_MAIL_TO", "team@bank.test")
     notify_failure(failed())
     assert len(hook.got) == 1
-    assert "could not notify by e-mail, Connection smtp_default, Variable customer_segmentation_mail_to" in caplog.text
+    assert "could not notify by e-mail, Connection smtp_default, Variable probe_pipeline_mail_to" in caplog.text
 
 
 def test_a_filling_volume_is_reported_with_its_summary(hook, mailbox):

@@ -24,7 +24,7 @@ from tests.stagekit.airflow.tries import Try
 pytestmark = pytest.mark.needs_docker
 
 TAG = f"probe-{uuid.uuid4().hex[:8]}"
-IMAGE = f"customer-segmentation/train:{TAG}"
+IMAGE = f"probe-pipeline/train:{TAG}"
 DIGEST = "ab" * 32
 
 
@@ -50,7 +50,7 @@ def volume(tmp_path, monkeypatch, engine):
         "STAGE_MEMORY": "64m",
     }.items():
         monkeypatch.setenv(f"PIPELINE_{name}", value)
-    monkeypatch.delenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", raising=False)
+    monkeypatch.delenv("AIRFLOW_VAR_PROBE_PIPELINE", raising=False)
     return tmp_path
 
 
@@ -62,7 +62,7 @@ class Task(Try):
         super().__init__(**arguments)
 
     def containers(self, engine):
-        of_this_run = {"label": f"customer-segmentation.run={self.instance.run_id}"}
+        of_this_run = {"label": f"probe-pipeline.run={self.instance.run_id}"}
         return engine.containers.list(all=True, filters=of_this_run, ignore_removed=True)
 
     def running_container(self, engine):
@@ -143,7 +143,7 @@ def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_
     assert reason == "failed (65, unusable data): no rows"
     assert task.xcom["reason"] == reason
     command = replay.removeprefix("to replay this stage by hand: ")
-    assert "--env=SEGMENTATION_N_INIT=3" in shlex.split(command)
+    assert "--env=PIPELINE_N_INIT=3" in shlex.split(command)
 
     replayed = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert replayed.returncode == 65
@@ -157,7 +157,7 @@ SLEEP = "import time; time.sleep(600)"
 
 
 def test_a_stage_is_isolated_and_so_is_its_replay(volume, engine):
-    task = Task(volume, SLEEP, publishes=True)
+    task = Task(volume, SLEEP)
     with task.in_background(engine) as found:
         status = found.exec_run(["grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status"]).output.decode().split()
         replay = task.operator.definition.docker_run.replace("--rm", "--rm --detach", 1)
@@ -178,13 +178,13 @@ def test_a_stage_is_isolated_and_so_is_its_replay(volume, engine):
     assert found.attrs["Config"]["User"] == os.environ["PIPELINE_STAGE_USER"]
     assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
     assert found.attrs["Config"]["Labels"] == {
-        "customer-segmentation.volume": str(volume),
-        "customer-segmentation.dag": "probe",
-        "customer-segmentation.run": task.instance.run_id,
-        "customer-segmentation.task": "train",
-        "customer-segmentation.try": "1",
-        "customer-segmentation.definition": task.operator.definition.digest,
-        "customer-segmentation.cleared": "0",
+        "probe-pipeline.volume": str(volume),
+        "probe-pipeline.dag": "probe",
+        "probe-pipeline.run": task.instance.run_id,
+        "probe-pipeline.task": "train",
+        "probe-pipeline.try": "1",
+        "probe-pipeline.definition": task.operator.definition.digest,
+        "probe-pipeline.cleared": "0",
     }
 
     same = {"ReadonlyRootfs", "CapDrop", "CapAdd", "SecurityOpt", "NetworkMode", "Init", "PidsLimit", "Memory", "MemorySwap"}
@@ -232,7 +232,7 @@ def cluster(volume, engine, monkeypatch):
     (volume / "services").mkdir()
     (volume / "services/train.py").write_text(
         "import json, os\n"
-        "print(json.dumps([sorted(os.listdir('/sys/class/net')), os.environ.get('SEGMENTATION_DASK_SCHEDULER'), "
+        "print(json.dumps([sorted(os.listdir('/sys/class/net')), os.environ.get('PIPELINE_DASK_SCHEDULER'), "
         "os.environ.get('DASK_DISTRIBUTED__COMM__TLS__CA_FILE')]))\n"
     )
     yield
@@ -276,11 +276,11 @@ def test_a_container_left_by_an_earlier_try_is_removed_before_the_stage_starts(v
             network_mode="none",
             volumes=[f"{volume}:/shared"],
             labels={
-                "customer-segmentation.volume": str(volume),
-                "customer-segmentation.dag": "probe",
-                "customer-segmentation.run": run,
-                "customer-segmentation.task": "train",
-                "customer-segmentation.try": "1",
+                "probe-pipeline.volume": str(volume),
+                "probe-pipeline.dag": "probe",
+                "probe-pipeline.run": run,
+                "probe-pipeline.task": "train",
+                "probe-pipeline.try": "1",
             },
         )
         for run, code in ((task.instance.run_id, HOLD_LOCK), ("another run", SLEEP))
@@ -304,11 +304,11 @@ def test_a_container_left_by_an_earlier_try_is_removed_before_the_stage_starts(v
 def container_of(task, volume, attempt, **changes):
     """Run a container with the labels of another try of the task, or with changed labels."""
     labels = {
-        "customer-segmentation.volume": str(volume),
-        "customer-segmentation.dag": "probe",
-        "customer-segmentation.run": task.instance.run_id,
-        "customer-segmentation.task": "train",
-        "customer-segmentation.try": str(attempt),
+        "probe-pipeline.volume": str(volume),
+        "probe-pipeline.dag": "probe",
+        "probe-pipeline.run": task.instance.run_id,
+        "probe-pipeline.task": "train",
+        "probe-pipeline.try": str(attempt),
     }
     command = ["docker", "run", "--detach", "--network=none", "--entrypoint=python3"]
     command += [f"--label={name}={value}" for name, value in (labels | changes).items()]

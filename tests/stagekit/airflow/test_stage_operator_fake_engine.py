@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.task_callbacks import log_failure_reason
 from tests.stagekit.airflow.fake_engine import End, Refusal, running_fake_engine
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 from tests.stagekit.airflow.tries import Try
 
 DIGEST = "ab" * 32
@@ -19,7 +20,7 @@ DIGEST = "ab" * 32
 @pytest.fixture
 def engine(monkeypatch):
     monkeypatch.setenv("PIPELINE_HOST_VOLUME", "/data/bank")
-    for name in ("PIPELINE_STAGE_MEMORY", "DOCKER_CERT_PATH", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION"):
+    for name in ("PIPELINE_STAGE_MEMORY", "DOCKER_CERT_PATH", "AIRFLOW_VAR_PROBE_PIPELINE"):
         monkeypatch.delenv(name, raising=False)
     with running_fake_engine() as (engine, address):
         monkeypatch.setenv("DOCKER_HOST", address)
@@ -111,7 +112,7 @@ def test_an_exit_without_a_reason_is_retried(engine, end, reason):
 
 
 def test_the_stage_sees_the_volume_read_only_except_its_own_folder(engine):
-    Try(publishes=False).run()
+    Try().run()
     folders, stage = engine.created
     (own,) = folders["Cmd"]
     assert own.startswith("/shared/runs/manual__")
@@ -123,14 +124,14 @@ def test_the_stage_sees_the_volume_read_only_except_its_own_folder(engine):
 
 
 def test_a_stage_that_publishes_can_write_to_history_and_model(engine):
-    Try(publishes=True).run()
+    Try("segment").run()
     folders, stage = engine.created
     assert folders["Cmd"][1:] == ["/shared/history", "/shared/model"]
     assert [one["Source"] for one in stage["HostConfig"]["Mounts"][2:]] == ["/data/bank/history", "/data/bank/model"]
 
 
 def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(engine):
-    attempt = Try(publishes=True)
+    attempt = Try("segment")
     attempt.params["publish"] = "never"
     attempt.run()
     folders, stage = engine.created
@@ -139,7 +140,7 @@ def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(engine)
 
 
 def test_contradictory_settings_fail_the_first_task_before_its_container_starts(engine):
-    engine.images.add("customer-segmentation/extract:latest")
+    engine.images.add("probe-pipeline/extract:latest")
     first = Try("extract")
     first.params |= {"n_clusters": 12, "k_values": [2, 3]}
     assert fails(first, again=False).startswith(
@@ -151,14 +152,14 @@ def test_contradictory_settings_fail_the_first_task_before_its_container_starts(
 def test_the_first_stage_of_a_run_makes_the_folders_of_all_stages(engine):
     first = Try("extract")
     with first.operator.dag:
-        second = StageOperator(task_id="train_it", stage="train")
-    engine.images.add("customer-segmentation/extract:latest")
+        second = StageOperator(task_id="train_it", pipeline=PIPELINE, stage="train")
+    engine.images.add("probe-pipeline/extract:latest")
     first.run()
     assert [path.rpartition("/")[2] for path in engine.created[0]["Cmd"]] == ["extract", "train"]
     second.execute(first.context)
     assert [container["Image"] for container in engine.created[1:]] == [
-        "customer-segmentation/extract:latest",
-        "customer-segmentation/train:latest",
+        "probe-pipeline/extract:latest",
+        "probe-pipeline/train:latest",
     ]
 
 
@@ -170,16 +171,16 @@ def test_the_cpu_limit_is_at_most_the_number_of_cpus_of_the_engine(engine):
 
 
 def test_the_stage_gets_its_own_settings_and_their_sources(engine, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"n_init": 20, "outliers": "clip"}')
+    monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE", '{"n_init": 20, "outliers": "clip"}')
     task = Try()
     task.params["k_values"] = [2, 5]
     task.run()
-    variables = dict(line.split("=", 1) for line in engine.created[1]["Env"] if line.startswith("SEGMENTATION"))
-    assert variables.pop("SEGMENTATION_IMAGE") == f"customer-segmentation/train:latest sha256:{'0' * 64}"
+    variables = dict(line.split("=", 1) for line in engine.created[1]["Env"] if line.startswith("PIPELINE_"))
+    assert variables.pop("PIPELINE_IMAGE") == f"probe-pipeline/train:latest sha256:{'0' * 64}"
     assert variables == {
-        "SEGMENTATION_K_VALUES": "2,5",
-        "SEGMENTATION_N_INIT": "20",
-        "SEGMENTATION_SOURCES": "k_values=form,n_init=variable",
+        "PIPELINE_K_VALUES": "2,5",
+        "PIPELINE_N_INIT": "20",
+        "PIPELINE_SOURCES": "k_values=form,n_init=variable",
     }
 
 
@@ -189,14 +190,14 @@ THURSDAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
 
 def publishing(engine, logical_date, publish="if-passed"):
     """Run a stage that publishes, on a Thursday; returns its setting, where that is from, and whether it may write model/."""
-    engine.images.add("customer-segmentation/segment:latest")
-    task = Try("segment", schedule="0 9 * * 1", publishes=True)
+    engine.images.add("probe-pipeline/segment:latest")
+    task = Try("segment", schedule="0 9 * * 1")
     task.dag_run = SimpleNamespace(logical_date=logical_date, start_date=THURSDAY)
     task.params["publish"] = publish
     task.run()
     given = dict(line.split("=", 1) for line in engine.created[-1]["Env"])
     folders = [mount["Target"] for mount in engine.created[-1]["HostConfig"]["Mounts"]]
-    return given.get("SEGMENTATION_PUBLISH"), given.get("SEGMENTATION_SOURCES"), "/shared/model" in folders
+    return given.get("PIPELINE_PUBLISH"), given.get("PIPELINE_SOURCES"), "/shared/model" in folders
 
 
 def test_a_run_for_a_past_date_publishes_nothing_and_records_the_source(engine):
@@ -228,11 +229,11 @@ def test_a_stage_outside_of_runs_gets_the_target_run_and_no_settings_of_the_form
 def test_the_stage_gets_the_digests_of_upstream_manifests_and_a_missing_one_is_logged(engine, caplog):
     task = Try()
     with task.operator.dag:
-        extract, transform = (StageOperator(task_id=f"{name}_it", stage=name) for name in ("extract", "transform"))
+        extract, transform = (StageOperator(task_id=f"{name}_it", pipeline=PIPELINE, stage=name) for name in ("extract", "transform"))
         extract >> transform >> task.operator
     task.xcom = {("extract_it", "manifest"): DIGEST}
     task.run()
-    assert f"SEGMENTATION_UPSTREAM=extract={DIGEST}" in engine.created[1]["Env"]
+    assert f"PIPELINE_UPSTREAM=extract={DIGEST}" in engine.created[1]["Env"]
     assert "transform_it reported no manifest" in caplog.text
 
 
@@ -240,7 +241,7 @@ def test_the_containers_of_a_mapped_task_have_the_map_index_as_label(engine):
     task = Try()
     task.instance.map_index = 3
     task.run()
-    assert engine.created[1]["Labels"]["customer-segmentation.map-index"] == "3"
+    assert engine.created[1]["Labels"]["probe-pipeline.map-index"] == "3"
 
 
 # --- errors of the engine
@@ -248,7 +249,7 @@ def test_the_containers_of_a_mapped_task_have_the_map_index_as_label(engine):
 
 def test_a_missing_image_is_not_pulled(engine):
     engine.images.clear()
-    assert "has no image customer-segmentation/train:latest: build it with `make images`" in fails(Try(), again=False)
+    assert "has no image probe-pipeline/train:latest: build it with `make images`" in fails(Try(), again=False)
     assert engine.created == []
 
 
@@ -313,9 +314,9 @@ def test_a_missing_host_setting_is_reported_by_the_name_of_its_variable(engine, 
 
 
 def test_an_invalid_airflow_variable_fails_the_task_before_a_container_is_created(engine, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"k_values": "all"}')
+    monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE", '{"k_values": "all"}')
     assert fails(Try(), again=False).startswith(
-        "failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_"
+        "failed (64, unusable settings): the Airflow Variable probe_pipeline sets k_"
     )
     assert engine.created == []
 
@@ -323,7 +324,7 @@ def test_an_invalid_airflow_variable_fails_the_task_before_a_container_is_create
 def test_a_run_that_began_on_another_volume_is_not_continued(engine):
     task = Try()
     with task.operator.dag:
-        StageOperator(task_id="transform_it", stage="transform") >> task.operator
+        StageOperator(task_id="transform_it", pipeline=PIPELINE, stage="transform") >> task.operator
     task.xcom = {("transform_it", "manifest"): DIGEST, ("transform_it", "volume"): "/data/sample"}
     assert fails(task, again=False) == (
         "failed (78, the volume or the image is set up wrong): transform of this run has written to the volume /data/sample, "
@@ -338,11 +339,11 @@ def test_a_run_that_began_on_another_volume_is_not_continued(engine):
 
 def labels_of(task, attempt):
     return {
-        "customer-segmentation.volume": "/data/bank",
-        "customer-segmentation.dag": "probe",
-        "customer-segmentation.run": task.instance.run_id,
-        "customer-segmentation.task": "train",
-        "customer-segmentation.try": str(attempt),
+        "probe-pipeline.volume": "/data/bank",
+        "probe-pipeline.dag": "probe",
+        "probe-pipeline.run": task.instance.run_id,
+        "probe-pipeline.task": "train",
+        "probe-pipeline.try": str(attempt),
     }
 
 
@@ -351,7 +352,7 @@ def test_a_container_of_an_earlier_try_is_removed_and_one_of_another_run_or_volu
     task = Try()
     task.instance.try_number = 2
     engine.add(labels_of(task, 1))
-    other = engine.add(labels_of(task, 1) | {f"customer-segmentation.{name}": value for name, value in difference.items()})
+    other = engine.add(labels_of(task, 1) | {f"probe-pipeline.{name}": value for name, value in difference.items()})
     task.run()
     assert list(engine.containers) == [other]
 
@@ -360,9 +361,9 @@ def test_containers_have_the_stack_s_name_as_label_and_those_of_another_stack_ar
     monkeypatch.setenv("PIPELINE_PROJECT", "bank")
     task = Try()
     task.instance.try_number = 2
-    left, other = (engine.add(labels_of(task, 1) | {"customer-segmentation.project": name}) for name in ("bank", "another"))
+    left, other = (engine.add(labels_of(task, 1) | {"probe-pipeline.project": name}) for name in ("bank", "another"))
     task.run()
-    assert {container["Labels"]["customer-segmentation.project"] for container in engine.created[2:]} == {"bank"}
+    assert {container["Labels"]["probe-pipeline.project"] for container in engine.created[2:]} == {"bank"}
     assert (left in engine.containers, other in engine.containers) == (False, True)
 
 
@@ -412,7 +413,7 @@ def killed(task):
 @pytest.fixture
 def first(engine):
     """A task whose process was killed, with its container on the engine."""
-    task = Try(publishes=False)
+    task = Try()
     task.engine = engine
     engine.stage = End(stdout='"trained once"\n', stderr=log_of("fitting", f"manifest sha256:{DIGEST}"))
     task.container = killed(task)
@@ -472,7 +473,7 @@ def test_a_container_that_does_not_run_is_replaced(engine, first, state):
         lambda task, _: task.xcom.update({("extract_it", "manifest"): "cd" * 32}),
         lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_MEMORY", "2g"),
         lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_USER", "1000:0"),
-        lambda task, _: setattr(task.operator, "publishes", True),
+        lambda task, _: setattr(task.operator, "writes", ("runs",)),
         lambda task, _: setattr(task.engine, "image_id", "1" * 64),
     ],
     ids=["setting", "upstream digest", "memory", "user", "mounts", "image"],
@@ -480,12 +481,12 @@ def test_a_container_that_does_not_run_is_replaced(engine, first, state):
 def test_a_container_with_another_definition_is_replaced(engine, first, monkeypatch, caplog, change):
     task = first.next_try()
     with task.operator.dag:
-        StageOperator(task_id="extract_it", stage="extract") >> task.operator
+        StageOperator(task_id="extract_it", pipeline=PIPELINE, stage="extract") >> task.operator
     change(task, monkeypatch)
     task.run()
     assert "not what this one would start" in caplog.text
     assert first.container not in engine.containers
-    assert engine.created[-1]["Labels"]["customer-segmentation.try"] == "2"
+    assert engine.created[-1]["Labels"]["probe-pipeline.try"] == "2"
 
 
 def test_a_container_from_before_the_run_was_cleared_is_replaced(engine, first, caplog):
@@ -575,7 +576,7 @@ def stopped(task, monkeypatch):
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting", "removed"])
 def test_the_container_is_removed_if_a_user_stops_the_task(engine, monkeypatch, state):
     task = Try()
-    other = engine.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
+    other = engine.add(labels_of(task, 1) | {"probe-pipeline.run": "another"})
     task.states[task.instance.run_id]["train"] = state
     stopped(task, monkeypatch)
     assert list(engine.containers) == [other]
@@ -636,7 +637,7 @@ def test_a_task_that_is_stopped_before_it_starts_creates_no_container(engine):
 )
 def test_a_container_of_another_task_is_removed_once_that_task_has_ended(engine, state, is_left):
     task = Try()
-    other = engine.add(labels_of(task, 1) | {"customer-segmentation.run": "another"})
+    other = engine.add(labels_of(task, 1) | {"probe-pipeline.run": "another"})
     task.states["another"] = {"train": state}
     task.run()
     assert (other in engine.containers) is is_left
@@ -646,7 +647,7 @@ def test_the_ui_shows_the_definition_of_the_container(engine):
     task = Try()
     task.run()
     shown = json.loads(json.dumps({name: getattr(task.operator, name) for name in task.operator.template_fields}))
-    assert (shown["image"], shown["command"]) == ("customer-segmentation/train:latest", [f"--run={task.instance.run_id}"])
+    assert (shown["image"], shown["command"]) == ("probe-pipeline/train:latest", [f"--run={task.instance.run_id}"])
     assert shown["mounts"][0]["Source"] == "/data/bank"
     assert shown["docker_run"].startswith("docker run --rm")
 

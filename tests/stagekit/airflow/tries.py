@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.trigger_form import trigger_form
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 
 
 class Try:

@@ -16,9 +16,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from bench.measuring import REPOSITORY, Run, alternate, run
-from services.contract.settings import SETTINGS
-from stagekit.volume import workspace as artifacts
-from stagekit.volume.workspace import Workspace
+from services.contract import artifacts
+from services.pipeline import PIPELINE
+from stagekit.volume.upstream import UpstreamResults
 
 LAB_STAGES = ("extract", "transform", "train", "evaluate")
 Contest = Callable[[], Mapping[str, Run]]
@@ -101,16 +101,15 @@ def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
     target = volume / "expert.json"
     contestants: dict[str, Contest] = {
         "expert": lambda: {"script": run(["-m", "bench.expert", str(volume)], target=target)},
-        "pipeline": lambda: {stage: _stage(volume, stage) for stage in SETTINGS},
+        "pipeline": lambda: {stage: _stage(volume, stage) for stage in PIPELINE.stage_names},
     }
     found = alternate(contestants, runs)
     return {"runs": found, "sse": _compare_sse(volume, json.loads(target.read_text()))}
 
 
 def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
-    with Workspace(volume, "bench", "comparison", {}) as work:
-        parts = list(work.load_parts(artifacts.FEATURES))
-        metrics = work.load(artifacts.METRICS)
+    results = UpstreamResults(volume, "bench", {})
+    parts, metrics = list(results.load_parts(artifacts.FEATURES)), results.load(artifacts.METRICS)
     scaler = parts[0]["preparation"].pipeline[-1]
     sse = dict.fromkeys(metrics["k_values"], 0.0)
     for k in sse:

@@ -6,6 +6,10 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context
 
+from services.pipeline import PIPELINE
+
+DAG_ID = PIPELINE.dag_id
+
 ACTIVE_SEGMENTS = Asset("active_segments")
 """A DAG that is scheduled on this asset runs whenever new segments have been published."""
 

@@ -62,7 +62,7 @@ WORKDIR /app
 COPY stagekit stagekit
 COPY services services
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
-ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PIPELINE_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A stage whose workers are all gone would wait for others forever.
 ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"
 # Threads that spin while they wait become very slow if other processes use the same cores.
@@ -71,7 +71,7 @@ USER 50000:0
 ARG PIPELINE
 ARG VERSION=unknown
 ARG REVISION=unknown
-ENV SEGMENTATION_IMAGE=${PIPELINE}/cluster:${VERSION}+${REVISION}
+ENV PIPELINE_IMAGE=${PIPELINE}/cluster:${VERSION}+${REVISION}
 LABEL org.opencontainers.image.title="${PIPELINE}/cluster" \
       org.opencontainers.image.description="${PIPELINE}: the stages on a Dask cluster" \
       org.opencontainers.image.version="${VERSION}" \
@@ -92,14 +92,14 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
 WORKDIR /app
 COPY --from=code /app ./
 # HOME: some libraries look for a configuration there, and only /tmp is writable in a hardened container.
-ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PIPELINE_VOLUME=/shared HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 50000:0
 ENTRYPOINT ["/app/entrypoint"]
 
 ARG VERSION=unknown
 ARG REVISION=unknown
 # For the manifest of what the stage writes; Airflow gives the image's digest instead.
-ENV SEGMENTATION_IMAGE=${PIPELINE}/${STAGE}:${VERSION}+${REVISION}
+ENV PIPELINE_IMAGE=${PIPELINE}/${STAGE}:${VERSION}+${REVISION}
 LABEL org.opencontainers.image.title="${PIPELINE}/${STAGE}" \
       org.opencontainers.image.description="${PIPELINE}: the stage ${STAGE}" \
       org.opencontainers.image.version="${VERSION}" \

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from stagekit.tables.duckdb_reader import Loaded, Span, read_part
 from stagekit.tables.strict_reader import Schema
-from stagekit.volume.parts import PendingPart, save_draft
+from stagekit.volume.parts import OutputLocation, PendingPart
 
 
 class PartRows(NamedTuple):
@@ -53,10 +52,10 @@ def plan_parts(loaded: Sequence[Loaded], earlier: NDArray[np.int64] | None, rows
             yield PartRows(spans, dropped[low:high] - first)
 
 
-def write_part(rows: PartRows, *, schema: Schema, target: tuple[Path, str]) -> WrittenPart:
+def write_part(rows: PartRows, *, schema: Schema, target: OutputLocation) -> WrittenPart:
     """Read the rows of a part, drop duplicates and write it to `target`; see `Workspace.target`."""
     customers = drop_rows(read_part(rows.spans, schema), rows.earlier)
-    return WrittenPart(save_draft(*target, customers), len(customers), count_missing(customers))
+    return WrittenPart(target.write(customers), len(customers), count_missing(customers))
 
 
 def drop_rows(customers: pd.DataFrame, positions: NDArray[np.int64]) -> pd.DataFrame:

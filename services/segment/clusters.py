@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
+from services.contract.segment_registry import SegmentPublication
 from services.segment.assignment import NOBODY, Assignment, Segmenter, is_outlier
 from services.segment.groups import MAX_SHARE
 from services.segment.matching import MIN_JACCARD, match, overlap
 from services.segment.segments_csv import Members
 from services.segment.warm_start import refit
 from stagekit.errors import DataError
-from stagekit.volume.registry import Publication
 
 Assign = Callable[[Preparation, NDArray[np.float64]], Assignment]
 """Assigns all customers to centroids; see `assign`."""
@@ -25,7 +25,7 @@ class Earlier(NamedTuple):
     """The run to compare with."""
 
     run: str
-    publication: Publication
+    publication: SegmentPublication
     segmenter: Segmenter
     lacking: tuple[str, ...]
     """Columns that its preparation needs and the current table lacks."""

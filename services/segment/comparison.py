@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from services.contract.results import MIGRATION_COLUMNS, UNASSIGNED_NAME, Comparison, Segment
+from services.contract.segment_registry import Deciles
 from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.volume.registry import Deciles
 
 PSI_MODERATE, PSI_LARGE = 0.1, 0.25
 """Population stability indices above which a distribution has changed somewhat, and so much that a model is to be questioned:

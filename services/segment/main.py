@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
+from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
 from services.segment.assignment import Segmenter, find_lacking
 from services.segment.clusters import Earlier, find_clusters
@@ -29,8 +31,6 @@ from services.segment.segmentation import segment_customers
 from services.segment.segments_csv import read_members
 from services.segment.summary import log_outcome, make_result
 from stagekit.tables.strict_reader import CUSTOMER_ID
-from stagekit.volume import workspace as artifacts
-from stagekit.volume.registry import RunEntry
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
@@ -41,7 +41,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     names = _read_names(settings.names_file, work)
     evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
-    register = work.register(hold=not is_experimental)
+    register = work.read_registry(lock=not is_experimental)
     entry = find_predecessor(register, work.run)
     segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
     features = list(work.load_parts(artifacts.FEATURES))
@@ -49,8 +49,8 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     scaled = np.concatenate([part["scaled"] for part in features])
     del features
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
-    target = work.target(artifacts.SEGMENTS)
-    with worker_pool(settings.dask_scheduler, target[0]) as pool:
+    target = work.output_location(artifacts.SEGMENTS)
+    with worker_pool(settings.dask_scheduler, target.folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
         held = pool.persist(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
         customers = join(held, list(preparation.columns))
@@ -77,23 +77,23 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         log_outcome(outcome.segmentation)
         write = partial(write_part, segmenter=outcome.segmenter, target=target)
         for draft in map_with_previous_ids(held, write, earlier.members if earlier else None):
-            work.add(artifacts.SEGMENTS, draft)
+            work.add_part(artifacts.SEGMENTS, draft)
     work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.MIGRATION, outcome.migration.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.POINTS, outcome.points.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.SEGMENTATION, outcome.segmentation.model_dump(mode="json"))
     work.save(artifacts.SEGMENTER, outcome.segmenter._asdict())
     if not is_experimental:
-        contents = outcome.contents if outcome.segmentation.published else None
-        work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+        metadata = dict(outcome.contents) if outcome.segmentation.published else None
+        work.update_registry_after_commit(outcome.register, metadata, [artifacts.SEGMENTER, artifacts.SEGMENTS])
         if outcome.segmentation.published:
-            work.publish(artifacts.MODEL)
+            work.publish_after_commit(artifacts.MODEL)
     return make_result(outcome.segmentation)
 
 
 def _load_earlier(
     work: Workspace,
-    entry: RunEntry | None,
+    entry: SegmentRunEntry | None,
     segmenter: Segmenter | None,
     columns: pd.DataFrame,
     held: PersistedParts,
@@ -116,8 +116,8 @@ def _load_earlier(
 
 def _read_names(path: str, work: Workspace) -> dict[int, str]:
     """Read the names that the user gives; only the default file may be missing."""
-    if path == SegmentSettings.model_fields["names_file"].default and not work.has_data_file(path):
+    if path == SegmentSettings.model_fields["names_file"].default and not work.user_files.exists(path):
         return {}
-    names = read_names(work.data_file(path))
+    names = read_names(work.user_files.open(path))
     log.info("read %d names from %s", len(names), path)
     return names

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from services.contract.segment_registry import RegisteredSegment
 from services.segment.assignment import MAX_CENTROID_DISTANCE, NOBODY
-from stagekit.volume.registry import RegisteredSegment
 
 MIN_JACCARD = 0.5
 """Jaccard similarity above which two segments are the same: of the customers in either, more than half are in both. Hennig

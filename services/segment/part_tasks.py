@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from services.segment.assignment import Assignment, Segmenter, assign, sum_shift
 from services.segment.segments_csv import Members, add_flags, make_rows, write_rows
 from services.segment.warm_start import translate
 from stagekit.tables.strict_reader import CUSTOMER_ID
-from stagekit.volume.parts import Part, PendingPart, drafting
+from stagekit.volume.parts import OutputLocation, Part, PendingPart
 from stagekit.workers.worker_pool import PersistedParts
 
 
@@ -59,7 +58,7 @@ def write_part(
     previous: NDArray[np.int64] | None,
     *,
     segmenter: Segmenter,
-    target: tuple[Path, str],
+    target: OutputLocation,
     scores: bool = False,
 ) -> PendingPart:
     """Write the rows of a part of segments.csv, or of the table of scores.
@@ -74,7 +73,7 @@ def write_part(
     assignment = assign(customers, segmenter.preparation, segmenter.centroids)
     rows = make_rows(customers, assignment, segmenter, previous, first_row)
     drafts: list[PendingPart] = []
-    with drafting(*target, drafts) as file:
+    with target.open(drafts) as file:
         written = write_rows(add_flags(rows, customers, segmenter) if scores else rows, file)
     assert written == len(customers), f"{len(customers)} customers came in, {written} went out"
     return drafts[0]

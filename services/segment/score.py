@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
@@ -14,11 +15,10 @@ from services.segment.assignment import NOBODY, Segmenter
 from services.segment.part_tasks import assign_all, count_groups, join, map_with_previous_ids, write_part
 from services.segment.segments_csv import keep_last, read_members
 from stagekit.errors import DataError, MissingInputError
-from stagekit.tables.duckdb_reader import Span, load, read_part, read_schema
+from stagekit.tables.duckdb_reader import TABLE_SUFFIXES, Span, load, read_part, read_schema
 from stagekit.tables.faults import refuse_faults
 from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume import files
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
-    register = work.register(hold=False)
-    in_force = register.entry(register.in_force)
+    register = work.read_registry(lock=False)
+    in_force = register.entry(register.active_run)
     if in_force is None:
         raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
     segmenter = Segmenter(**work.load_published(in_force, artifacts.SEGMENTER))
@@ -50,9 +50,9 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
         assignment = assign_all(held, segmenter.preparation, segmenter.centroids)
         ungrouped = groups.reasons(segmenter.preparation, count_groups(held, segmenter.preparation))
         outside = sum(held.map(partial(_count_outside, preparation=segmenter.preparation)))
-        write = partial(write_part, segmenter=segmenter, target=work.target(artifacts.SCORES), scores=True)
+        write = partial(write_part, segmenter=segmenter, target=work.output_location(artifacts.SCORES), scores=True)
         for draft in map_with_previous_ids(held, write, members):
-            work.add(artifacts.SCORES, draft)
+            work.add_part(artifacts.SCORES, draft)
 
     sizes = np.bincount(assignment.cluster[assignment.assigned], minlength=len(segmenter.centroids))
     unassigned = int((assignment.cluster == NOBODY).sum())
@@ -64,7 +64,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
-        "scores": str(work.place / work.form(artifacts.SCORES)),
+        "scores": str(work.path / work.output_name(artifacts.SCORES)),
         "in_force": in_force.run,
         "rows": customers,
         "duplicates_dropped": duplicates,
@@ -76,12 +76,12 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
 
 def _read_customers(settings: ScoreSettings, work: Workspace, preparation: Preparation) -> list[pd.DataFrame]:
     """Read the ids and the columns that `preparation` needs, as strictly as extract reads a table."""
-    sources = work.data_files(settings.score)
+    sources = work.user_files.find(settings.score, TABLE_SUFFIXES)
     paths = list(sources.values())
-    with files.unchanged(paths):
+    with files.fail_if_modified(paths):
         schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
         loaded = load(paths, schema=schema, folder=work.scratch())
-        work.read(files.digest_file(path, name) for name, path in sources.items())
+        work.user_files.record(files.digest_file(path, name) for name, path in sources.items())
     refuse_faults([loaded.faults], work)
     if not loaded.n_rows:
         raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")

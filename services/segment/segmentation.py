@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
+from services.contract.segment_registry import PublicationMetadata, RegisteredSegment, SegmentRegistry
 from services.segment import groups
 from services.segment.assignment import Segmenter, outlier_distances
 from services.segment.clusters import Clusters, Earlier
@@ -29,7 +30,6 @@ from services.segment.names import make_names, name_warnings
 from services.segment.profiles import Profile, find_deviations, make_profiles, profile_table
 from services.segment.projection import project_sample
 from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members, count_reasons
-from stagekit.volume.registry import Contents, Register, RegisteredSegment
 
 
 class Outcome(NamedTuple):
@@ -40,8 +40,8 @@ class Outcome(NamedTuple):
     migration: pd.DataFrame
     points: pd.DataFrame
     segmentation: Segmentation
-    contents: Contents
-    register: Register
+    contents: PublicationMetadata
+    register: SegmentRegistry
     """With this run and the ids that it gave."""
 
 
@@ -53,7 +53,7 @@ def segment_customers(
     effects: NDArray[np.float64],
     evaluation: Evaluation,
     earlier: Earlier | None,
-    register: Register,
+    register: SegmentRegistry,
     has_ids: bool,
     chosen_names: Mapping[int, str],
     gate: Gate,
@@ -123,13 +123,17 @@ def segment_customers(
             comparison=comparison,
             continued_sse=clusters.continued_sse,
         ),
-        contents=Contents(segments=named, deciles=find_deciles(features)),
-        register=register.with_entry(run, given),
+        contents=PublicationMetadata(segments=named, deciles=find_deciles(features)),
+        register=register.with_run(run).with_segments(given),
     )
 
 
 def _identify(
-    run: str, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int], register: Register
+    run: str,
+    profiles: Sequence[Profile],
+    deviations: Mapping[str, float],
+    continues: Mapping[int, int],
+    register: SegmentRegistry,
 ) -> list[int]:
     """Give each cluster its segment id."""
     own = [segment for segment in register.segments if segment.run == run]

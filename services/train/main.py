@@ -3,11 +3,11 @@
 import logging
 from typing import Any
 
+from services.contract import artifacts
 from services.contract.settings import TrainSettings
 from services.train.part_tasks import identity, load_scaled, map_persisted_chunks
 from services.train.sampled_kmeans import KMeansParameters
 from services.train.sweep import Fit, choose_strategy, sweep
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
@@ -16,7 +16,7 @@ SHOW_ETA_AFTER_S = 5.0  # the log shows an estimate if more than this is left
 
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
-    with worker_pool(settings.dask_scheduler, work.target(artifacts.SWEEP)[0]) as pool:
+    with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SWEEP).folder) as pool:
         features = pool.persist(load_scaled, work.parts(artifacts.FEATURES))
         fits = _fit(settings, work, features)
     metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}

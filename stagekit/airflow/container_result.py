@@ -15,8 +15,8 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from stagekit.airflow.host_settings import PREFIX
 from stagekit.errors import ExitCode, OutOfMemoryError, SetupError, StageError, TransientError
+from stagekit.settings import ENVIRONMENT_PREFIX
 from stagekit.stage.run import MANIFEST_LINE
 
 BIND_SOURCE_MISSING = "bind source path does not exist"
@@ -72,7 +72,7 @@ def _explain_exit(stage: str, code: int, out_of_memory: bool, memory: str, last_
     # The kernel may have killed a child process and not the stage itself; then the exit code can be any.
     if out_of_memory or (reason and code == ExitCode.OUT_OF_MEMORY):
         return OutOfMemoryError(
-            f"{stage} does not fit into {memory} of memory: raise {PREFIX}STAGE_MEMORY "
+            f"{stage} does not fit into {memory} of memory: raise {ENVIRONMENT_PREFIX}STAGE_MEMORY "
             "of the Airflow scheduler, then clear this task"
         )
     if reason:
@@ -102,7 +102,7 @@ def _translate_docker_errors() -> Iterator[None]:
     except APIError as error:
         message = " ".join(str(error.explanation or error).split())
         if BIND_SOURCE_MISSING in message:
-            expected = f"{PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
+            expected = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
             raise SetupError(f"{message}: {expected}") from None
         raise TransientError(f"the Docker engine answered: {message}") from error
     except (DockerException, RequestException, HTTPError) as error:

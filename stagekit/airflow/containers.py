@@ -11,7 +11,7 @@ from typing import Any
 
 from docker.types import Mount
 
-from stagekit.airflow.host_settings import PREFIX, HostSettings
+from stagekit.airflow.host_settings import HostSettings
 from stagekit.errors import UsageError
 from stagekit.pipeline import Stage
 from stagekit.serialization import to_text
@@ -112,7 +112,7 @@ def name_image(call: StageCall, host: HostSettings, pipeline: str) -> str:
     if call.uses_dask and call.settings["dask_scheduler"] not in host.dask_schedulers.split(","):
         raise UsageError(
             f"dask_scheduler {call.settings['dask_scheduler']} is not allowed; allowed: {host.dask_schedulers or 'none'} "
-            f"(set {PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
+            f"(set {ENVIRONMENT_PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
         )
     return f"{pipeline}/{'cluster' if call.uses_dask else call.stage.image}:{host.image_tag}"
 

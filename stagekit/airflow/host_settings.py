@@ -8,14 +8,13 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stagekit.errors import SetupError
-
-PREFIX = "PIPELINE_"
+from stagekit.settings import ENVIRONMENT_PREFIX
 
 
 class HostSettings(BaseSettings):
     """Where the volume is on the Docker host, and what a stage may use there."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, frozen=True)
 
     host_volume: str = Field(
         pattern="^/",
@@ -70,4 +69,4 @@ def _explain(item: Any) -> str:
     name = str(item["loc"][0])
     found = "is not set" if item["type"] == "missing" else f"is {item['input']!r}"
     expected = HostSettings.model_fields[name].description
-    return f"{PREFIX}{name.upper()} {found}: expected the {expected}"
+    return f"{ENVIRONMENT_PREFIX}{name.upper()} {found}: expected the {expected}"

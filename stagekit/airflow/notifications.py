@@ -1,8 +1,8 @@
 """Notifications of failed runs, runs that were not published, and a volume that fills, with Airflow's own notifiers.
 
 They are sent by webhook if the Airflow Connection `<pipeline>_webhook` exists, and by e-mail if the Airflow Variable
-`<pipeline>_mail_to` exists, with the name of the pipeline such as `customer_segmentation`, which is in the DAG's `default_args`; see
-docs/notifications.md. Both are looked up when there is something to send. An error here is logged and changes nothing else.
+`<pipeline>_mail_to` exists; `<pipeline>` is the identifier of the pipeline in the DAG's `default_args` (docs/notifications.md).
+Both are looked up when there is something to send. An error here is logged and changes nothing else.
 """
 
 from __future__ import annotations

@@ -24,11 +24,13 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from dags.assets import DAG_ID
+from services.contract.artifacts import REPORT
+from services.pipeline import PIPELINE
 from stagekit.airflow.task_results import REASON_KEY
 from stagekit.errors import MissingInputError, SetupError, StageError, from_os_error
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import REPORT, Workspace
+from stagekit.volume.upstream import UpstreamResults
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -78,7 +80,7 @@ def report_of_run(dag_id: str, run_id: str) -> Response:
 
 @app.get("/in-force", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID))])
 def active_report() -> Response:
-    run = ModelStore(_volume()).read().in_force
+    run = ModelStore(_volume(), PIPELINE).read_registry().active_run
     if run is None:
         return _waiting("No segments have been published yet. Those of the first run that is not held back appear here.")
     try:
@@ -88,15 +90,15 @@ def active_report() -> Response:
 
 
 def _volume() -> Path:
-    volume = Path(os.environ.get("SEGMENTATION_VOLUME", "/shared"))
+    volume = Path(os.environ.get("PIPELINE_VOLUME", "/shared"))
     if not volume.is_dir():
-        raise SetupError(f"there is no volume at {volume}: mount it there, or say where it is with SEGMENTATION_VOLUME")
+        raise SetupError(f"there is no volume at {volume}: mount it there, or say where it is with PIPELINE_VOLUME")
     return volume
 
 
 def _report(run: str) -> str:
     """Read a run's report, after its bytes were found to be those in the manifest, and the manifest to be that run's."""
-    report: str = Workspace(_volume(), run, stage="airflow", upstream={}).load(REPORT)
+    report: str = UpstreamResults(_volume(), run, {}).load(REPORT)
     return report
 
 

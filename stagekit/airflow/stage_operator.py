@@ -46,8 +46,8 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
     Parameters
     ----------
     pipeline : Pipeline
-        The declaration of the stage; usually in `default_args`. A stage that publishes can write to `history/` on the volume and,
-        unless the run is experimental, to `model/`.
+        Declares the stage. Required, usually in the DAG's `default_args`. A stage that publishes can write to `history/` on the
+        volume and, unless the run is experimental, to `model/`.
     stage : str
         Name of the stage.
     target_run : str
@@ -68,14 +68,16 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
     def __init__(
         self,
         *,
-        pipeline: Pipeline,
         stage: str,
+        pipeline: Pipeline | None = None,
         target_run: str = "",
         settings: dict[str, str] | None = None,
         writes: tuple[str, ...] = (),
         summarise: Callable[[Any], str] | None = None,
         **kwargs: Any,
     ) -> None:
+        if pipeline is None:
+            raise TypeError(f"StageOperator of {stage} has no pipeline: pass it, or add it to the default_args of the DAG")
         super().__init__(
             image=f"{pipeline.name}/{pipeline[stage].image}",
             network_mode="none",

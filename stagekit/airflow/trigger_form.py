@@ -22,7 +22,7 @@ from stagekit.settings import StageSettings
 PAST_DATE = "backfill"
 """Source of the setting `publish` if the run is for a past date."""
 
-_INTEGERS = r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$"
+_INTEGERS = r"^\s*\[?\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*\]?\s*$"
 
 
 def trigger_form(pipeline: Pipeline, primary: tuple[str, ...] = ()) -> dict[str, Param]:
@@ -155,11 +155,11 @@ def _parse(pipeline: Pipeline, name: str, value: Any, origin: str) -> Any:
     if value is None or not isinstance(field.get_default(), tuple):
         return value
     try:
-        parsed = TypeAdapter(Annotated[(field.annotation, *field.metadata)]).validate_python(value)
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
+        return list(adapter.validate_python(value))
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"{origin} sets {name} to {json.dumps(value)}: {message}") from None
-    return list(parsed)
 
 
 def _validate_with_models(pipeline: Pipeline, values: dict[str, Any], sources: dict[str, str]) -> None:

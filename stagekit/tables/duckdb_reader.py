@@ -42,6 +42,8 @@ _BATCH_CHARACTERS = 1 << 24
 _BLOCK = 1 << 22
 _WINDOW = 1 << 16  # half of the longest line: a longer one fills a window without a line end
 
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+
 log = logging.getLogger(__name__)
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.model_store import ModelStore
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
 from tests.docker.commands import TAG
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
 def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, stage, tries, tell):
     expected = digests(volume, stage)
     codes = Counter()
@@ -75,11 +75,11 @@ def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_see
         assert any(code == 0 for code, _ in ended[:-1])
         codes.update(code for code, _ in ended[:-1])
         check_whole(volume)
-        in_force[ModelStore(volume).read().in_force] += 1
+        in_force[ModelStore(volume, PIPELINE).read_registry().active_run] += 1
         assert temporary_files(volume) == []
     for run_id in runs:
         assert run(volume, "segment", *flags("segment", run_id))[0] == 0
-    register = ModelStore(volume).read()
+    register = ModelStore(volume, PIPELINE).read_registry()
     assert len({known.segment_id for known in register.segments}) == len(register.segments)
     tell(
         "three runs publish at once, a fourth process scores",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files, write_data
 
@@ -40,7 +40,7 @@ def fill(volume: Path, left: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(free - left, 1))
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
 def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, tries, tell):
     seed = random.Random(stage)
     assert run(small, stage, *flags(stage))[0] == 0  # the report tells when the stages before it ran
@@ -73,7 +73,7 @@ def published(volume: Path) -> dict[Path, bytes]:
 def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small, tell):
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     try:
-        for stage in SETTINGS:
+        for stage in PIPELINE.stage_names:
             for run_id in ("demo", "another"):
                 process = Stage(small, stage, *flags(stage, run_id))
                 assert process.wait() == 78
@@ -82,4 +82,4 @@ def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small,
                 assert "mount it writable" in line
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
-    tell("read-only volume", 2 * len(SETTINGS), "78, before any work")
+    tell("read-only volume", 2 * len(PIPELINE.stage_names), "78, before any work")

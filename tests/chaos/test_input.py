@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.contract.settings import SETTINGS
-from stagekit.volume import workspace as artifacts
+from services.contract import artifacts
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import Workspace
+from stagekit.volume.upstream import UpstreamResults
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, flags, read_manifest
 from tests.services.bad_tables import HEADER, TABLES, WRONG_FILES, Table, wrong
@@ -62,7 +62,7 @@ def assert_refused(log: str, code: int, expected: int, complaint: str) -> None:
 def ids_read(volume: Path, reader: str) -> list[str]:
     """The ids of the customers that a reader has found, from what its stage has written."""
     if reader == "customer table":
-        return list(Workspace(volume, "bad", "other", {}).load(artifacts.CUSTOMERS)["CUST_ID"])
+        return list(UpstreamResults(volume, "bad", {}).load(artifacts.CUSTOMERS)["CUST_ID"])
     if reader == "test file":
         return [customer["customer"] for customer in read_evaluation(volume)["new_customers"]]
     with (volume / "scores/bad/segments.csv").open(newline="", encoding="utf-8") as file:
@@ -107,7 +107,7 @@ def test_an_odd_table_is_read(volume, reader, tries, tell):
 @pytest.mark.parametrize(("stage", "table"), [(stage, table) for stage in UNFIT for table in UNFIT[stage]])
 def test_a_table_that_cannot_be_grouped_ends_in_65_in_the_stage_that_finds_out(volume, stage, table, tell):
     (volume / "data/file.csv").write_bytes(table.content)
-    for earlier in SETTINGS:
+    for earlier in PIPELINE.stage_names:
         code, log = run(volume, earlier, *flags(earlier))
         if earlier == stage:
             break
@@ -164,7 +164,7 @@ def test_a_run_id_cannot_lead_out_of_the_volume(volume, tmp_path, tries, tell):
     tell("run id that leads out of the volume", len(runs[:: tries(3, 1)]), "a folder of its own inside runs/")
 
 
-@pytest.mark.parametrize("stage", [stage for stage in SETTINGS if stage != "extract"])
+@pytest.mark.parametrize("stage", [stage for stage in PIPELINE.stage_names if stage != "extract"])
 def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, tell):
     missing = read_manifest(volume, stage).inputs[0].name.partition("/")[0]
     shutil.rmtree(volume / "runs" / RUN / missing)
@@ -188,7 +188,7 @@ def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_w
     (volume / "data/other.csv").write_text("".join(table[:-1]))
     code, log = run(volume, stage, *flags(stage), flag)
     assert code == 0, log
-    later = list(SETTINGS)[list(SETTINGS).index(reader) + 1 :]
+    later = list(PIPELINE.stage_names)[list(PIPELINE.stage_names).index(reader) + 1 :]
     for other in later:
         code, log = run(volume, other, *flags(other))
         assert_refused(
@@ -210,7 +210,7 @@ def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_w
 )
 def test_artifacts_of_another_version_are_refused_with_the_remedy(volume, change, complaint, tell):
     path = volume / "runs" / RUN / "train" / MANIFEST_NAME
-    path.write_bytes(read_manifest(volume, "train").model_copy(update=change).sealed())
+    path.write_bytes(read_manifest(volume, "train").model_copy(update=change).to_checksummed_json())
     code, log = run(volume, "evaluate", *flags("evaluate"))
     assert_refused(log, code, 65, complaint)
     tell("artifacts of another version", 1, "65, with the stage to run again")
@@ -228,10 +228,10 @@ def test_a_run_that_fails_after_its_training_has_published_nothing(volume):
 
 def test_a_volume_that_is_missing_or_no_folder_is_a_matter_of_setup(volume, tmp_path, tell):
     (tmp_path / "file").touch()
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         for path in (tmp_path / "nowhere", tmp_path / "file"):
             code, log = run(path, stage, *flags(stage))
             assert_refused(
                 log, code, 78, f"there is no volume at {re.escape(str(path))}: mount it there, or name it with --volume"
             )
-    tell("volume that is not there", 2 * len(SETTINGS), "78, with the remedy")
+    tell("volume that is not there", 2 * len(PIPELINE.stage_names), "78, with the remedy")

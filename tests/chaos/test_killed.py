@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_files
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
 def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the_same(volume, stage, tries, tell):
     expected = digests(volume, stage)
     life, writing = measure(volume, stage)

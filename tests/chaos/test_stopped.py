@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_files
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
 def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries, tell):
     expected = digests(volume, stage)
     begin = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from services.__main__ import stages
+from services.pipeline import PIPELINE
 from stagekit.airflow.stage_operator import StageOperator
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,11 +58,11 @@ def test_the_tasks_of_the_lab_come_first_and_in_its_order(dag):
 
 
 def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
-    assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == stages()
+    assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == list(PIPELINE.stage_names)
 
 
 def test_only_segment_can_publish(dag):
-    assert [task.stage for task in dag.tasks if task.publishes] == ["segment"]
+    assert [task.stage for task in dag.tasks if task.declaration.publishes] == ["segment"]
 
 
 def test_people_find_help_on_the_dag_and_on_every_task(dag):
@@ -77,7 +77,7 @@ def test_parsing_reads_no_settings_of_the_host_and_imports_no_data_library():
         "import sys, dags.customer_segmentation_dag;"
         "print(sorted({'numpy', 'pandas', 'scipy', 'sklearn', 'kneed', 'matplotlib'} & set(sys.modules)))"
     )
-    wrong = {"SEGMENTATION_STAGE_CPUS": "nonsense", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION": "nonsense"}
+    wrong = {"PIPELINE_STAGE_CPUS": "nonsense", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION": "nonsense"}
     parsed = subprocess.run(
         [sys.executable, "-c", parse], cwd=REPOSITORY, env=os.environ | wrong, capture_output=True, text=True
     )

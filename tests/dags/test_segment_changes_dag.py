@@ -6,7 +6,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from dags.assets import ACTIVE_SEGMENTS
-from services.contract.settings import CONSUMERS
+from services.pipeline import PIPELINE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def test_it_has_a_help_text_a_display_name_and_an_owner(dag):
 
 
 def test_its_task_is_not_a_stage_of_a_run(dag):
-    assert {task.stage for task in dag.tasks} <= CONSUMERS
+    assert {task.stage for task in dag.tasks} <= {stage.name for stage in PIPELINE.others}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ from stagekit.stage.command_line import parse
 FIELDS = trigger_form(PIPELINE, PRIMARY_FIELDS)
 DEFAULTS = {name: field.value for name, field in FIELDS.items()}
 
+every_field = pytest.mark.parametrize(
+    ("stage", "name"),
+    [(stage.name, name) for stage in PIPELINE.stages for name in stage.settings.model_fields if name in FIELDS],
+)
+
 
 def test_every_setting_of_every_stage_is_a_field_with_title_and_description():
     expected = {name for stage in PIPELINE.stages for name in stage.settings.model_fields} - set(StageSettings.model_fields)
@@ -96,7 +101,7 @@ def accepted_by_stage(model, name, value):
     return True
 
 
-@pytest.mark.parametrize(("stage", "name"), [(stage.name, name) for stage in PIPELINE.stages for name in stage.settings.model_fields if name in FIELDS])
+@every_field
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @for_any(data=st.data())
 def test_form_and_stage_accept_the_same_values(stage, name, data):
@@ -104,7 +109,7 @@ def test_form_and_stage_accept_the_same_values(stage, name, data):
     assert accepted_by_form(name, value) == accepted_by_stage(PIPELINE[stage].settings, name, value), json.dumps(value)
 
 
-@pytest.mark.parametrize(("stage", "name"), [(stage.name, name) for stage in PIPELINE.stages for name in stage.settings.model_fields if name in FIELDS])
+@every_field
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @for_any(data=st.data())
 def test_a_value_of_the_form_equals_the_same_flag_and_environment_variable(stage, name, data):

@@ -177,7 +177,7 @@ def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_told_and_lea
         states = {one["task_id"]: one["state"] for one in stack.get(f"{path_of(run)}/taskInstances")["task_instances"]}
         assert states.pop("extract_customer_data") == "failed"
         assert set(states.values()) == {"upstream_failed"}
-        reason = 'failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_values to "all"'
+        reason = 'failed (64, invalid settings): the Airflow Variable customer_segmentation sets k_values to "all"'
         assert [line for line in log_of(stack, run, "extract_customer_data") if line.startswith(reason)]
         [told] = told_about(run, hook)
         assert (told["event"], told["task_id"]) == ("failed", "extract_customer_data")
@@ -219,7 +219,7 @@ def test_what_a_stage_says_is_folded_away_and_its_result_is_not(stack: Stack, pu
 def test_why_a_task_failed_stands_last_and_in_no_section_that_is_folded(stack: Stack) -> None:
     run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
     _, seen = in_sections(log_of(stack, run, "extract_customer_data"))
-    assert seen[-2].startswith("failed (65, unusable data)")
+    assert seen[-2].startswith("failed (65, invalid data)")
     assert seen[-1].startswith("to replay this stage by hand: docker run")
 
 

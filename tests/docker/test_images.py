@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 
@@ -39,7 +39,7 @@ def test_the_whole_chain_runs_hardened_and_leaves_files_that_the_caller_owns(vol
     (volume / "runs").mkdir()
     (volume / "model").mkdir()
     results = {}
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         ended = make("run-stage", STAGE=stage, RUN="by hand", VOLUME=str(volume), TAG=TAG)
         results[stage] = json.loads(ended.stdout.splitlines()[-1])
         assert "--cap-drop ALL" in ended.stderr, "make run-stage shows the command that it runs"

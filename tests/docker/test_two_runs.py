@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from requests.utils import quote
 
-from services.contract.settings import CONSUMERS, SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.runs import run_folder
 from tests.docker.stack import Stack
 
@@ -93,7 +93,7 @@ def manifests(stack: Stack, run: dict[str, Any]) -> dict[str, Any]:
     """Read the manifests of the stages of a run, without that of the DAG that runs after a publication."""
     folder = stack.volume / "runs" / run_folder(run["dag_run_id"])
     found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/manifest.json")}
-    return {stage: manifest for stage, manifest in found.items() if stage not in CONSUMERS}
+    return {stage: manifest for stage, manifest in found.items() if stage not in {stage.name for stage in PIPELINE.others}}
 
 
 # --- two at once
@@ -108,7 +108,7 @@ def test_both_runs_succeed_one_after_the_other(runs: Runs) -> None:
 
 def test_each_run_has_its_own_results(stack: Stack, runs: Runs) -> None:
     scheduled, manual = manifests(stack, runs.by_schedule), manifests(stack, runs.by_hand)
-    assert set(scheduled) == set(manual) == set(SETTINGS)
+    assert set(scheduled) == set(manual) == set(PIPELINE.stage_names)
     assert scheduled["train"]["result"]["k_values"] == list(range(2, 11))
     assert manual["train"]["result"]["k_values"] == [2, 3, 4]
     for run in (runs.by_schedule, runs.by_hand):
@@ -132,8 +132,8 @@ def test_the_published_files_are_those_of_one_run(stack: Stack, runs: Runs) -> N
 
 
 def test_every_stage_of_both_runs_ran_in_one_container(runs: Runs) -> None:
-    assert len(stages(runs)) == 2 * len(SETTINGS)
-    assert len({container["Config"]["Labels"]["customer-segmentation.task"] for container in stages(runs)}) == len(SETTINGS)
+    tasks = [container["Config"]["Labels"]["customer-segmentation.task"] for container in stages(runs)]
+    assert (len(tasks), len(set(tasks))) == (2 * len(PIPELINE.stages), len(PIPELINE.stages))
 
 
 # --- secrets
@@ -148,7 +148,7 @@ def test_no_secret_reaches_a_stage_or_is_shown_by_airflow(stack: Stack, runs: Ru
         shown += json.dumps(stack.get(f"{path}/taskInstances/{task['task_id']}/logs/{task['try_number']}?full_content=true"))
         shown += json.dumps(stack.get(f"{path}/taskInstances/{task['task_id']}/xcomEntries"))
     assert "docker run --rm" in shown
-    assert "SEGMENTATION_UPSTREAM" in shown
+    assert "PIPELINE_UPSTREAM" in shown
     assert not [secret for secret in secrets if secret in shown]
 
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.contract.settings import StageSettings
 from stagekit.errors import ExitCode, StageError
+from stagekit.settings import StageSettings
 from stagekit.volume.workspace import Workspace
 
 

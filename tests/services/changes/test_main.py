@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from services.contract.artifacts import SEGMENTS
 from services.contract.results import CHANGED_COLUMNS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import SEGMENTS
 from tests.services.segment.runs import group, make_run, read_csv, read_register, table
 
 BEFORE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))
@@ -120,10 +121,10 @@ def test_a_run_that_has_published_nothing_is_refused_with_those_that_have(volume
 
 def test_a_run_whose_predecessor_is_no_longer_kept_is_refused(volume, tmp_path):
     copy = shutil.copytree(volume, tmp_path / "volume")
-    store = ModelStore(copy)
-    register = store.read()
+    store = ModelStore(copy, PIPELINE)
+    register = store.read_registry()
     runs = tuple(entry.model_copy(update={"publication": None}) if entry.run == "one" else entry for entry in register.runs)
-    store.write(register.model_copy(update={"runs": runs}))
+    store.write_registry(register.model_copy(update={"runs": runs}))
     code, _, said = list_changes(copy, "two")
     assert code == 66
     assert "run two followed run one, of which nothing is kept any more: name a later run (two)" in said

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.contract.segment_registry import SegmentPublication, SegmentRegistry, SegmentRunEntry
 from services.contract.settings import PruneSettings
+from services.pipeline import PIPELINE
 from services.prune.main import main
 from stagekit.errors import DataError, SetupError
 from stagekit.volume import files
 from stagekit.volume.manifest import FileRecord
-from stagekit.volume.model_store import REGISTER_NAME
-from stagekit.volume.registry import Publication, Register, RunEntry
 
 STAGES = ("extract", "train")
 
@@ -46,7 +46,7 @@ def volume(tmp_path):
 
 
 def prune(volume, **settings):
-    return main(PruneSettings(volume=volume, **settings))
+    return main(PruneSettings(volume=volume, **settings), PIPELINE)
 
 
 def left(volume):
@@ -56,9 +56,9 @@ def left(volume):
 def publish(volume, *runs):
     """Write a register that names the runs as published, the last one as active."""
     entries = [
-        RunEntry(
+        SegmentRunEntry(
             run=run,
-            publication=Publication(
+            publication=SegmentPublication(
                 segments={},
                 deciles={},
                 folder=f"{number:06d}-{run}",
@@ -68,8 +68,8 @@ def publish(volume, *runs):
         )
         for number, run in enumerate(runs, 1)
     ]
-    register = Register(in_force=runs[-1], publications=len(runs), runs=tuple(entries))
-    (volume / "model" / REGISTER_NAME).write_bytes(register.sealed())
+    register = SegmentRegistry(active_run=runs[-1], publications=len(runs), runs=tuple(entries))
+    (volume / "model" / "segments.json").write_bytes(register.to_checksummed_json())
 
 
 def test_the_last_runs_stay_and_older_ones_go_the_oldest_first(volume):
@@ -137,7 +137,7 @@ def test_what_is_no_run_stays(volume):
 
 
 def test_with_a_damaged_register_nothing_is_removed(volume):
-    (volume / "model" / REGISTER_NAME).write_text('{"runs": [')
+    (volume / "model" / "segments.json").write_text('{"runs": [')
     with pytest.raises(DataError, match=r"segments.json cannot be read"):
         prune(volume, keep_runs=1)
     assert left(volume) == list("abcde")

@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contract.segment_registry import RegisteredSegment
 from services.segment.assignment import NOBODY
 from services.segment.matching import MIN_JACCARD, assign_segment_ids, closeness, match, overlap
-from stagekit.volume.registry import RegisteredSegment
 
 
 def known(segment_id: int, **centroid: float) -> RegisteredSegment:

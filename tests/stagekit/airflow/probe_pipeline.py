@@ -24,9 +24,9 @@ class TransformSettings(StageSettings):
 
 
 class TrainSettings(PartitionedStageSettings):
-    k_values: Annotated[
-        tuple[Annotated[int, Field(ge=2, le=100)], ...], NoDecode, BeforeValidator(parse_integers)
-    ] = Field(tuple(range(2, 11)), min_length=1, title="Values of k", description="Some integers.")
+    k_values: Annotated[tuple[Annotated[int, Field(ge=2, le=100)], ...], NoDecode, BeforeValidator(parse_integers)] = Field(
+        tuple(range(2, 11)), min_length=1, title="Values of k", description="Some integers."
+    )
     n_init: int = Field(10, ge=1, title="Initialisations", description="How many.")
 
 

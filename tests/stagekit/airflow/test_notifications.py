@@ -46,7 +46,7 @@ def context(xcom=None):
     return {"ti": task, "dag": dag, "run_id": RUN}
 
 
-def failed(reason="failed (65, unusable data): file.csv row 17: BALANCE is 'abc'"):
+def failed(reason="failed (65, invalid data): file.csv row 17: BALANCE is 'abc'"):
     return context({"reason": reason})
 
 
@@ -61,7 +61,7 @@ def test_without_a_configured_receiver_nothing_is_sent_or_logged(caplog):
 
 
 def test_a_webhook_gets_the_failed_task_the_reason_and_the_address_of_the_run(hook):
-    notify_failure(failed("failed (65, unusable data): no rows"))
+    notify_failure(failed("failed (65, invalid data): no rows"))
     assert hook.got == [
         {
             "path": "/services/T0/secret",
@@ -69,9 +69,9 @@ def test_a_webhook_gets_the_failed_task_the_reason_and_the_address_of_the_run(ho
             "dag_id": "probe",
             "run_id": RUN,
             "task_id": "train",
-            "reason": "failed (65, unusable data): no rows",
+            "reason": "failed (65, invalid data): no rows",
             "url": PAGE,
-            "text": f"probe: train failed\nfailed (65, unusable data): no rows\n{PAGE}",
+            "text": f"probe: train failed\nfailed (65, invalid data): no rows\n{PAGE}",
         }
     ]
 

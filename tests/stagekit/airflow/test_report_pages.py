@@ -2,10 +2,12 @@ from urllib.parse import quote
 
 import pytest
 
+from services.contract.artifacts import SEGMENTATION
+from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import FileRecord, Manifest
-from stagekit.volume.registry import Register, RunEntry
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import SEGMENTATION, Workspace
+from stagekit.volume.workspace import Workspace
 from tests.stagekit.airflow.conftest import write_report
 
 DAG = "customer_segmentation_lab1"
@@ -19,8 +21,8 @@ def page_of(run: str, dag: str = DAG) -> str:
 
 def put_in_force(volume, run):
     (volume / "model").mkdir()
-    register = Register(in_force=run, runs=(RunEntry(run=run),))
-    (volume / "model" / "segments.json").write_bytes(register.sealed())
+    register = SegmentRegistry(active_run=run, runs=(SegmentRunEntry(run=run),))
+    (volume / "model" / "segments.json").write_bytes(register.to_checksummed_json())
 
 
 # --- who sees it
@@ -176,7 +178,7 @@ def test_a_report_of_segments_that_were_made_again_since_is_not_shown(viewer, vo
     read = FileRecord(name="segment/segmentation.json", sha256="0" * 64, bytes=1, stage="segment")
     folder = write_report(volume, RUN, "<h1>Five segments</h1>", (read,))
     assert viewer.get(page_of(RUN)).status_code == 200  # also when the other folders of the run were removed
-    with Workspace(volume, RUN, "segment", {}) as work:
+    with Workspace(PIPELINE, "segment", volume, RUN) as work:
         work.save(SEGMENTATION, {})
         report = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
         work.commit(
@@ -214,7 +216,7 @@ def test_a_run_id_may_hold_a_slash(viewer, volume):
 
 
 def test_a_volume_that_is_not_mounted_is_named(viewer, volume, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_VOLUME", "/no/such/volume")
+    monkeypatch.setenv("PIPELINE_VOLUME", "/no/such/volume")
     for page in (page_of(RUN), IN_FORCE):
         answer = viewer.get(page)
         assert answer.status_code == 500

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.task_callbacks import log_failure_reason
 from tests.stagekit.airflow.fake_engine import End, Refusal, running_fake_engine
-from tests.stagekit.airflow.probe_pipeline import PIPELINE
+from tests.stagekit.airflow.probe_pipeline import FEATURES, PIPELINE
 from tests.stagekit.airflow.tries import Try
 
 DIGEST = "ab" * 32
@@ -60,19 +61,19 @@ def test_a_stage_without_a_manifest_pushes_no_digest(engine):
 def test_output_that_is_not_json_is_an_internal_error(engine):
     engine.stage = End(stdout="hello\n")
     assert fails(Try(), again=True) == (
-        "failed (70, a defect of the stage): train wrote 'hello\\n' to stdout: expected one line of JSON"
+        "failed (70, internal error): train wrote 'hello\\n' to stdout: expected one line of JSON"
     )
 
 
 @pytest.mark.parametrize(
     ("code", "meaning", "again"),
     [
-        (64, "unusable settings", False),
-        (65, "unusable data", False),
-        (66, "an input is missing", False),
-        (70, "a defect of the stage", True),
-        (75, "passing trouble", True),
-        (78, "the volume or the image is set up wrong", False),
+        (64, "invalid settings", False),
+        (65, "invalid data", False),
+        (66, "missing input", False),
+        (70, "internal error", True),
+        (75, "transient error", True),
+        (78, "volume or image misconfigured", False),
     ],
 )
 def test_the_task_fails_with_the_stage_s_reason_and_the_exit_code_decides_about_a_retry(engine, code, meaning, again):
@@ -93,13 +94,13 @@ def test_out_of_memory_names_the_limit_whether_kernel_or_stage_reports_it(engine
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
-        (End(137), "failed (75, passing trouble): train was killed by signal 9 (Killed)"),
-        (End(128, stderr="odd\n"), "failed (70, a defect of the stage): train ended with exit code 128: odd"),
-        (End(1), "failed (70, a defect of the stage): train ended with exit code 1: "),
+        (End(137), "failed (75, transient error): train was killed by signal 9 (Killed)"),
+        (End(128, stderr="odd\n"), "failed (70, internal error): train ended with exit code 128: odd"),
+        (End(1), "failed (70, internal error): train ended with exit code 1: "),
         # Its last line is about something else than how it ended.
         (
-            End(1, stderr=log_of("failed (65, unusable data): no")),
-            "failed (70, a defect of the stage): train ended with exit code 1",
+            End(1, stderr=log_of("failed (65, invalid data): no")),
+            "failed (70, internal error): train ended with exit code 1",
         ),
     ],
 )
@@ -144,7 +145,7 @@ def test_contradictory_settings_fail_the_first_task_before_its_container_starts(
     first = Try("extract")
     first.params |= {"n_clusters": 12, "k_values": [2, 3]}
     assert fails(first, again=False).startswith(
-        "failed (64, unusable settings): these settings contradict each other: n_clusters is"
+        "failed (64, invalid settings): these settings contradict each other: n_clusters is"
     )
     assert engine.created == []
 
@@ -229,7 +230,9 @@ def test_a_stage_outside_of_runs_gets_the_target_run_and_no_settings_of_the_form
 def test_the_stage_gets_the_digests_of_upstream_manifests_and_a_missing_one_is_logged(engine, caplog):
     task = Try()
     with task.operator.dag:
-        extract, transform = (StageOperator(task_id=f"{name}_it", pipeline=PIPELINE, stage=name) for name in ("extract", "transform"))
+        extract, transform = (
+            StageOperator(task_id=f"{name}_it", pipeline=PIPELINE, stage=name) for name in ("extract", "transform")
+        )
         extract >> transform >> task.operator
     task.xcom = {("extract_it", "manifest"): DIGEST}
     task.run()
@@ -260,7 +263,7 @@ def test_a_missing_image_is_not_pulled(engine):
         (
             "POST /containers/create",
             Refusal(500, "no\nidea"),
-            "failed (75, passing trouble): the Docker engine answered: no idea",
+            "failed (75, transient error): the Docker engine answered: no idea",
             True,
         ),
         ("GET /info", Refusal(500, "busy"), "the Docker engine answered: busy", True),
@@ -279,19 +282,19 @@ def test_a_missing_engine_is_a_transient_error(engine, monkeypatch):
 def test_a_remote_engine_is_not_contacted_without_a_certificate(engine, monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "nothing"))
     reason = fails(Try(), again=False)
-    assert reason.startswith("failed (78, the volume or the image is set up wrong): DOCKER_CERT_PATH is ")
+    assert reason.startswith("failed (78, volume or image misconfigured): DOCKER_CERT_PATH is ")
     assert reason.endswith("nothing: expected ca.pem, cert.pem and key.pem there")
 
 
 def test_a_broken_connection_to_the_engine_is_a_transient_error(engine, monkeypatch):
     monkeypatch.setattr("tests.stagekit.airflow.fake_engine.FakeEngine._create", lambda *_: 1 / 0)  # the connection breaks off
-    assert "failed (75, passing trouble): the Docker engine does not answer" in fails(Try(), again=True)
+    assert "failed (75, transient error): the Docker engine does not answer" in fails(Try(), again=True)
 
 
 @pytest.mark.parametrize(
     ("mkdir_output", "reason", "again"),
     [
-        ("mkdir: No space left on device", "failed (75, passing trouble): the volume is full", True),
+        ("mkdir: No space left on device", "failed (75, transient error): the volume is full", True),
         (
             "mkdir: Permission denied",
             "Permission denied: user 50000:0 needs write access to /data/bank on the Docker host",
@@ -315,9 +318,7 @@ def test_a_missing_host_setting_is_reported_by_the_name_of_its_variable(engine, 
 
 def test_an_invalid_airflow_variable_fails_the_task_before_a_container_is_created(engine, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE", '{"k_values": "all"}')
-    assert fails(Try(), again=False).startswith(
-        "failed (64, unusable settings): the Airflow Variable probe_pipeline sets k_"
-    )
+    assert fails(Try(), again=False).startswith("failed (64, invalid settings): the Airflow Variable probe_pipeline sets k_")
     assert engine.created == []
 
 
@@ -327,7 +328,7 @@ def test_a_run_that_began_on_another_volume_is_not_continued(engine):
         StageOperator(task_id="transform_it", pipeline=PIPELINE, stage="transform") >> task.operator
     task.xcom = {("transform_it", "manifest"): DIGEST, ("transform_it", "volume"): "/data/sample"}
     assert fails(task, again=False) == (
-        "failed (78, the volume or the image is set up wrong): transform of this run has written to the volume /data/sample, "
+        "failed (78, volume or image misconfigured): transform of this run has written to the volume /data/sample, "
         "and Airflow has been started with /data/bank since: start a new run, or go back with `make up VOLUME=/data/sample "
         "CHANGE_VOLUME=yes` and clear this task"
     )
@@ -370,7 +371,7 @@ def test_containers_have_the_stack_s_name_as_label_and_those_of_another_stack_ar
 def test_a_try_fails_if_a_later_try_has_a_container(engine):
     task = Try()
     later = engine.add(labels_of(task, 2))
-    assert fails(task, again=True) == "failed (75, passing trouble): a later try of this task has begun"
+    assert fails(task, again=True) == "failed (75, transient error): a later try of this task has begun"
     assert list(engine.containers) == [later]
 
 
@@ -396,7 +397,7 @@ def test_the_stage_does_not_start_if_an_old_container_cannot_be_removed(engine):
     task.instance.try_number = 2
     left = engine.add(labels_of(task, 1))
     engine.refusals[f"DELETE /containers/{left}"] = Refusal(500, "it is stuck")
-    assert fails(task, again=True) == "failed (75, passing trouble): the Docker engine answered: it is stuck"
+    assert fails(task, again=True) == "failed (75, transient error): the Docker engine answered: it is stuck"
 
 
 # --- attaching to the container of an earlier try
@@ -446,14 +447,14 @@ def test_a_container_that_has_exited_yields_its_result(engine, first):
 
 def test_a_container_that_has_failed_permanently_yields_its_reason(engine, first):
     engine.states[first.container] = "exited"
-    engine.stage = End(65, stderr=log_of("failed (65, unusable data): no rows"))
-    assert fails(first.next_try(), again=False) == "failed (65, unusable data): no rows"
+    engine.stage = End(65, stderr=log_of("failed (65, invalid data): no rows"))
+    assert fails(first.next_try(), again=False) == "failed (65, invalid data): no rows"
     assert (engine.created, engine.containers) == ([], {})
 
 
 def test_a_container_with_a_transient_error_is_replaced_and_its_reason_logged(engine, first, caplog):
     engine.states[first.container] = "exited"
-    engine.ends[first.container] = End(75, stderr=log_of("failed (75, passing trouble): was stopped (SIGTERM)"))
+    engine.ends[first.container] = End(75, stderr=log_of("failed (75, transient error): was stopped (SIGTERM)"))
     assert first.next_try().run() == "trained once"
     assert len(engine.created) == 1
     assert "it has exited since: was stopped (SIGTERM)" in caplog.text
@@ -473,7 +474,7 @@ def test_a_container_that_does_not_run_is_replaced(engine, first, state):
         lambda task, _: task.xcom.update({("extract_it", "manifest"): "cd" * 32}),
         lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_MEMORY", "2g"),
         lambda _, monkeypatch: monkeypatch.setenv("PIPELINE_STAGE_USER", "1000:0"),
-        lambda task, _: setattr(task.operator, "writes", ("runs",)),
+        lambda task, _: setattr(task.operator, "declaration", replace(PIPELINE["train"], publishes=(FEATURES,))),
         lambda task, _: setattr(task.engine, "image_id", "1" * 64),
     ],
     ids=["setting", "upstream digest", "memory", "user", "mounts", "image"],
@@ -658,13 +659,13 @@ def test_the_ui_shows_the_definition_of_the_container(engine):
 def test_warnings_and_errors_of_a_stage_keep_their_level(engine, caplog):
     caplog.set_level(logging.INFO)
     engine.stage = End(
-        65, stderr=log_of("reading", "WARNING: no id", "ERROR: odd") + "Traceback\n" + log_of("failed (65, unusable data): no")
+        65, stderr=log_of("reading", "WARNING: no id", "ERROR: odd") + "Traceback\n" + log_of("failed (65, invalid data): no")
     )
     fails(Try(), again=False)
     levels = {record.getMessage().removeprefix("12:00:00 train: "): record.levelname for record in caplog.records}
     assert levels["reading"] == "INFO"
     assert levels["WARNING: no id"] == "WARNING"
-    assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, unusable data): no"] == "ERROR"
+    assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, invalid data): no"] == "ERROR"
 
 
 # --- lineage
@@ -677,7 +678,7 @@ def test_with_lineage_the_manifest_is_read_from_the_container_and_described(engi
     monkeypatch.setattr("stagekit.airflow.lineage.describe_lineage", lambda *described: described)
     task = Try()
     task.run()
-    (container, path, digest), volume, folder = task.operator.get_openlineage_facets_on_complete(task.instance)
+    (container, path, digest), _, volume, folder = task.operator.get_openlineage_facets_on_complete(task.instance)
     assert (container, digest) == (task.operator.container["Id"], DIGEST)
     assert (path, volume) == (f"/shared/{folder}/manifest.json", "/data/bank")
 
@@ -694,7 +695,7 @@ def test_without_lineage_nothing_is_read_or_described(engine, monkeypatch):
 
 
 def test_the_log_ends_with_the_reason_and_the_command_that_replays_the_stage(engine, caplog):
-    engine.stage = End(65, stderr=log_of("failed (65, unusable data): no rows"))
+    engine.stage = End(65, stderr=log_of("failed (65, invalid data): no rows"))
     task = Try()
     reason = fails(task, again=False)
     caplog.clear()

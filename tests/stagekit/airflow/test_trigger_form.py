@@ -35,7 +35,9 @@ def test_the_form_has_the_primary_fields_first_and_the_others_in_the_section_of_
 
 def test_a_list_is_a_text_field_that_shows_its_default_as_people_type_it():
     # The form shows the field of the first type.
-    assert {name: (FIELDS[name].schema["type"], FIELDS[name].value) for name in ("k_values", "feature_columns", "log_columns")} == {
+    assert {
+        name: (FIELDS[name].schema["type"], FIELDS[name].value) for name in ("k_values", "feature_columns", "log_columns")
+    } == {
         "k_values": (["string", "array"], "2-10"),
         "feature_columns": (["string", "array"], "BALANCE, PURCHASES"),
         "log_columns": (["string", "array", "null"], ""),
@@ -70,7 +72,7 @@ def test_column_names_are_accepted_as_a_text_or_as_a_list(value):
         ({"k_values": "5-2"}, 'sets k_values to "5-2"'),
         ({"k_values": "1-3"}, 'sets k_values to "1-3": Input should be greater than or equal to 2'),
         ({"feature_columns": ""}, "sets feature_columns"),
-        ({"feature_columns": "A,A"}, "sets feature_columns to \"A,A\": names a column twice"),
+        ({"feature_columns": "A,A"}, 'sets feature_columns to "A,A": names a column twice'),
     ],
 )
 def test_an_invalid_text_is_refused_with_the_name_of_the_field(changes, message):
@@ -106,7 +108,7 @@ def test_null_counts_as_not_set():
         ("{k_values: 2}", "the Airflow Variable probe_pipeline is not JSON (Expecting property name"),
         ("", "the Airflow Variable probe_pipeline is not JSON"),
         ("[2, 3]", "the Airflow Variable probe_pipeline is [2, 3]: expected a JSON object"),
-        ('{"k_value": [2]}', "sets k_value, which no stage has: expected some of k_values, "),
+        ('{"k_value": [2]}', "sets k_value, which no stage has: expected some of feature_columns, "),
         ('{"volume": "/etc"}', "sets volume, which no stage has"),
         ('{"k_values": [1, 2]}', "sets k_values to [1, 2]: 1 is less than the minimum of 2"),
         ('{"n_init": "many"}', "sets n_init to \"many\": 'many' is not of type 'integer'"),

@@ -4,17 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract.settings import (
-    EvaluateSettings,
-    ExtractSettings,
-    PipelineSettings,
-    StageSettings,
-    TrainSettings,
-    TransformSettings,
-)
+from services.contract.settings import EvaluateSettings, ExtractSettings, PipelineSettings, TrainSettings, TransformSettings
 from stagekit.errors import UsageError
 from stagekit.serialization import to_flag, to_text
-from stagekit.stage.command_line import parse, sources
+from stagekit.settings import StageSettings
+from stagekit.stage.command_line import parse, setting_sources
 
 
 def read(model, *arguments):
@@ -26,14 +20,14 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_default(monkeypa
     monkeypatch.setenv("SEGMENTATION_MAX_ITER", "50")
     settings = read(TrainSettings, "--n-init", "4")
     assert (settings.n_init, settings.max_iter, settings.random_state) == (4, 50, 7)
-    origin = sources(settings, ["--run", "demo", "--n-init", "4"])
+    origin = setting_sources(settings, ["--run", "demo", "--n-init", "4"])
     assert (origin["n_init"], origin["max_iter"], origin["random_state"]) == ("flag", "environment", "default")
 
 
 def test_whoever_fills_the_environment_may_say_where_a_value_came_from(monkeypatch):
     monkeypatch.setenv("SEGMENTATION_N_INIT", "3")
     monkeypatch.setenv("SEGMENTATION_SOURCES", "n_init=form")
-    assert sources(read(TrainSettings), ["--run", "demo"])["n_init"] == "form"
+    assert setting_sources(read(TrainSettings), ["--run", "demo"])["n_init"] == "form"
 
 
 @pytest.mark.parametrize("text", ["2,3,4", "[2, 3, 4]", "4,3,2", " 2, 3 ,4 "])
@@ -89,7 +83,7 @@ def test_a_switch_is_a_flag_without_a_value(value):
     flag = to_flag("is_on", value)
     settings = read(Switch, flag)
     assert settings.is_on is value
-    assert sources(settings, [flag])["is_on"] == "flag"
+    assert setting_sources(settings, [flag])["is_on"] == "flag"
 
 
 def test_settings_that_contradict_each_other_are_named_with_the_remedy():
@@ -112,7 +106,7 @@ def test_an_empty_value_is_one_that_was_not_given(monkeypatch):
 
 
 def test_a_missing_run_is_asked_for_by_flag_and_variable():
-    with pytest.raises(UsageError, match=r"--run \(or SEGMENTATION_RUN\) is needed"):
+    with pytest.raises(UsageError, match=r"--run \(or SEGMENTATION_RUN\) is required"):
         parse(TrainSettings, [], prog="test")
 
 

@@ -42,6 +42,9 @@ KEPT = (
     "METRICS_OTEL_ON",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "METRICS_STATSD_ON",
+    "STATSD_HOST",
+    "STATSD_PORT",
     "OPENLINEAGE_TRANSPORT",
 )
 """Settings of docs/operations.md that are kept once they are set, in the file or in the environment of `make up`."""

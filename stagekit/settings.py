@@ -1,6 +1,6 @@
 """Settings that every stage has, and the types that the settings of a stage are made of.
 
-Each field of a settings model is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`), a line of
+Each field of a settings model is a flag (`--k-values`), an environment variable (`PIPELINE_K_VALUES`), a line of
 `--help` and a field of Airflow's trigger form. Its description, default and bounds are defined in the model and nowhere else.
 `stagekit/stage/command_line.py` reads flags and environment, `stagekit/serialization.py` converts values to text and back, and
 `stagekit/airflow/trigger_form.py` builds the form.

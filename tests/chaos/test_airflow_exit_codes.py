@@ -1,10 +1,10 @@
-"""What the real scheduler makes of each way in which a stage can end."""
+"""How the real scheduler treats each exit code of a stage."""
 
 import pytest
 
 from stagekit.errors import ExitCode
 from tests.chaos.airflow import Airflow
-from tests.chaos.conftest import Tell
+from tests.chaos.conftest import Record
 
 pytestmark = pytest.mark.needs_docker
 
@@ -20,8 +20,8 @@ def runs(airflow: Airflow) -> dict[ExitCode, str]:
 
 
 @pytest.mark.parametrize("code", RUNS)
-def test_a_stage_is_tried_again_only_where_that_can_help(
-    airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, tell: Tell
+def test_a_stage_is_retried_only_if_a_retry_can_help(
+    airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, record: Record
 ) -> None:
     task = airflow.ended(runs[code])
     assert task["state"] == "failed"
@@ -35,8 +35,8 @@ def test_a_stage_is_tried_again_only_where_that_can_help(
             assert "does not fit into 256m of memory: raise SEGMENTATION_STAGE_MEMORY" in reason
         else:
             assert "as the test asked for" in reason
-    assert airflow.left(runs[code]) == []
-    tell(
+    assert airflow.remaining_containers(runs[code]) == []
+    record(
         f"a stage ends with {int(code)} ({code.meaning})",
         1,
         f"tried {task['try_number']}x, the reason and its replay last in the log",

@@ -22,7 +22,7 @@ def test_it_waits_for_new_segments(dag):
 
 def test_it_has_a_help_text_a_display_name_and_an_owner(dag):
     [task] = dag.tasks
-    assert "This DAG starts whenever" in dag.doc_md
+    assert "`crm.csv`: every customer" in dag.doc_md
     assert task.doc_md
     assert task.task_display_name != task.task_id
     assert task.owner == "custom_student"

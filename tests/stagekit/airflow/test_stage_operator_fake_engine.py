@@ -95,6 +95,8 @@ def test_out_of_memory_names_the_limit_whether_kernel_or_stage_reports_it(engine
     ("end", "reason"),
     [
         (End(137), "failed (75, transient error): train was killed by signal 9 (Killed)"),
+        (End(255), "failed (75, transient error): train was lost: the Docker engine or its host stopped"),
+        (End(200), "failed (70, internal error): train ended with exit code 200: "),
         (End(128, stderr="odd\n"), "failed (70, internal error): train ended with exit code 128: odd"),
         (End(1), "failed (70, internal error): train ended with exit code 1: "),
         # Its last line is about something else than how it ended.

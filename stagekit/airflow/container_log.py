@@ -22,6 +22,9 @@ PATIENCE_S = 60.0
 _PAUSE_S = 0.2
 _SAVE_INTERVAL_S = 10.0
 
+REMOVED_STATUS_CODES = (404, 409)
+"""Answers of the engine for a container that was removed, or is being removed."""
+
 log = logging.getLogger(__name__)
 
 
@@ -105,9 +108,8 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
                 return
             failing_since = None
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            if isinstance(error, APIError) and error.status_code in (404, 409):  # 409: it is being removed
-                reason = f"container {container[:12]} was removed before it had ended, by hand or by `make down`"
-                raise TransientError(reason) from None
+            if isinstance(error, APIError) and error.status_code in REMOVED_STATUS_CODES:
+                raise TransientError(explain_removal(container)) from None
             if failing_since is None:
                 log.warning("the connection to the Docker engine broke (%s): connecting again", type(error).__name__)
                 failing_since = time.monotonic()
@@ -135,6 +137,11 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
             yield line.decode(errors="replace")
     if rest:
         yield rest.decode(errors="replace")
+
+
+def explain_removal(container: str) -> str:
+    """Return the reason of a failure because the container was removed."""
+    return f"container {container[:12]} was removed before it had ended, by hand or by `make down`"
 
 
 _LEVEL = re.compile(r"\d\d:\d\d:\d\d \w+: (?:(?P<level>WARNING|ERROR|CRITICAL): |(?P<failed>failed \(\d+, ))?")

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig, Mount
 from requests import RequestException
 
+from stagekit.airflow.container_log import REMOVED_STATUS_CODES, explain_removal
 from stagekit.airflow.container_result import ContainerResult, read_container_result
 from stagekit.airflow.containers import VOLUME, StageContainer
 from stagekit.airflow.host_settings import HostSettings
@@ -176,7 +177,12 @@ class TaskContainers:
 
     def read_result(self, container: str) -> ContainerResult:
         """Read the result of a container that has exited; raises StageError if the stage has failed."""
-        return read_container_result(self.client, container, self.stage, self.memory_limit)
+        try:
+            return read_container_result(self.client, container, self.stage, self.memory_limit)
+        except APIError as error:
+            if error.status_code in REMOVED_STATUS_CODES:
+                raise TransientError(explain_removal(container)) from None
+            raise
 
     def log_attachment(self, container: str, log_position: Mapping[str, str]) -> None:
         """Log to which container this try has attached, and from where its log continues."""

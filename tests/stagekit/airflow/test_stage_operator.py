@@ -176,7 +176,7 @@ def test_a_stage_is_isolated_and_so_is_its_replay(volume, engine):
     assert host["NanoCpus"] == min(2, os.cpu_count()) * 10**9
     assert host["Privileged"] is False
     assert found.attrs["Config"]["User"] == os.environ["PIPELINE_STAGE_USER"]
-    assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train", "model"]
+    assert [mount["Target"].rpartition("/")[2] for mount in host["Mounts"] if not mount.get("ReadOnly")] == ["train"]
     assert found.attrs["Config"]["Labels"] == {
         "probe-pipeline.volume": str(volume),
         "probe-pipeline.dag": "probe",

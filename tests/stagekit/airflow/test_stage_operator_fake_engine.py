@@ -462,6 +462,12 @@ def test_a_container_with_a_transient_error_is_replaced_and_its_reason_logged(en
     assert "it has exited since: was stopped (SIGTERM)" in caplog.text
 
 
+def test_a_container_that_is_removed_while_its_result_is_read_is_reported_as_removed(engine, monkeypatch):
+    monkeypatch.setattr("stagekit.airflow.container_log.follow", lambda *_: iter(()))
+    engine.refusals["GET /containers/" + "0" * 63 + "1/logs"] = Refusal(409, "dead or marked for removal")
+    assert "was removed before it had ended" in fails(Try(), again=True)
+
+
 @pytest.mark.parametrize("state", ["created", "paused", "dead"])
 def test_a_container_that_does_not_run_is_replaced(engine, first, state):
     engine.states[first.container] = state

@@ -13,7 +13,7 @@ from stagekit.volume.history import HistoryEntry, record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
-from tests.stagekit.airflow.conftest import write_report
+from tests.plugins.conftest import write_report
 
 DAG = "customer_segmentation_lab1"
 RUN = "manual__2026-01-05T09:00:00+00:00"

@@ -1,4 +1,4 @@
-"""The folders of runs on the volume: list them, and remove one so that a kill leaves no half of it and no link is followed."""
+"""The folders of runs on the volume: list them, and remove one atomically and without following links."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stagekit.volume import files
 from stagekit.volume.manifest import MANIFEST_NAME
 
 _REMOVED_PREFIX = ".removed-"
-"""Begins the name that a run gets before it is removed. No run has such a name: a half of one is not taken for a run."""
+"""Prefix of a run that is being removed. No run has such a name, so a partly removed run is not treated as one."""
 
 log = logging.getLogger(__name__)
 
 
 class Space(NamedTuple):
-    """How full a volume is."""
+    """Space on the file system of a volume."""
 
     free_bytes: int
     used_share: float
@@ -30,22 +30,22 @@ class Space(NamedTuple):
 
 def free_space(volume: Path) -> Space:
     """Measure how much of a volume's file system is available to users other than root."""
-    found = os.statvfs(volume)
-    return Space(found.f_bavail * found.f_frsize, 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0)
+    space = os.statvfs(volume)
+    return Space(space.f_bavail * space.f_frsize, 1 - space.f_bavail / space.f_blocks if space.f_blocks else 0.0)
 
 
 def list_runs(runs_folder: Path) -> list[RunFolder]:
-    """List the runs: folders of folders. Links, hidden folders, and folders that hold files are not runs and are left alone."""
+    """List the runs: folders of folders. Links, hidden folders, and folders with files are not runs and are not touched."""
     runs = []
     for entry in os.scandir(runs_folder):
         if entry.name.startswith("."):
             continue
         if not entry.is_dir(follow_symlinks=False):
-            log.warning("runs/%s is no folder: leaving it alone", entry.name)
+            log.warning("runs/%s is not a folder: it is not touched", entry.name)
             continue
         stages = list(os.scandir(entry))
         if not all(stage.is_dir(follow_symlinks=False) for stage in stages):
-            log.warning("runs/%s holds more than the folders of stages: leaving it alone", entry.name)
+            log.warning("runs/%s contains more than the folders of stages: it is not touched", entry.name)
             continue
         changed = [_time_of(Path(stage)) for stage in stages] or [entry.stat(follow_symlinks=False).st_mtime]
         runs.append(RunFolder(entry.name, max(changed), sum(_sizes(entry.path))))
@@ -53,7 +53,7 @@ def list_runs(runs_folder: Path) -> list[RunFolder]:
 
 
 def _time_of(stage: Path) -> float:
-    """Read when a stage wrote its manifest, or began if it has none."""
+    """Return the time at which a stage wrote its manifest, or began if it has none."""
     manifest = stage / MANIFEST_NAME
     return (manifest if manifest.exists() else stage).lstat().st_mtime
 
@@ -67,9 +67,17 @@ def _sizes(folder: str) -> Iterator[int]:
 
 
 def remove_run(runs_folder: Path, name: str) -> bool:
-    """Remove the folder of a run in one step for those who look; False if a stage of it is at work.
+    """Remove the folder of a run, atomically for other processes.
 
-    Raises OSError if it cannot be removed.
+    Returns
+    -------
+    bool
+        False if a stage of the run is running; the folder is then kept.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be removed.
     """
     folder = runs_folder / name
     with ExitStack() as locks:
@@ -85,12 +93,12 @@ def remove_run(runs_folder: Path, name: str) -> bool:
 
 
 def remove_leftovers(runs_folder: Path) -> None:
-    """Remove what a process left that was killed while it removed a run."""
+    """Remove the folders of a process that was killed while it removed a run."""
     for entry in os.scandir(runs_folder):
         if entry.name.startswith(_REMOVED_PREFIX) and entry.is_dir(follow_symlinks=False):
             _remove_tree(Path(entry))
 
 
 def _remove_tree(folder: Path) -> None:
-    # rmtree opens folders relative to their parents and refuses links, so that none that appears meanwhile is followed.
+    # rmtree opens folders relative to their parents and rejects links, so a link created meanwhile is not followed.
     shutil.rmtree(folder)

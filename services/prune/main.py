@@ -13,14 +13,14 @@ from stagekit.volume.runs import run_folder
 
 log = logging.getLogger(__name__)
 _MAX_NAMED = 10
-"""How many folders the result names, so that it stays short."""
+"""Maximum number of folders in the result, so that it is short."""
 
 
 def main(settings: PruneSettings, pipeline: Pipeline) -> dict[str, Any]:
     runs_folder = settings.volume / "runs"
     if runs_folder.is_symlink() or not runs_folder.is_dir():
         raise SetupError(f"{runs_folder} is no folder: housekeeping works on the folder runs/ of a volume and follows no links")
-    # A register that is damaged ends this before anything is removed: it names the runs whose results are in use.
+    # A damaged registry fails this before anything is removed: it lists the runs whose results are in use.
     published = {run_folder(entry.run) for entry in ModelStore(settings.volume, pipeline).read_registry().kept_runs()}
     if not settings.dry_run:
         remove_leftovers(runs_folder)
@@ -33,7 +33,7 @@ def main(settings: PruneSettings, pipeline: Pipeline) -> dict[str, Any]:
         else:
             try:
                 if not remove_run(runs_folder, run.folder):
-                    log.info("kept runs/%s: a stage of it is at work", run.folder)
+                    log.info("kept runs/%s: one of its stages is running", run.folder)
                     continue
             except OSError as error:
                 log.warning("runs/%s cannot be removed: %s", run.folder, error)

@@ -45,7 +45,7 @@ def test_who_may_not_use_the_volume_is_named(number):
 def test_a_path_that_the_file_system_refuses_is_a_matter_of_the_settings(number):
     error = from_os_error(OSError(number, "it says", "/shared/" + "x" * 5000))
     assert type(error) is UsageError
-    assert str(error).startswith("the file system of the volume refuses a path (/shared/xxx")
+    assert str(error).startswith("the file system of the volume rejects a path (/shared/xxx")
     assert str(error).endswith("x…): it says; use another one")
     assert len(str(error)) < 400
 

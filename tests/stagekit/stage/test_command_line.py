@@ -166,7 +166,7 @@ def test_help_names_types_in_words(capsys):
 
 
 def test_the_id_cannot_be_a_feature_and_the_decimal_mark_cannot_be_the_delimiter():
-    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which tells customers apart"):
+    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which identifies customers"):
         read(ExtractSettings, "--id-column=CUSTOMER", "--feature-columns=BALANCE,CUSTOMER")
     with pytest.raises(UsageError, match="--decimal is ',': is the delimiter too"):
         read(ExtractSettings, "--decimal=,")

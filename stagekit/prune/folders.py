@@ -1,4 +1,4 @@
-"""The folders of runs on the volume: list them, and remove one atomically and without following links."""
+"""The folders of runs on the volume: list them, and remove one so that no incomplete run remains and no link is followed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from services.prune.selection import RunFolder
 from stagekit.errors import TransientError
+from stagekit.prune.selection import RunFolder
 from stagekit.volume import files
 from stagekit.volume.manifest import MANIFEST_NAME
 
 _REMOVED_PREFIX = ".removed-"
-"""Prefix of a run that is being removed. No run has such a name, so a partly removed run is not treated as one."""
+"""Start of the name that a folder gets before it is removed; no run has such a name."""
 
 log = logging.getLogger(__name__)
 
 
 class Space(NamedTuple):
-    """Space on the file system of a volume."""
+    """How full a volume is."""
 
     free_bytes: int
     used_share: float
@@ -30,22 +30,22 @@ class Space(NamedTuple):
 
 def free_space(volume: Path) -> Space:
     """Measure how much of a volume's file system is available to users other than root."""
-    space = os.statvfs(volume)
-    return Space(space.f_bavail * space.f_frsize, 1 - space.f_bavail / space.f_blocks if space.f_blocks else 0.0)
+    status = os.statvfs(volume)
+    return Space(status.f_bavail * status.f_frsize, 1 - status.f_bavail / status.f_blocks if status.f_blocks else 0.0)
 
 
 def list_runs(runs_folder: Path) -> list[RunFolder]:
-    """List the runs: folders of folders. Links, hidden folders, and folders with files are not runs and are not touched."""
+    """List the runs: folders of folders. Links, hidden folders, and folders that hold files are not runs and are left alone."""
     runs = []
     for entry in os.scandir(runs_folder):
         if entry.name.startswith("."):
             continue
         if not entry.is_dir(follow_symlinks=False):
-            log.warning("runs/%s is not a folder: it is not touched", entry.name)
+            log.warning("runs/%s is no folder: leaving it alone", entry.name)
             continue
         stages = list(os.scandir(entry))
         if not all(stage.is_dir(follow_symlinks=False) for stage in stages):
-            log.warning("runs/%s contains more than the folders of stages: it is not touched", entry.name)
+            log.warning("runs/%s holds more than the folders of stages: leaving it alone", entry.name)
             continue
         changed = [_time_of(Path(stage)) for stage in stages] or [entry.stat(follow_symlinks=False).st_mtime]
         runs.append(RunFolder(entry.name, max(changed), sum(_sizes(entry.path))))
@@ -53,7 +53,7 @@ def list_runs(runs_folder: Path) -> list[RunFolder]:
 
 
 def _time_of(stage: Path) -> float:
-    """Return the time at which a stage wrote its manifest, or began if it has none."""
+    """Read when a stage wrote its manifest, or began if it has none."""
     manifest = stage / MANIFEST_NAME
     return (manifest if manifest.exists() else stage).lstat().st_mtime
 
@@ -67,17 +67,9 @@ def _sizes(folder: str) -> Iterator[int]:
 
 
 def remove_run(runs_folder: Path, name: str) -> bool:
-    """Remove the folder of a run, atomically for other processes.
+    """Remove the folder of a run: readers see all of it or nothing. Return False if one of its stages is running.
 
-    Returns
-    -------
-    bool
-        False if a stage of the run is running; the folder is then kept.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be removed.
+    Raises OSError if it cannot be removed.
     """
     folder = runs_folder / name
     with ExitStack() as locks:
@@ -93,12 +85,12 @@ def remove_run(runs_folder: Path, name: str) -> bool:
 
 
 def remove_leftovers(runs_folder: Path) -> None:
-    """Remove the folders of a process that was killed while it removed a run."""
+    """Remove what remains of runs whose removal was interrupted."""
     for entry in os.scandir(runs_folder):
         if entry.name.startswith(_REMOVED_PREFIX) and entry.is_dir(follow_symlinks=False):
             _remove_tree(Path(entry))
 
 
 def _remove_tree(folder: Path) -> None:
-    # rmtree opens folders relative to their parents and rejects links, so a link created meanwhile is not followed.
+    # rmtree opens folders relative to their parents and refuses links, so that none that appears in the meantime is followed.
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Select the runs to remove from a volume."""
+"""Which runs to remove from a volume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class RunFolder(NamedTuple):
     folder: str
     """Name inside runs/."""
     changed: float
-    """Time of the last write of a stage, in seconds since the epoch."""
+    """When a stage last wrote to it, in seconds since the epoch."""
     n_bytes: int
 
 
@@ -23,9 +23,9 @@ def select_runs(runs: Sequence[RunFolder], keep_runs: int, protected: Collection
     ----------
     runs : sequence of RunFolder
     keep_runs : int
-        At least 1, so that a run that has just begun is kept even if no caller protects it.
+        At least 1, so that a run that has just begun is kept whoever knows of it.
     protected : collection of str
-        Folders that are kept at any age: those of published and of running runs.
+        Folders that are kept however old they are: of published and of running runs.
 
     Returns
     -------

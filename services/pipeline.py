@@ -21,6 +21,7 @@ from services.contract.artifacts import (
     SEGMENTATION,
     SEGMENTER,
     SEGMENTS,
+    SEGMENTS_PARQUET,
     SWEEP,
 )
 from services.contract.settings import (
@@ -47,7 +48,17 @@ PIPELINE = Pipeline(
             "segment",
             SegmentSettings,
             reads=(CUSTOMERS, FEATURES, SWEEP, EVALUATION),
-            writes=(SEGMENTS, PROFILE, DESCRIPTION, RULES, MIGRATION, POINTS, SEGMENTATION, SEGMENTER),
+            writes=(
+                SEGMENTS,
+                SEGMENTS_PARQUET,
+                PROFILE,
+                DESCRIPTION,
+                RULES,
+                MIGRATION,
+                POINTS,
+                SEGMENTATION,
+                SEGMENTER,
+            ),
             publishes=(SEGMENTER, SEGMENTS, MODEL),
         ),
         Stage(

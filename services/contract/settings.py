@@ -266,6 +266,11 @@ class SegmentSettings(PartitionedStageSettings):
         "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
         "for a past date, like that of a backfill, publishes nothing unless this is always.",
     )
+    parquet: bool = Field(
+        default=False,
+        title="Parquet",
+        description="Write segments.parquet in addition to segments.csv: the same columns, numbers typed, texts not escaped.",
+    )
 
 
 class ScoreSettings(ReaderSettings):

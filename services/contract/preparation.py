@@ -1,4 +1,4 @@
-"""What is done to customers before K-Means sees them, fitted once and then the same for everybody.
+"""The preparation of customers for K-Means, fitted once and then applied to all customers.
 
 The stage transform fits and pickles a `Preparation`; evaluate and segment apply it to other customers. It stands here because
 a pickle can only be read where its class is, and no image carries another stage's code.

@@ -1,7 +1,4 @@
-"""What the stages find out, as the JSON and CSV that they write for people and for each other.
-
-One model per JSON file and one tuple of columns per CSV file, so that whoever reads one sees what it holds.
-"""
+"""The results of the stages as JSON and CSV: one model per JSON file, one tuple of columns per CSV file."""
 
 from __future__ import annotations
 
@@ -309,32 +306,32 @@ class Segment(ResultModel):
     centroid: dict[str, float]
     """In the units of the table."""
     sets_apart: tuple[str, ...]
-    """Short phrases like "high BALANCE (index 312)", the most telling first."""
+    """Short phrases like "high BALANCE (index 312)", the strongest first."""
     jaccard: float | None
     """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
     jaccard_se: float | None = None
     """Standard error of `jaccard`."""
     is_new: bool
-    """Whether none of the segments in force before was like it; false where there was none at all."""
+    """Whether no previously active segment matched it; false if there was none."""
     previous_customers: int | None
 
 
 class Comparison(ResultModel):
-    """What changed since the segmentation that was in force."""
+    """What changed since the previously active segmentation."""
 
     run: str
-    """The run in force before."""
+    """The previously active run."""
     common_customers: int
     """Customers with a segment in both runs."""
     same_segment: int
     """How many of them are in the segment with the same id."""
     ari: float
-    """Adjusted Rand index between the segments of both runs, on the common customers; 0 where there are none."""
+    """Adjusted Rand index between the segments of both runs, on the common customers; 0 if there are none."""
     psi: dict[str, float]
-    """Population stability index of each feature that both runs have: the sum over the deciles of the earlier run, and over
-    missing values, of (share now - share then) * ln(share now / share then)."""
+    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and
+    over missing values, of (current share - previous share) * ln(current share / previous share)."""
     vanished: dict[int, str]
-    """Segments of before that matched none of today's: id and name."""
+    """Previous segments that matched no current one: id and name."""
 
 
 class Segmentation(ResultModel):

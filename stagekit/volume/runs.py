@@ -15,7 +15,7 @@ def run_folder(run: str) -> str:
 
     A plain name (lower-case letters, digits, `_` and `-`, beginning with a letter) stays as it is. Anything else,
     like Airflow's `manual__2026-01-05T09:00:00+00:00`, is made plain and gets the first 64 bits of its SHA-256
-    appended; so does a plain name that could be taken for such a one.
+    appended; so does a plain name that has the form of such a one.
 
     Parameters
     ----------

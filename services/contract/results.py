@@ -1,7 +1,4 @@
-"""The results of the stages, as JSON and CSV for users and for later stages.
-
-There is one model per JSON file and one tuple of columns per CSV file.
-"""
+"""The results of the stages as JSON and CSV: one model per JSON file, one tuple of columns per CSV file."""
 
 from __future__ import annotations
 
@@ -311,18 +308,18 @@ class Segment(ResultModel):
     centroid: dict[str, float]
     """In the units of the table."""
     sets_apart: tuple[str, ...]
-    """Short phrases like "high BALANCE (index 312)", the most distinctive first."""
+    """Short phrases like "high BALANCE (index 312)", the strongest first."""
     jaccard: float | None
     """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
     jaccard_se: float | None = None
     """Standard error of `jaccard`."""
     is_new: bool
-    """Whether it matches none of the previously active segments; false if there were none at all."""
+    """Whether no previously active segment matched it; false if there was none."""
     previous_customers: int | None
 
 
 class Comparison(ResultModel):
-    """Changes since the previously active segmentation."""
+    """What changed since the previously active segmentation."""
 
     run: str
     """The previously active run."""
@@ -333,10 +330,10 @@ class Comparison(ResultModel):
     ari: float
     """Adjusted Rand index between the segments of both runs, on the common customers; 0 if there are none."""
     psi: dict[str, float]
-    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and over
-    missing values, of (current - previous share) * ln(current / previous share)."""
+    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and
+    over missing values, of (current share - previous share) * ln(current share / previous share)."""
     vanished: dict[int, str]
-    """Previous segments that match no current one: id and name."""
+    """Previous segments that matched no current one: id and name."""
 
 
 class Segmentation(ResultModel):

@@ -51,7 +51,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         parts = pool.persist(load, work.parts(artifacts.CUSTOMERS))
         previous = _find_previous(work, entry, segmenter, parts, preparation) if entry and segmenter else None
         log.info("k=%d, compared with run %s", len(centroids), previous.run if previous else "none")
-        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity)
+        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity_tolerance)
         has_ids = parts.map(take_ids)[0] is not None
         inputs = RunInputs(work.run, preparation, evaluation, previous, registry, user_names, has_ids)
         output = segment_customers(inputs, clusters, Gate(settings.max_unassigned, settings.publish))

@@ -236,21 +236,21 @@ class EvaluateSettings(PartitionedStageSettings, ReaderSettings, TestFileSetting
 
 
 class SegmentSettings(PartitionedStageSettings):
-    """With --score a file of customers is put into the segments in force, without a run: see --score x --help."""
+    """With --score a file of customers is put into the active segments, without a run: see --score x --help."""
 
     names_file: VolumePath = Field(
         default="data/segment_names.csv",
         title="Segment names",
-        description="CSV file with columns segment_id and name, as a path inside the volume; its names go before ours. "
-        "The default file need not be there, another one has to be.",
+        description="CSV file with columns segment_id and name, as a path inside the volume; it overrides the generated names. "
+        "The default file is optional, any other has to exist.",
     )
-    continuity: float = Field(
+    continuity_tolerance: float = Field(
         default=0.005,
         ge=0,
         le=1,
-        title="Continuity",
-        description="By what share the sum of squared distances may be larger than that of the trained clusters so that "
-        "customers stay in their segments. 0 takes the trained clusters whenever they are the better ones.",
+        title="Continuity tolerance",
+        description="Keep the active segments if their SSE is at most this fraction above that of the newly trained clusters "
+        "(0.005 = 0.5 %). 0 always takes the lower SSE.",
     )
     max_unassigned: float = Field(
         default=0.05,
@@ -274,7 +274,7 @@ class SegmentSettings(PartitionedStageSettings):
 
 
 class ScoreSettings(ReaderSettings):
-    """Put the customers of a file into the segments in force; writes scores/<name>/segments.csv on the volume."""
+    """Put the customers of a file into the active segments; writes scores/<name>/segments.csv on the volume."""
 
     score: VolumePath = Field(
         title="Customers to score",

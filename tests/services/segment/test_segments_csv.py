@@ -25,7 +25,7 @@ from services.transform.features import fit_preparation
 from stagekit.volume.parts import OutputLocation
 from tests.services.segment.runs import FEATURES, group, table
 
-NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'say "hi"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
+NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'the "x"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
 NAMES = ("=cmd", "plain")
 
 
@@ -113,7 +113,7 @@ def test_a_column_is_escaped_like_its_texts_one_by_one():
         "''=1+1",
         "-5",
         "O'Brien",
-        'say "hi"',
+        'the "x"',
         "a,b",
         "line\rbreak",
         "line\nbreak",
@@ -168,5 +168,5 @@ def test_scored_customers_outside_the_training_range_are_flagged(tmp_path):
     rows = rows_of(scored.csv.path)
     assert tuple(rows[0]) == SCORES_COLUMNS
     assert [row["outside_training_range"] for row in rows] == ["BALANCE PURCHASES", "", "", "", "", ""]
-    assert rows[0]["unusual"] == "yes"
+    assert rows[0]["is_outlier"] == "yes"
     assert (scored.n_outside, scored.sizes.tolist()) == (1, [2, 3])

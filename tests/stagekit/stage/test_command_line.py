@@ -159,7 +159,7 @@ def test_help_names_types_in_words(capsys):
         "--k-values N,N,…",
         "--feature-columns NAME,NAME,…",
         "--delimiter SIGN",
-        "--continuity NUMBER",
+        "--continuity-tolerance NUMBER",
     ):
         assert f"{flag}" in usage
     assert not re.search(r"--[a-z-]+ \S*(\bstr\b|\bint\b|\bfloat\b|\btuple\b|\bdict\b|\bPath\b)", usage)

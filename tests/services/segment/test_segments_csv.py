@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 
 import duckdb
@@ -26,6 +27,7 @@ from stagekit.volume.parts import OutputLocation
 from tests.services.segment.runs import FEATURES, group, table
 
 NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'the "x"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
+REPOSITORY = Path(__file__).parents[3]
 NAMES = ("=cmd", "plain")
 
 
@@ -101,6 +103,11 @@ def test_the_next_segment_and_the_decisive_features_are_named(tmp_path):
     assert [row["next_segment_id"] for row in rows] == ["9", "9", "4", "4"]
     assert {row["own_feature"] for row in rows} <= set(FEATURES)
     assert {row["next_feature"] for row in rows} <= {*FEATURES, ""}
+
+
+def test_every_column_is_documented():
+    documented = re.findall(r"^\| `(\w+)` \|", (REPOSITORY / "docs/segments-table.md").read_text(), flags=re.M)
+    assert tuple(documented) == SCORES_COLUMNS
 
 
 def test_without_ids_customers_are_numbered_over_all_parts(tmp_path):

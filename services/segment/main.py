@@ -9,7 +9,7 @@ from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
 from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
-from services.segment.assignment import Segmenter, find_missing_columns
+from services.segment.assignment import Segmenter, find_missing_columns, to_segmenter
 from services.segment.clusters import PreviousRun, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
@@ -43,7 +43,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
     preparation: Preparation = work.parts(artifacts.FEATURES)[0].load()["preparation"]
     entry = find_predecessor(registry, work.run)
-    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
+    segmenter = to_segmenter(work.load_published(entry, artifacts.SEGMENTER)) if entry else None
 
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SEGMENTS).folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}

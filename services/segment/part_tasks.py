@@ -1,4 +1,4 @@
-"""What is computed from one part of the customers, in whichever process, and how the results of all parts are combined."""
+"""Functions of one part of the customers, run by a worker of the pool, and functions that combine the results of all parts."""
 
 from __future__ import annotations
 
@@ -46,10 +46,12 @@ class CustomerPart(NamedTuple):
 
     @property
     def n_customers(self) -> int:
+        """Number of customers."""
         return len(self.columns)
 
     @property
     def assigned(self) -> Assignment:
+        """The assignment of a part that has one."""
         assert self.assignment is not None
         return self.assignment
 
@@ -109,7 +111,7 @@ def assign_part(part: CustomerPart, *, preparation: Preparation, centroids: NDAr
 def locate_by_centroids(part: CustomerPart, *, segmenter: Segmenter) -> CustomerPart:
     """Find the previous segment of each customer by its current features; outliers are not typical."""
     assignment = assign(part.columns, segmenter.preparation, segmenter.centroids)
-    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.reach))
+    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.outlier_distance))
 
 
 def locate_by_membership(

@@ -21,13 +21,13 @@ from services.contract.artifacts import (
     SEGMENTATION,
     SEGMENTER,
     SEGMENTS,
+    SEGMENTS_PARQUET,
     SWEEP,
 )
 from services.contract.settings import (
     EvaluateSettings,
     ExtractSettings,
     PipelineSettings,
-    PruneSettings,
     ReportSettings,
     ScoreSettings,
     SegmentSettings,
@@ -35,6 +35,7 @@ from services.contract.settings import (
     TransformSettings,
 )
 from stagekit.pipeline import Pipeline, Stage
+from stagekit.prune.stage import PRUNE
 
 PIPELINE = Pipeline(
     name="customer-segmentation",
@@ -47,7 +48,17 @@ PIPELINE = Pipeline(
             "segment",
             SegmentSettings,
             reads=(CUSTOMERS, FEATURES, SWEEP, EVALUATION),
-            writes=(SEGMENTS, PROFILE, DESCRIPTION, RULES, MIGRATION, POINTS, SEGMENTATION, SEGMENTER),
+            writes=(
+                SEGMENTS,
+                SEGMENTS_PARQUET,
+                PROFILE,
+                DESCRIPTION,
+                RULES,
+                MIGRATION,
+                POINTS,
+                SEGMENTATION,
+                SEGMENTER,
+            ),
             publishes=(SEGMENTER, SEGMENTS, MODEL),
         ),
         Stage(
@@ -68,9 +79,10 @@ PIPELINE = Pipeline(
             image="segment",
             module="services.segment.score",
         ),
-        Stage("prune", PruneSettings, folder=""),
+        PRUNE,
     ),
     libraries=("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"),
     settings=PipelineSettings,
+    former_environment_prefix="SEGMENTATION_",
     registry="services.contract.segment_registry:SegmentRegistry",
 )

@@ -1,6 +1,6 @@
 """Settings that every stage has, and the types that the settings of a stage are made of.
 
-Each field of a settings model is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`), a line of
+Each field of a settings model is a flag (`--k-values`), an environment variable (`PIPELINE_K_VALUES`), a line of
 `--help` and a field of Airflow's trigger form. Its description, default and bounds are defined in the model and nowhere else.
 `stagekit/stage/command_line.py` reads flags and environment, `stagekit/serialization.py` converts values to text and back, and
 `stagekit/airflow/trigger_form.py` builds the form.
@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stagekit.serialization import VOLUME_PATH, parse_list, parse_mapping
 
-ENVIRONMENT_PREFIX = "SEGMENTATION_"
+ENVIRONMENT_PREFIX = "PIPELINE_"
 MAX_NAME_BYTES = 255  # limit of ext4, XFS and NTFS for a file name
 MAX_PATH_BYTES = 1024  # with the volume's own path well below the 4,096 of Linux
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stagekit.volume.artifact import Artifact
-from stagekit.volume.formats import JSON, TEXT, PickleFormat
+from stagekit.volume.formats import BINARY, JSON, TEXT, PickleFormat
 
 PICKLE = PickleFormat(
     # Read off the pipeline's own artifacts; a test compares the list with them.
@@ -48,6 +48,7 @@ EVALUATION = Artifact("evaluate", "evaluation.json", JSON)
 SEGMENTATION = Artifact("segment", "segmentation.json", JSON)
 SEGMENTER = Artifact("segment", "segmenter.pkl", PICKLE)
 SEGMENTS = Artifact("segment", "segments.csv", TEXT)
+SEGMENTS_PARQUET = Artifact("segment", "segments.parquet", BINARY)
 PROFILE = Artifact("segment", "profile.csv", TEXT)
 MIGRATION = Artifact("segment", "migration.csv", TEXT)
 POINTS = Artifact("segment", "points.csv", TEXT)

@@ -22,8 +22,13 @@ SEGMENTS_COLUMNS = (
     "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
     "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
     # and than 0.25 standard deviations
-    "previous_segment_id",  # empty where it was in none, or not a customer yet
-    "reason",  # why a customer has no segment; empty for the others
+    "next_segment_id",  # segment of that other centroid
+    # The contribution of a feature x is (x - next)^2 - (x - own)^2, with the centroids of the next and the own segment, all
+    # standardised; the contributions sum to distance_to_next^2 - distance^2.
+    "own_feature",  # the feature that contributes most to the own segment
+    "next_feature",  # the feature that contributes most towards the next segment: the smallest, if it is negative; else empty
+    "previous_segment_id",  # empty if it had no segment, or was not a customer
+    "reason",  # why a customer has no segment; empty for all others
 )
 
 SCORES_COLUMNS = (

@@ -55,5 +55,6 @@ class SegmentRegistry(Registry[SegmentPublication]):
     """Every segment that there has ever been, in published and unpublished runs."""
 
     def with_segments(self, segments: tuple[RegisteredSegment, ...]) -> SegmentRegistry:
-        """Return a registry that also contains these segments."""
-        return self.model_copy(update={"segments": (*self.segments, *segments)})
+        """Return a registry that also contains these segments; they replace those with the same ids."""
+        by_id = {segment.segment_id: segment for segment in (*self.segments, *segments)}
+        return self.model_copy(update={"segments": tuple(by_id.values())})

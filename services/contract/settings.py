@@ -266,6 +266,11 @@ class SegmentSettings(PartitionedStageSettings):
         "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
         "for a past date, like that of a backfill, publishes nothing unless this is always.",
     )
+    parquet: bool = Field(
+        default=False,
+        title="Parquet",
+        description="Write segments.parquet in addition to segments.csv: the same columns, numbers typed, texts not escaped.",
+    )
 
 
 class ScoreSettings(ReaderSettings):
@@ -292,35 +297,6 @@ class ScoreSettings(ReaderSettings):
         path = PurePosixPath(str(values.get("score", "")))
         # No stem has a slash, so no two files share a name.
         return {**values, "run": path.stem if path == PurePosixPath("data", f"{path.stem}.csv") else f"/{path}"}
-
-
-class PruneSettings(StageSettings):
-    """Remove the folders of old runs from the volume; published runs and those of which a stage is at work are kept."""
-
-    run: str = Field(default="", max_length=250, title="Run", description="Not used: this works on all runs.")
-    keep_runs: int = Field(
-        default=10,
-        ge=1,
-        title="Runs to keep",
-        description="How many runs to keep, the latest first.",
-    )
-    keep: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = Field(
-        default=(),
-        title="Folders to keep",
-        description="Folders in runs/ to keep however old they are, comma-separated; Airflow names those in progress.",
-    )
-    warn_share: float = Field(
-        default=0.85,
-        gt=0,
-        le=1,
-        title="Warn above",
-        description="Share of the volume in use above which a warning is raised.",
-    )
-    dry_run: bool = Field(
-        default=False,
-        title="Dry run",
-        description="List what would be removed, and remove nothing.",
-    )
 
 
 class ReportSettings(StageSettings):

@@ -19,6 +19,7 @@ from services.evaluate.part_tasks import draw_sample, load_scaled
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume.workspace import Workspace
+from stagekit.workers.progress import progress
 from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
         features = pool.persist(load_scaled, parts)
         sample = draw_sample(features, STABILITY_CUSTOMERS, seed=seed)
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
-        for candidate in score_candidates(features, sample, models, n_resamples=n_screening, seed=seed):
+        scored = score_candidates(features, sample, models, n_resamples=n_screening, seed=seed)
+        for candidate in progress(scored, "evaluate", len(models), unit="k"):
             candidates.append(screen(candidate, thresholds))
             log_candidate(candidates[-1])
     assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from services.contract import artifacts
-from services.contract.preparation import Preparation
+from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
 from services.transform.features import (
@@ -14,7 +14,6 @@ from services.transform.features import (
     PreparationOptions,
     fit_preparation_to_parts,
     offset_row_numbers,
-    top_reasons,
 )
 from services.transform.part_tasks import load_columns, map_part, prepare_part
 from stagekit.volume.workspace import Workspace

@@ -88,7 +88,7 @@ def _explain(model: type[StageSettings], item: Any) -> str:
 def setting_sources(settings: StageSettings, arguments: list[str]) -> dict[str, str]:
     """Return for every setting where its value came from: `flag`, `environment` or `default`.
 
-    A program that sets the environment may report its own sources in SEGMENTATION_SOURCES: `k_values=form,n_init=variable`.
+    A program that sets the environment may report its own sources in PIPELINE_SOURCES: `k_values=form,n_init=variable`.
     """
     reported: dict[str, str] = parse_mapping(os.environ.get(ENVIRONMENT_PREFIX + "SOURCES", ""))
     flags = {argument.partition("=")[0].replace("--no-", "--") for argument in arguments if argument.startswith("--")}
@@ -103,9 +103,9 @@ def setting_sources(settings: StageSettings, arguments: list[str]) -> dict[str, 
 
 
 def adopt_former_environment(prefix: str) -> None:
-    """Copy environment variables with a former prefix to their new names, with a warning; a new name takes precedence."""
+    """Rename environment variables that have a former prefix, with a warning; a new name takes precedence."""
     former = [name for name in os.environ if prefix and name.startswith(prefix)]
     for name in former:
-        os.environ.setdefault(ENVIRONMENT_PREFIX + name.removeprefix(prefix), os.environ[name])
+        os.environ.setdefault(ENVIRONMENT_PREFIX + name.removeprefix(prefix), os.environ.pop(name))
     if former:
         log.warning("%s: rename to %s..., the former prefix will be removed", ", ".join(sorted(former)), ENVIRONMENT_PREFIX)

@@ -24,6 +24,7 @@ from stagekit.errors import DataError, OutOfMemoryError
 from stagekit.tables import strict_reader as tables
 from stagekit.tables.faults import Faults, Report
 from stagekit.tables.strict_reader import Schema, TableFormat
+from stagekit.workers.progress import progress
 from stagekit.workers.worker_pool import count_cores
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def load(paths: Sequence[Path], *, schema: Schema, folder: Path) -> Loaded:
     faults = Faults(database.with_suffix(".faults.csv"))
     with connect(folder, database) as connection:
         create_table(connection, schema)
-        for path in paths:
+        for path in progress(paths, "load", len(paths), unit="file"):
             try:
                 if _has_odd_bytes(path):
                     raise duckdb.InvalidInputException("zero bytes, blanks beside quotes or long rows")

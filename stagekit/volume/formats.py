@@ -70,6 +70,19 @@ class TextFormat:
 
 
 @dataclass(frozen=True)
+class BinaryFormat:
+    """Bytes, for files that another library writes and reads, such as Parquet."""
+
+    libraries: tuple[str, ...] = ()
+
+    def dump(self, value: bytes, file: BinaryIO) -> None:
+        file.write(value)
+
+    def load(self, file: IO[bytes], name: str) -> bytes:  # noqa: ARG002
+        return file.read()
+
+
+@dataclass(frozen=True)
 class PickleFormat:
     """A pickle that may name the listed classes and functions, and nothing else."""
 
@@ -102,3 +115,4 @@ class _AllowListUnpickler(pickle.Unpickler):
 
 JSON = JsonFormat()
 TEXT = TextFormat()
+BINARY = BinaryFormat()

@@ -27,6 +27,7 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from stagekit.errors import OutOfMemoryError, SetupError, TransientError
 from stagekit.volume.files import TEMPORARY_SUFFIX
+from stagekit.workers.progress import label_of, progress
 from stagekit.workers.worker_pool import PersistedParts
 
 T = TypeVar("T")
@@ -156,7 +157,8 @@ class _DaskPool:
         self._client = client
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        return self.gather(self.submit(function, *iterables))
+        futures = self.submit(function, *iterables)
+        return iter(progress(self.gather(futures), label_of(function), len(futures)))
 
     def submit(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
         # pure=False: otherwise Dask keys a call by its arguments and may return an earlier result although files have changed.
@@ -178,4 +180,7 @@ class _DaskParts:
         self._parts = parts
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        return list(self._pool.gather(self._pool.submit(function, self._parts, *iterables)))
+        return list(self._pool.map(function, self._parts, *iterables))
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        return _DaskParts(self._pool, self._pool.submit(function, self._parts, *iterables))

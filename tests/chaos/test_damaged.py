@@ -60,7 +60,7 @@ def try_damage(path: Path, seed: random.Random, n_tries: int, use) -> Counter[st
     return outcomes
 
 
-def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled, tries, tell):
+def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled, tries, record):
     seed, outcomes = random.Random(7), Counter()
     every = [artifact for stage in PIPELINE.stage_names for artifact in artifacts_of(volume, stage)]
     n_tries = tries(3, 100)
@@ -77,27 +77,27 @@ def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled
         outcomes += try_damage(path, seed, n_tries, lambda path=path, load=load: load() and path.read_bytes())
         assert len(unpickled) == (1 if path.suffix in (".pkl", ".sav") else 0), "only the undamaged file was unpickled"
     assert outcomes == {"refused": n_tries * len(every)}
-    tell(f"bit flipped or cut off: {len(every)} artifacts", n_tries * len(every), "all refused with 65 before unpickling")
+    record(f"bit flipped or cut off: {len(every)} artifacts", n_tries * len(every), "all refused with 65 before unpickling")
 
 
-def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, tell):
+def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, record):
     seed, outcomes = random.Random(7), Counter()
     n_tries = tries(5, 60)
     for stage in PIPELINE.stage_names:
         path = volume / "runs" / RUN / stage / MANIFEST_NAME
         outcomes += try_damage(path, seed, n_tries, lambda stage=stage: UpstreamResults(volume, RUN, {}).manifest(stage))
-    tell(
+    record(
         "bit flipped or cut off: 6 manifests",
         n_tries * 6,
         f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
     )
 
 
-def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, tell):
+def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, record):
     seed, model = random.Random(7), ModelStore(volume, PIPELINE)
     n_tries = tries(5, 120)
     outcomes = try_damage(volume / "model/segments.json", seed, n_tries, model.read_registry)
-    tell(
+    record(
         "bit flipped or cut off: the register",
         n_tries,
         f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
@@ -111,7 +111,7 @@ def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, te
 
         path = volume / "model/published" / entry.publication.folder / published.name
         assert try_damage(path, seed, n_tries, read) == {"refused": n_tries}
-    tell(
+    record(
         f"bit flipped or cut off: {len(entry.publication.files)} published files",
         n_tries * len(entry.publication.files),
         "all refused with 65",

@@ -81,7 +81,7 @@ def agree_downstream(volume: Path, artifact: Artifact, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(("name", "reader"), [(name, reader) for name, readers in READ_BY.items() for reader in readers])
-def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs(volume, tmp_path, name, reader, tries, tell):
+def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs(volume, tmp_path, name, reader, tries, record):
     artifact = next(one for one in PIPELINE[name.split("/")[0]].writes if name == f"{one.stage}/{one.name}")
     trace = tmp_path / "executed"
     every = forgeries(trace)
@@ -99,7 +99,7 @@ def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs
         assert code == 65, log
         assert f"the manifest of {artifact.stage} has sha256" in log.splitlines()[-1]
         assert not trace.exists()
-    tell(
+    record(
         "forged pickle, the manifest made to agree",
         2 * len(tried),
         "65: by hand because of the allow-list, in Airflow because of the digest; nothing of it was executed",

@@ -135,7 +135,7 @@ def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(t
 
 
 def test_a_flag_goes_before_the_environment_in_every_stage(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_K_VALUES", "2,3")
+    monkeypatch.setenv("PIPELINE_K_VALUES", "2,3")
     settings = parse(PipelineSettings, ["--run=demo", "--k-values=2,3,4,5,6,7,8,9,10", "--n-clusters=9"], prog="test")
     assert "--k-values=2,3,4,5,6,7,8,9,10" in to_flags(PIPELINE["train"], settings)
 

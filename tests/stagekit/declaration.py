@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from stagekit.pipeline import Stage
+from stagekit.prune.stage import PRUNE
 from stagekit.settings import StageSettings
 from stagekit.volume.artifact import Artifact
 from stagekit.volume.formats import JSON, TEXT, PickleFormat
@@ -33,7 +34,10 @@ PIPELINE = replace(
             publishes=(RANKS, MODEL, LISTING),
         ),
     ),
-    others=(Stage("serve", reads=(MODEL, LISTING), writes=(ANSWER,), folder="answers/{run}"),),
+    others=(
+        PRUNE,
+        Stage("serve", reads=(MODEL, LISTING), writes=(ANSWER,), folder="answers/{run}"),
+    ),
     libraries=("pydantic",),
     settings=StageSettings,
 )

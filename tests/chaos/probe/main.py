@@ -1,4 +1,4 @@
-"""A stage for tests: ends as its run's id says.
+"""A stage for tests: its run id decides how it ends.
 
 An exit code: with that. `memory`: with too little of it. `wait-...`: when it is released. `brief-...`: after 2 s.
 """

@@ -6,7 +6,8 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from services.contract.segment_registry import SegmentRegistry
 from services.contract.settings import ScoreSettings, SegmentSettings
 from services.pipeline import PIPELINE
 from services.segment import main, score
+from services.segment.assignment import Assignment
+from services.segment.part_tasks import CustomerPart
 from services.transform.features import fit_preparation
 from stagekit.volume.artifact import Artifact
 from stagekit.volume.manifest import Manifest
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
 FEATURES = ("BALANCE", "PURCHASES", "CREDIT_LIMIT")
 CENTRES = {"savers": (100, 100, 1000), "borrowers": (5000, 200, 6000), "buyers": (900, 7000, 9000), "rich": (9000, 9000, 20000)}
@@ -107,6 +111,18 @@ def prepare(
         commit(work)
     save(volume, run, artifacts.EVALUATION, evaluation.model_dump(mode="json"))
     return model
+
+
+@contextmanager
+def assigned_parts(frames: Sequence[pd.DataFrame], clusters: Sequence[Any]) -> Iterator[PersistedParts]:
+    """Provide parts of customers who are in these clusters, each at its centroid."""
+    parts = []
+    for frame, cluster in zip(frames, clusters, strict=True):
+        nearest = np.asarray(cluster, dtype=np.int16)
+        zeros = np.zeros(len(frame))
+        parts.append(CustomerPart(frame.reset_index(drop=True), None, Assignment(nearest, nearest, zeros, zeros + 1)))
+    with worker_pool() as pool:
+        yield pool.persist(lambda part: part, parts)
 
 
 def segment(volume: Path, run: str, **settings: Any) -> dict[str, Any]:

@@ -362,6 +362,20 @@ def test_the_users_names_survive_retraining(tmp_path):
     assert make_run(tmp_path, "three", THREE, 3)["segments"][1]["name"] == "very high balance, high credit limit"
 
 
+def test_a_generated_name_that_no_longer_fits_is_replaced_in_the_registry_when_the_run_is_published(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    former = "very high purchases, very high credit limit"
+    new = "very high purchases, low balance"
+    for fails, name in (([CHECK], former), ([], new)):
+        found = make_run(tmp_path, "two", THREE, 3, fails=fails, features=("BALANCE", "PURCHASES"))
+        assert new in [one["name"] for one in found["segments"] if one["segment_id"] == 3]
+        assert f"segment 3 is now called {new!r}, formerly {former!r}" in found["warnings"]
+        assert {known.segment_id: known.name for known in read_register(tmp_path).segments}[3] == name
+    before = outputs(tmp_path, "two")
+    segment(tmp_path, "two")
+    assert outputs(tmp_path, "two") == before
+
+
 def test_a_names_file_that_the_user_names_has_to_be_there(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
     with pytest.raises(

@@ -116,7 +116,7 @@ def test_customers_in_an_unknown_group_are_counted_and_many_of_them_are_warned_o
 
 def test_the_last_row_of_a_customer_counts_whatever_part_of_the_file_it_is_in(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("services.segment.score._PART_ROWS", 2)
+    monkeypatch.setattr("services.segment.score._ROWS_PER_PART", 2)
     make_run(tmp_path, "one", THREE, 3)
     updated = table(THREE.iloc[:3], THREE.iloc[[119]].assign(CUST_ID="savers-1"), THREE.iloc[[2]], THREE.iloc[[0]])
     (tmp_path / "data").mkdir()

@@ -56,7 +56,7 @@ def test_the_result_is_printed_and_every_file_and_the_digest_are_logged(run, tmp
 
 
 def test_the_manifest_tells_what_was_set_by_whom_and_decided(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_IMAGE", "temperatures/average:1")
+    monkeypatch.setenv("PIPELINE_IMAGE", "temperatures/average:1")
     run(saving, "--unit=fahrenheit")
     found = json.loads((tmp_path / "runs/demo/average/manifest.json").read_text())
     assert (found["run"], found["stage"], found["result"]) == ("demo", "average", {"unit": "fahrenheit"})

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from stagekit.pipeline import Pipeline, Stage
+from stagekit.prune.stage import PRUNE
 from stagekit.settings import StageSettings, VolumePath
 from stagekit.volume.artifact import Artifact
 from stagekit.volume.formats import JSON
@@ -29,4 +30,5 @@ PIPELINE = Pipeline(
         Stage("read", ReadSettings, writes=(READINGS,)),
         Stage("average", AverageSettings, reads=(READINGS,), writes=(MEANS,), publishes=(MEANS,)),
     ),
+    others=(PRUNE,),
 )

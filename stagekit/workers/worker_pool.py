@@ -1,8 +1,8 @@
-"""Who does the work on parts: threads of this process, processes beside it where there is much to do, or a Dask cluster.
+"""A pool of workers that process parts: threads of this process, further processes for large inputs, or a Dask cluster.
 
-A stage says what is to be done with each part as a plain function, and does not know who does it. NumPy and scikit-learn
-compute without Python's lock; what pandas does with text needs it, so that two threads read a CSV hardly faster than one.
-Dask is imported only where a scheduler is named (`cluster.py`).
+A stage passes a plain function for each part, and does not depend on the kind of worker. NumPy and scikit-learn release the
+GIL while they compute; pandas holds it for text, so two threads read a CSV hardly faster than one. Dask is imported only if
+a scheduler is named (`dask_pool.py`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from stagekit.workers.progress import label_of, progress
 
 T = TypeVar("T")
 
-_MAX_WORKERS = 8  # each has a part or two in memory
-_PROCESS_POOL_MIN_BYTES = 100_000_000  # bytes: above, a process that first has to import pandas is soon made up for
+_MAX_WORKERS = 8  # each holds one or two parts in memory
+_PROCESS_POOL_MIN_BYTES = 100_000_000  # above, processes save more time than their import of pandas takes
 
 
 class PersistedParts(Protocol):
-    """Parts that were loaded once and stay where they are, for those who go over them several times."""
+    """Parts that are loaded once and kept on their workers, for several passes over them."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        """Call `function` with every part, and with the items of `iterables`; returns the results in the order of the parts."""
+        """Call `function` with every part and with the items of `iterables`; return the results in the order of the parts."""
         ...
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
@@ -39,25 +39,41 @@ class PersistedParts(Protocol):
 
 
 class WorkerPool(Protocol):
-    """Calls functions, several at a time, wherever that is.
+    """Calls functions concurrently.
 
-    Functions, items and results can be pickled; a call whose result got lost is made once more, and does the same again.
+    Functions, items and results can be pickled. A call whose result is lost is repeated, so functions are idempotent.
     """
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        """Call `function` with the items of `iterables`; gives the results in their order. The calls begin at once."""
+        """Call `function` with the items of `iterables`; yield the results in their order. The calls start immediately."""
         ...
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
-        """Load items, each with `load`, and keep what comes of them."""
+        """Load every item with `load` on a worker, and keep the results there."""
         ...
 
 
 @contextmanager
 def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[WorkerPool]:
-    """Provide those who work for a stage that has so many bytes to go through.
+    """Provide a pool of workers.
 
-    They are those of the Dask scheduler at that address, where one is named; they all have to see `folder`, on the volume.
+    Parameters
+    ----------
+    scheduler : str
+        Address of a Dask scheduler; empty for local threads or processes.
+    folder : Path
+        Folder on the volume that all workers of a Dask cluster must see.
+    n_bytes : int
+        Size of the input; from 100 MB on, the local workers are processes.
+
+    Yields
+    ------
+    WorkerPool
+
+    Raises
+    ------
+    OutOfMemoryError
+        If a local process was killed.
     """
     if scheduler:
         from stagekit.workers.dask_pool import dask_pool
@@ -71,7 +87,7 @@ def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) ->
         if n_bytes < _PROCESS_POOL_MIN_BYTES or count == 1:
             yield _LocalPool(threads, threads)
             return
-        # A fork would not take along the thread that waits for SIGTERM.
+        # A fork would not copy the thread that waits for SIGTERM.
         spawning = multiprocessing.get_context("spawn")
         processes = pools.enter_context(_shutdown_on_exit(ProcessPoolExecutor(count, spawning, initializer=_exit_with_parent)))
         try:
@@ -91,11 +107,11 @@ def _shutdown_on_exit(pool: Executor) -> Iterator[Executor]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)  # what is not begun when the stage fails need not begin
+        pool.shutdown(cancel_futures=True)  # if the stage fails, pending calls are cancelled
 
 
 def _exit_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that ended."""
+    """Exit as soon as the parent process has ended, in any way."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

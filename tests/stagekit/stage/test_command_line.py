@@ -15,7 +15,7 @@ def read(model, *arguments):
     return parse(model, ["--run", "demo", *arguments], prog="test")
 
 
-def test_a_flag_goes_before_the_environment_and_that_before_the_default(monkeypatch):
+def test_a_flag_takes_precedence_over_the_environment_and_that_over_the_default(monkeypatch):
     monkeypatch.setenv("PIPELINE_N_INIT", "3")
     monkeypatch.setenv("PIPELINE_MAX_ITER", "50")
     settings = read(TrainSettings, "--n-init", "4")
@@ -24,7 +24,7 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_default(monkeypa
     assert (origin["n_init"], origin["max_iter"], origin["random_state"]) == ("flag", "environment", "default")
 
 
-def test_whoever_fills_the_environment_may_say_where_a_value_came_from(monkeypatch):
+def test_the_environment_may_contain_the_sources_of_its_values(monkeypatch):
     monkeypatch.setenv("PIPELINE_N_INIT", "3")
     monkeypatch.setenv("PIPELINE_SOURCES", "n_init=form")
     assert setting_sources(read(TrainSettings), ["--run", "demo"])["n_init"] == "form"
@@ -47,7 +47,7 @@ def test_lists_are_taken_as_people_and_as_programs_write_them(text):
         (["--upstream", "extract=abc"], "--upstream"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_was_found_and_expected(arguments, complaint):
+def test_an_invalid_setting_is_named_with_the_value_and_the_expectation(arguments, complaint):
     with pytest.raises(UsageError) as error:
         read(TrainSettings, *arguments)
     assert complaint in str(error.value)
@@ -140,7 +140,7 @@ def test_a_word_that_means_nothing_elsewhere_is_a_name_like_any_other(word):
     assert (settings.run, settings.group_column) == (word, word)
 
 
-def test_help_says_what_a_setting_is_when_nothing_is_given(capsys):
+def test_help_shows_the_defaults(capsys):
     with pytest.raises(SystemExit) as ended:
         read(EvaluateSettings, "--help")
     assert ended.value.code == 0
@@ -166,7 +166,7 @@ def test_help_names_types_in_words(capsys):
 
 
 def test_the_id_cannot_be_a_feature_and_the_decimal_mark_cannot_be_the_delimiter():
-    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which tells customers apart"):
+    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which identifies customers"):
         read(ExtractSettings, "--id-column=CUSTOMER", "--feature-columns=BALANCE,CUSTOMER")
     with pytest.raises(UsageError, match="--decimal is ',': is the delimiter too"):
         read(ExtractSettings, "--decimal=,")

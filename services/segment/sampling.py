@@ -71,10 +71,9 @@ def sample_part(
         Decimal mark of numbers in text columns.
     """
     rate = sampling_rate(n_customers, len(customers.columns))
-    is_drawn = preparation.fits(customers).to_numpy()
     if rate < 1:
-        is_drawn = is_drawn & (np.random.default_rng([_SEED, number]).random(len(customers)) < rate)
-    customers = customers[is_drawn].reset_index(drop=True)
+        customers = customers.take(np.flatnonzero(np.random.default_rng([_SEED, number]).random(len(customers)) < rate))
+    customers = customers[preparation.fits(customers).to_numpy()].reset_index(drop=True)
     kept: dict[str, pd.Series[Any]] = {}
     left_out = {}
     for name, column in customers.items():

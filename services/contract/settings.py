@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.contract.columns import CUSTOMER_COLUMNS, CUSTOMER_ID
 from stagekit.serialization import VOLUME_PATH, parse_mapping, split
-from stagekit.tables.strict_reader import CUSTOMER_ID, TableFormat
+from stagekit.tables.table_schema import TableFormat
 
 ENVIRONMENT_PREFIX = "SEGMENTATION_"
 MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name
@@ -188,7 +189,7 @@ class ReaderSettings(StageSettings):
 
     @property
     def table_format(self) -> TableFormat:
-        return TableFormat(self.id_column, self.delimiter, self.decimal)
+        return TableFormat(self.id_column, self.delimiter, self.decimal, CUSTOMER_COLUMNS)
 
 
 class ExtractSettings(FeatureSettings, ReaderSettings, TestFileSettings):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
 from services.contract.settings import SegmentSettings
@@ -28,7 +29,6 @@ from services.segment.profiles import find_effects
 from services.segment.segmentation import segment_customers
 from services.segment.segments_csv import read_members
 from services.segment.summary import log_outcome, make_result
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.registry import RunEntry
 from stagekit.volume.workspace import Workspace

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.segment import groups
 from services.segment.assignment import Assignment, Segmenter, assign, sum_shifts
 from services.segment.segments_csv import Members, add_flags, make_rows, write_rows
 from services.segment.warm_start import translate
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import Part, PendingPart, drafting
 from stagekit.workers.worker_pool import PersistedParts
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
@@ -14,9 +15,8 @@ from services.segment.assignment import NOBODY, Segmenter
 from services.segment.part_tasks import assign_all, count_groups, join, map_with_previous_ids, write_part
 from services.segment.segments_csv import keep_last, read_members
 from stagekit.errors import DataError, MissingInputError
-from stagekit.tables.duckdb_reader import Span, load, read_part, read_schema
-from stagekit.tables.faults import refuse_faults
-from stagekit.tables.strict_reader import CUSTOMER_ID
+from stagekit.tables.duckdb_reader import RowRange, load_files, read_part, read_schema
+from stagekit.tables.faults import raise_if_faulty
 from stagekit.volume import files
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
@@ -80,13 +80,13 @@ def _read_customers(settings: ScoreSettings, work: Workspace, preparation: Prepa
     paths = list(sources.values())
     with files.unchanged(paths):
         schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
-        loaded = load(paths, schema=schema, folder=work.scratch())
+        loaded = load_files(paths, schema=schema, folder=work.scratch())
         work.read(files.digest_file(path, name) for name, path in sources.items())
-    refuse_faults([loaded.faults], work)
+    raise_if_faulty([loaded.faults], work)
     if not loaded.n_rows:
         raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")
     firsts = range(0, loaded.n_rows, _PART_ROWS)
-    return [read_part([Span(loaded.database, first, first + _PART_ROWS)], schema) for first in firsts]
+    return [read_part([RowRange(loaded.database, first, first + _PART_ROWS)], schema) for first in firsts]
 
 
 def _itself(customers: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.segment.assignment import Assignment, Segmenter, confidence, is_outlier, pieces
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.tables.strict_reader import CUSTOMER_ID
 
 NO_SEGMENT = 0
 """Stands in an array of segment ids for a customer who was in none; ids begin with 1."""

@@ -1,4 +1,5 @@
 from functools import partial
+from unittest.mock import Mock
 
 import duckdb
 import pandas as pd

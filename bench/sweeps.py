@@ -21,6 +21,7 @@ def main(how: str, family: str, n_customers: str, n_features: str, seed: str) ->
     from sklearn.preprocessing import StandardScaler
 
     from bench.populations import draw
+    from services.train.sampled_kmeans import KMeansParameters
     from services.train.sweep import sweep
 
     features = StandardScaler().fit_transform(draw(family, int(n_customers), int(n_features), int(seed)))
@@ -28,7 +29,7 @@ def main(how: str, family: str, n_customers: str, n_features: str, seed: str) ->
     if how == "literal":
         sse = [KMeans(k, init="k-means++", n_init=10, max_iter=300, random_state=7).fit(features).inertia_ for k in K_VALUES]
     else:
-        fits = sweep([features], K_VALUES, strategy=how, n_init=10, max_iter=300, random_state=7)  # type: ignore[arg-type]
+        fits = sweep([features], K_VALUES, KMeansParameters(10, 300, 7), strategy=how)  # type: ignore[arg-type]
         sse = [fit.sse for fit in fits]
     json.dump({"seconds": time.perf_counter() - begin, "sse": sse}, sys.stdout)
 

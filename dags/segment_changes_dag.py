@@ -1,12 +1,19 @@
 """# Customers who changed segment
 
-An example of a DAG that waits for new segments: it starts by itself whenever a run of *Customer segmentation* has published
-some, and lists who is in another segment than before. A run that was held back has changed nothing, and starts nothing.
+This DAG starts whenever a run of *Customer segmentation* has published segments. A run that was not published changes nothing
+and starts nothing.
 
-**What comes out**: `runs/<run>/changes/changed.csv` on the volume, beside what the run itself has written: customer, segment
-of before, segment of now, by number and name. It is made from what was published, whatever has come of the run's folder.
+**Results** in `runs/<run>/changes/` on the volume, for a CRM:
 
-**To make an older list again** press *Trigger* and name the run that published. Its files are kept for the last five.
+- `crm.csv`: every customer with segment, name of the segment, and the date since when.
+- `changed.csv`: only the customers whose entry has changed since the previous publication: new, departed, moved to another
+  segment, or in a segment that was renamed.
+
+Both are made from what was published, even if the folder of the run has changed since. The columns are described in
+`docs/crm-export.md`.
+
+**To make the files of an earlier publication again**, press *Trigger* and name the run that published it. Published files are
+kept for the last five publications.
 """
 
 from __future__ import annotations
@@ -26,7 +33,7 @@ RUN_THAT_PUBLISHED = """
 with DAG(
     dag_id="customer_segment_changes",
     dag_display_name="Customers who changed segment",
-    description="Lists who is in another segment than before, whenever new segments have been published.",
+    description="Lists the segment of every customer and all changes, whenever new segments have been published.",
     doc_md=__doc__,
     schedule=[SEGMENTS_IN_FORCE],
     catchup=False,
@@ -48,5 +55,5 @@ with DAG(
         stage="changes",
         of_run=RUN_THAT_PUBLISHED,
         task_display_name="List changes",
-        doc_md="Writes `changed.csv`: the customers who changed segment. Returns how many there are.",
+        doc_md="Writes `crm.csv` and `changed.csv`. Returns the number of customers, and of those with each kind of change.",
     )

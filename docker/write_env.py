@@ -38,6 +38,9 @@ KEPT = (
     "METRICS_OTEL_ON",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "METRICS_STATSD_ON",
+    "STATSD_HOST",
+    "STATSD_PORT",
     "OPENLINEAGE_TRANSPORT",
 )
 """What docs/operations.md explains: kept once it is set, in the file itself or in the environment of `make up`."""
@@ -164,7 +167,7 @@ def stages_on(volume: Path, known: dict[str, str]) -> list[str]:
 
 def prepare(volume: Path) -> None:
     """Make the folders that the stages write to: theirs by user or by group, with all that is made in them, and no others'."""
-    for folder in (volume / "runs", volume / "model", volume / "scores"):
+    for folder in (volume / "runs", volume / "model", volume / "history", volume / "scores"):
         if folder.is_symlink():
             sys.exit(f"{folder} is a link, which Docker would not follow inside the container: put a folder there")
         try:

@@ -1,4 +1,4 @@
-"""What every kind of test may ask for."""
+"""Fixtures for all kinds of tests."""
 
 import os
 import subprocess
@@ -14,23 +14,23 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 from tests.docker.stack import Stack, running_stack
 
-# Before NumPy is loaded: threads that spin while they wait collapse beside a busy neighbour.
+# Set before NumPy is loaded: threads that spin while they wait are slow if another process needs their core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Airflow in a folder of its own: it reads this when it is first imported, so it stands before everything else.
-AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-of-the-tests-")
+# A temporary folder for Airflow, which reads these variables at its first import.
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-tests-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 
-settings.register_profile("whatever the machine", deadline=None)  # a busy one is no defect
-settings.load_profile("whatever the machine")
+settings.register_profile("no deadline", deadline=None)  # a busy machine is not a defect
+settings.load_profile("no deadline")
 
 pytest_plugins = ["tests.chaos.table"]
 
 
 class Scheduling(LoadScopeScheduling):
-    """Gives the files with tests on the engine to one process, and test by test the others to whichever is free."""
+    """Runs all tests on the engine in one process, and distributes the others one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "engine" if needs_docker(nodeid.partition("::")[0]) else nodeid
@@ -47,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 @pytest.fixture(scope="session")
 def docker_engine() -> None:
-    """Skip without a Docker engine; where one is promised (REQUIRE_DOCKER=1), fail instead."""
+    """Skip without a Docker engine; fail instead if one is required (REQUIRE_DOCKER=1)."""
     for command in (["docker", "info"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
         try:
             missing = subprocess.run(command, capture_output=True, text=True).returncode
@@ -61,7 +61,7 @@ def docker_engine() -> None:
 
 
 def skip_or_fail(reason: str) -> None:
-    """Skip where an engine is a bonus, fail where it is promised."""
+    """Skip the test, or fail it if an engine is required."""
     if os.environ.get("REQUIRE_DOCKER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -69,11 +69,11 @@ def skip_or_fail(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def images(docker_engine: None) -> Iterator[None]:
-    """The images as `make images` builds them."""
+    """Build the images with `make images`."""
     for variable, default in (("BASE_IMAGE", "python:3.13-slim-trixie"), ("POSTGRES_IMAGE", "postgres:17")):
         image = os.environ.get(variable, default)
-        found = (["docker", "image", "inspect", image], ["docker", "pull", image])
-        if all(subprocess.run(command, capture_output=True).returncode for command in found):
+        commands = (["docker", "image", "inspect", image], ["docker", "pull", image])
+        if all(subprocess.run(command, capture_output=True).returncode for command in commands):
             skip_or_fail(f"the engine has no image {image} and cannot pull it: name one in {variable}")
     make("images", TAG=TAG)
     yield
@@ -83,15 +83,15 @@ def images(docker_engine: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack for all who ask: what they leave in it must not matter to the others."""
+    """Start one stack for all tests; a test must not depend on the state that another one has left."""
     with running_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def lab_data() -> Path:
-    """The folder with the lab's file.csv and test.csv, which are not part of the project."""
+    """Return the folder with the lab's file.csv and test.csv, which are not part of the project."""
     folder = Path(__file__).parents[2] / "shared/data/lab"
     if not (folder / "file.csv").is_file():
-        pytest.skip("the lab's own data is not here: it is looked for in ../shared/data/lab")
+        pytest.skip("the lab's data is not here: expected in ../shared/data/lab")
     return folder

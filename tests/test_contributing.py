@@ -1,4 +1,4 @@
-"""The stage that CONTRIBUTING.md adds as an example, added and run."""
+"""The example stage of CONTRIBUTING.md, added and run."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.docker.commands import REPOSITORY
 from tests.services.segment.runs import save
 
 
-def test_the_stage_of_the_example_runs_as_it_stands_there(tmp_path: Path) -> None:
+def test_the_stage_of_the_example_runs_as_documented(tmp_path: Path) -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     start, main, _ = (textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     for package in ("stagekit", "services"):

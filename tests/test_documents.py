@@ -1,4 +1,4 @@
-"""The documents: what they name exists, what exists is named, and what they tell people to type works."""
+"""The documents: names in them exist, everything that exists is documented, and their commands work."""
 
 import os
 import re
@@ -22,27 +22,27 @@ DOCUMENTS = sorted(
 README = (REPOSITORY / "README.md").read_text()
 TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
 
-ELSEWHERE = {
+ELSEWTESTED_HERE = {
     "make test": "is what runs this",
     "make up": "tests/docker/stack.py",
     "make trigger": "tests/docker/test_compose.py",
     "make down": "tests/docker/test_compose.py",
 }
-"""How the README's commands begin that other tests run, in which the names of the stack are their own."""
+"""Start of the README's commands that other tests run, with different names of the stack."""
 
 
 def commands(text: str) -> list[str]:
-    """Take the commands out of the blocks of shell, one line each, without comments."""
+    """Return the commands in the shell blocks, one line each, without comments."""
     blocks = "".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
     return [line for line in (re.sub(r"(^|\s+)#.*", "", line).strip() for line in blocks.splitlines()) if line]
 
 
 def slug(heading: str) -> str:
-    """Make the anchor that GitHub gives a heading."""
+    """Return the anchor of a heading on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-HERE = [command for command in commands(README) if not command.startswith(tuple(ELSEWHERE))]
+TESTED_HERE = [command for command in commands(README) if not command.startswith(tuple(ELSEWTESTED_HERE))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -61,17 +61,18 @@ def test_every_link_within_the_repository_leads_somewhere(document: Path) -> Non
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
-def test_every_target_of_make_is_explained_somewhere(target: str) -> None:
+def test_every_make_target_is_documented(target: str) -> None:
     assert [path for path in DOCUMENTS if re.search(rf"\bmake {target}\b", path.read_text())], target
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_every_target_of_make_that_a_document_names_exists(document: Path) -> None:
-    named = re.findall(r"(?:`|^)make ([a-z][a-z-]*)", document.read_text(), flags=re.MULTILINE)
+def test_every_documented_make_target_exists(document: Path) -> None:
+    text = re.sub(r"### Renamed.*?(?=###)", "", document.read_text(), flags=re.DOTALL)
+    named = re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, flags=re.MULTILINE)
     assert set(named) <= set(TARGETS)
 
 
-def test_the_page_of_settings_is_what_the_models_say() -> None:
+def test_the_page_of_settings_matches_the_models() -> None:
     assert (REPOSITORY / "docs/settings.md").read_text() == describe_settings(), "run `make docs`"
 
 
@@ -88,23 +89,31 @@ def test_every_exit_code_is_documented() -> None:
     assert {int(code): "retries" in airflow for code, airflow in rows} == {code.value: code.retry_can_help for code in ExitCode}
 
 
-def test_every_dependency_has_its_reason() -> None:
+def test_every_dependency_is_documented() -> None:
     groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
     named = {re.split(r"[<>=\[]", one)[0] for group in groups.values() for one in group if isinstance(one, str)}
     table = (REPOSITORY / "docs/dependencies.md").read_text().partition("|---|")[2]
     assert set(re.findall(r"`([a-z][a-z0-9-]*)`", table)) == named
 
 
+def test_the_code_walkthrough_names_only_functions_that_exist() -> None:
+    text = (REPOSITORY / "docs/code-walkthrough.md").read_text()
+    named = re.findall(r"\]\(\.\./(\S+\.py)\), `(\w+)`", text)
+    assert len(named) >= 15
+    for path, name in named:
+        assert re.search(rf"^ *(def|class) {name}\b", (REPOSITORY / path).read_text(), re.MULTILINE), (path, name)
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len(README.splitlines()) < 130
 
 
-# --- what it tells people to type
+# --- the commands of the README
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of its own, in which commands may leave what they leave; only the environment is shared."""
+    """Provide a separate checkout in which commands may write files; only the environment is shared."""
     folder = tmp_path_factory.mktemp("checkout")
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines():
@@ -114,38 +123,40 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (".uv", ".venv"):
         (folder / name).symlink_to(REPOSITORY / name)
     rows = (folder / "shared_volume/data/file.csv").read_text().splitlines()[:100]
-    for name in ("mine.csv", "new.csv"):  # the names that the README gives to data of one's own
+    for name in ("mine.csv", "new.csv"):  # the README's names for the user's data
         (folder / "shared_volume/data" / name).write_text("\n".join(rows) + "\n")
     return folder
 
 
-def type_in(checkout: Path, command: str) -> None:
+def run_command(checkout: Path, command: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     ended = subprocess.run(["bash", "-c", command], cwd=checkout, env=inherited, capture_output=True, text=True)
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
 
 
 def test_the_commands_of_the_readme_without_docker_work_in_their_order(checkout: Path) -> None:
-    typed = [command for command in HERE if command.startswith(("make run", ".venv/bin/python"))]
+    typed = [command for command in TESTED_HERE if re.match(r"make run( |$)|\.venv/bin/python", command)]
     assert len(typed) >= 3
     for command in typed:
-        type_in(checkout, command)
+        run_command(checkout, command)
 
 
 @pytest.mark.needs_docker
 def test_the_commands_of_the_readme_with_docker_work(checkout: Path, images: None) -> None:
-    typed = [command for command in HERE if command.startswith(("make stage", "docker run"))]
+    typed = [command for command in TESTED_HERE if command.startswith(("make run-stage", "docker run"))]
     assert len(typed) >= 2
     for command in typed:
         if run := re.search(r"RUN=('[^']*'|\S+)", command):
-            type_in(checkout, f"make run RUN={run[1]}")
-        type_in(
+            run_command(checkout, f"make run RUN={run[1]}")
+        run_command(
             checkout,
-            re.sub(r"(customer-segmentation/\w+)", rf"\1:{TAG}", command).replace("make stage", f"make stage TAG={TAG}"),
+            re.sub(r"(customer-segmentation/\w+)", rf"\1:{TAG}", command).replace(
+                "make run-stage", f"make run-stage TAG={TAG}"
+            ),
         )
 
 
-def test_no_command_of_the_readme_is_left_untried() -> None:
-    known = ("make run", ".venv/bin/python", "make stage", "docker run")
-    assert not [command for command in HERE if not command.startswith(known)]
-    assert not [command for command in ELSEWHERE if command not in README]
+def test_every_command_of_the_readme_is_tested() -> None:
+    known = ("make run", ".venv/bin/python", "make run-stage", "docker run")
+    assert not [command for command in TESTED_HERE if not command.startswith(known)]
+    assert not [command for command in ELSEWTESTED_HERE if command not in README]

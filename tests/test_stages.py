@@ -1,4 +1,4 @@
-"""What makes a stage one: each place that has to know it is named here where it does not."""
+"""Every stage has all of its parts: folder, dependency group, operator; a missing one is named."""
 
 import re
 import tomllib
@@ -12,11 +12,11 @@ from tests.docker.commands import REPOSITORY
 GROUPS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
 DAG = (REPOSITORY / "dags/customer_segmentation_dag.py").read_text()
 NAMED = {*stages(), *SETTINGS, *re.findall(r'stage="(\w+)"', DAG), *(included["include-group"] for included in GROUPS["local"])}
-"""What any place takes for a stage."""
+"""Names of stages in any of these places."""
 
 
 @pytest.mark.parametrize("stage", sorted(NAMED - CONSUMERS))
-def test_a_stage_has_all_that_makes_it_one(stage: str) -> None:
+def test_a_stage_has_all_of_its_parts(stage: str) -> None:
     folder = REPOSITORY / "services" / stage
     missing = [
         f"services/{stage}/{name}" for name in ("__init__.py", "__main__.py", "main.py") if not (folder / name).is_file()

@@ -5,10 +5,11 @@ One model per JSON file and one tuple of columns per CSV file, so that whoever r
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from stagekit.volume.history import HistoryEntry
 
 DROPPED_COLUMNS = ("CUST_ID", "reason")
 
@@ -65,8 +66,25 @@ DESCRIPTION_COLUMNS = (
     "rank",  # 1 = largest absolute difference within the segment
 )
 
-# Customers who were in a segment before and are in another one now; an empty id is no segment.
-CHANGED_COLUMNS = ("CUST_ID", "from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name")
+# The customers whose entry in the CRM has to change since the previous publication: crm.csv of that publication with these
+# changes is crm.csv of this one. An empty id is no segment.
+CHANGED_COLUMNS = (
+    "CUST_ID",
+    "from_segment_id",
+    "from_segment_name",  # empty for a new customer, like the id
+    "to_segment_id",
+    "to_segment_name",  # empty for a departed customer, like the id
+    "change",  # new, departed, moved (another segment, or none) or renamed (the same segment under another name)
+    "since",  # date of the last change of segment, as in crm.csv; of a departed customer the date of the publication
+)
+
+# Every customer of a publication.
+CRM_COLUMNS = (
+    "CUST_ID",
+    "segment_id",  # empty for a customer without a segment
+    "segment_name",
+    "since",  # date (UTC) of the publication in which the customer came into this segment, or first appeared
+)
 
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
 
@@ -387,8 +405,8 @@ class Rules(Result):
     All figures are those of the conditions as written, with rounded thresholds.
     """
 
-    accuracy: float
-    """Share of the evaluated customers for whom the rules name their segment."""
+    accuracy: float | None
+    """Share of the evaluated customers for whom the rules name their segment; None without evaluated customers."""
     leaves: int
     customers_fitted: int
     customers_evaluated: int
@@ -405,12 +423,9 @@ class SegmentSummary(Result):
     """See `Segment`."""
 
 
-class RunSummary(Result):
-    """The key figures of one run, an entry of history/runs.json."""
+class RunSummary(HistoryEntry):
+    """The key figures of one run, an entry of history/runs.json; `started` is the start of its first stage."""
 
-    run: str
-    started: datetime
-    """Start of its first stage."""
     status: Literal["published", "not published", "experimental"]
     k: int
     customers: int

@@ -1,1 +1,1 @@
-"""evaluate: find the elbow and label new customers."""
+"""evaluate: score every k, choose the number of segments, label new customers."""

@@ -1,4 +1,4 @@
-"""Assess one k in full: its stability, the cluster structure of the data, and the checks that follow from them."""
+"""Assess one k in full: its stability, the cluster structure of the data, and the checks that depend on them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def assess(
 
     Parameters
     ----------
+    candidate : Candidate
     sample : Sample
         Standardised features of customers drawn from all.
     models : mapping of int to KMeans
-        Fitted models by their number of clusters; their seed is that of the estimates, too.
+        Fitted models by their number of clusters; their seed is also that of the estimates.
+    thresholds : Thresholds
+    n_resamples : int
+        For the full estimate of the stability.
     in_full : bool
         Whether to test the structure even if another check has failed.
     """

@@ -1,4 +1,4 @@
-"""Score every number of clusters that was fitted: how compact, separate, even and stable the clusters are."""
+"""Score every number of clusters that was fitted: compactness, separation, sizes and stability of its clusters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 from stagekit.errors import DataError
 from stagekit.workers.worker_pool import PersistedParts
 
-SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; it gives the mean to about 0.01
+SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; the mean is accurate to about 0.01
 STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled
 MIN_MEMBERS = 50  # drawn per resample on average; the stability of a smaller cluster would be that of the resample
 SCREENING_RESAMPLES = 10  # for every k; the standard error of a segment is then at most about 0.1
 
 
 def score_candidates(
-    held: PersistedParts, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
+    features: PersistedParts, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
 ) -> Iterator[Candidate]:
     """Score each fitted model, with a screening estimate of its stability.
 
@@ -32,7 +32,7 @@ def score_candidates(
 
     Parameters
     ----------
-    held : PersistedParts
+    features : PersistedParts
         Parts of the standardised features, each an array of shape (n_part, n_features).
     sample : Sample
         Drawn from these parts.
@@ -41,6 +41,7 @@ def score_candidates(
     n_resamples : int
         For the screening estimate.
     seed : int
+        Determines the customers of the silhouette and the resamples.
 
     Yields
     ------
@@ -56,7 +57,7 @@ def score_candidates(
         raise DataError(
             f"k = {max(models)} for {sample.n_customers} customers leaves nothing to compare: leave it out of k_values"
         )
-    spreads = measure_spread(held, models)
+    spreads = measure_spread(features, models)
     points = sample.features
     if len(points) > SILHOUETTE_CUSTOMERS:
         points = points[np.random.default_rng(seed).choice(len(points), SILHOUETTE_CUSTOMERS, replace=False)]
@@ -77,10 +78,26 @@ def score_candidates(
 
 
 def assess_stability(candidate: Candidate, sample: Sample, model: KMeans, *, n_resamples: int, seed: int) -> Candidate:
-    """Return the candidate with an estimate of the stability of its clusters from `n_resamples` bootstrap resamples.
+    """Return the candidate with an estimate of the stability of its clusters.
 
     A cluster gets None if fewer than MIN_MEMBERS of its customers are drawn per resample on average, unless as many customers
     are drawn as the table has.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    sample : Sample
+        Standardised features of customers drawn from all.
+    model : KMeans
+        Fitted with the k of the candidate.
+    n_resamples : int
+        Number of bootstrap resamples, at least 2.
+    seed : int
+
+    Returns
+    -------
+    Candidate
+        A copy with `jaccard`, `jaccard_se`, `ari`, `ari_se` and `n_resamples`.
     """
     labels = model.predict(sample.features)
     stability = bootstrap_stability(sample.features, labels, candidate.k, n_resamples=n_resamples, seed=seed)

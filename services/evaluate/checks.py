@@ -30,7 +30,7 @@ def _record(candidate: Candidate, thresholds: Thresholds, margin: float) -> Cand
 
 
 def _find_failed(candidate: Candidate, thresholds: Thresholds, margin: float) -> Iterator[str]:
-    """Yield one sentence for each failed check, with the value found and the threshold."""
+    """Yield one sentence for each failed check, with the value and the threshold."""
     if candidate.silhouette < thresholds.min_silhouette:
         yield f"the silhouette is {candidate.silhouette:.3f}, less than {thresholds.min_silhouette:g}"
     # A cluster with too few sampled members to assess (None) fails nothing: segment warns of it.

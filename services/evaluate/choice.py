@@ -1,4 +1,4 @@
-"""Choose the number of segments, and say why."""
+"""Choose the number of segments and give the reason."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ class Assess(Protocol):
 
 
 class Choice(NamedTuple):
+    """The chosen number of segments."""
+
     k: int
     rule: Literal["elbow", "fallback", "forced", "only"]
     reason: str
     """One sentence for people."""
     candidates: tuple[Candidate, ...]
-    """All of them, ascending by k, with what was found out on the way."""
+    """All of them, ascending by k, with the full estimates of those that were assessed."""
 
 
 def require_fitted_k(k: int | None, k_values: Sequence[int]) -> None:
-    """Raise UsageError if the requested number of segments is none of those that train has fitted."""
+    """Check that train has fitted the requested number of segments.
+
+    Raises
+    ------
+    UsageError
+        If it has not.
+    """
     try:
         if k is not None:
             require_fitted(k, k_values)
@@ -38,18 +46,22 @@ def require_fitted_k(k: int | None, k_values: Sequence[int]) -> None:
 def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, requested: int | None, assess: Assess) -> Choice:
     """Choose the requested k; else the elbow if it passes every check; else the k with the largest silhouette that does.
 
-    The last rule takes the mean silhouette as Rousseeuw (1987) proposes, the smaller k of equals. Candidates are assessed in
-    this order until one passes, because that is what takes time. If none passes, the choice is the elbow, or the largest
-    silhouette of all if there is none; the checks that it fails keep it from being published.
+    The last rule uses the mean silhouette as proposed by Rousseeuw (1987), and the smaller k of equal ones. Candidates are
+    assessed in this order until one passes, because the assessment takes most of the time. If none passes, the choice is the
+    elbow, or the largest silhouette of all if there is no elbow; the failed checks then prevent its publication.
 
     Parameters
     ----------
     candidates : sequence of Candidate
         The k of the sweep, ascending, at least one, each with the checks that it fails for certain.
     elbow, requested : int or None
-        Among the candidates, or None.
-    assess : callable
-        Makes the estimates that take time.
+        The k of a candidate, or None.
+    assess : Assess
+        Makes the full estimates.
+
+    Returns
+    -------
+    Choice
 
     References
     ----------
@@ -57,6 +69,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
     """
     by_k = {candidate.k: candidate for candidate in candidates}
     curve = f"the SSE curve over k = {_join(list(by_k))}"
+    gain_little = f"With more than {elbow} segments the groups become only slightly more homogeneous (elbow of {curve})"
 
     def choice(k: int, rule: Literal["elbow", "fallback", "forced", "only"], reason: str) -> Choice:
         if by_k[k].structure is None:
@@ -67,13 +80,13 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
         (only,) = by_k
         return choice(only, "only", f"k = {only} is the only number of segments that was fitted.")
     if requested is not None:
-        found = "has no elbow" if elbow is None else f"has its elbow at {elbow}"
-        return choice(requested, "forced", f"k = {requested} was asked for; {curve} {found}.")
+        has_elbow = "has no elbow" if elbow is None else f"has its elbow at {elbow}"
+        return choice(requested, "forced", f"k = {requested} was requested; {curve} {has_elbow}.")
     why_not = f"{curve} has no elbow"
     if elbow is not None:
         by_k[elbow] = assess(by_k[elbow], in_full=True)
         if not by_k[elbow].failed_checks:
-            return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}.")
+            return choice(elbow, "elbow", f"{gain_little}.")
         why_not = f"the elbow of {curve}, k = {elbow}, fails: {'; '.join(by_k[elbow].failed_checks)}"
 
     ranking = sorted((k for k in by_k if k != elbow), key=lambda k: (-by_k[k].silhouette, k))
@@ -84,7 +97,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
                 best = f"k = {k} has the largest mean silhouette, {by_k[k].silhouette:.2f}, of the k that pass every check"
                 return choice(k, "fallback", f"{best} (Rousseeuw 1987); {why_not}.")
     if elbow is not None:
-        return choice(elbow, "elbow", f"k = {elbow} is the elbow of {curve}; no k passes every check.")
+        return choice(elbow, "elbow", f"{gain_little}; no k passes every check.")
     best = f"k = {ranking[0]} has the largest mean silhouette, {by_k[ranking[0]].silhouette:.2f}, of all k (Rousseeuw 1987)"
     return choice(ranking[0], "fallback", f"{best}; {why_not}, and no k passes every check.")
 

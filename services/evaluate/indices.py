@@ -39,17 +39,29 @@ class Spread(NamedTuple):
     """Sums of the squares of these distances."""
 
 
-def measure_spread(held: PersistedParts, models: Mapping[int, KMeans]) -> dict[int, Spread]:
-    """Measure the clusters that each model assigns the customers of all parts to.
+def measure_spread(features: PersistedParts, models: Mapping[int, KMeans]) -> dict[int, Spread]:
+    """Measure size, mean and dispersion of the clusters of each model over all parts.
 
-    The parts are passed over twice, each time for all models: distances to the means can be added up only when these are known.
+    This takes two passes over the parts, each for all models: distances to the means can be added up only once these are known.
+
+    Parameters
+    ----------
+    features : PersistedParts
+        Standardised features, each part an ndarray of shape (n_part, n_features).
+    models : mapping of int to KMeans
+        By their number of clusters.
+
+    Returns
+    -------
+    dict of int to Spread
+        By the number of clusters.
     """
-    members = _add_up(held.map(partial(_count_and_sum, models=models)))
+    members = _add_up(features.map(partial(_count_and_sum, models=models)))
     means = {
         k: np.divide(sums, sizes[:, np.newaxis], out=np.zeros_like(sums), where=sizes[:, np.newaxis] > 0)
         for k, (sizes, sums) in members.items()
     }
-    distances = _add_up(held.map(partial(_sum_distances, models=models, means=means)))
+    distances = _add_up(features.map(partial(_sum_distances, models=models, means=means)))
     return {k: Spread(members[k][0], means[k], *distances[k]) for k in models}
 
 

@@ -20,7 +20,7 @@ class NewCustomers(NamedTuple):
     """The rows of a test file up to the first one that cannot be read."""
 
     rows: pd.DataFrame
-    """Shape (n_customers, n_columns), features as float64, in the units of the table."""
+    """Shape (n_customers, n_columns); features as float64, in the units of the table."""
     problem: str
     """What ended the reading: file, row, column and value; empty at the end of the file."""
 
@@ -28,10 +28,22 @@ class NewCustomers(NamedTuple):
 def read_new_customers(path: Path, preparation: Preparation, table_format: TableFormat = CUSTOMER_FORMAT) -> NewCustomers:
     """Read a CSV file of customers to label.
 
+    Parameters
+    ----------
+    path : Path
+    preparation : Preparation
+        Its columns have to be in the file.
+    table_format : TableFormat
+        Delimiter, decimal separator and the name of the id column.
+
+    Returns
+    -------
+    NewCustomers
+
     Raises
     ------
     DataError
-        The file has no header with the columns that the preparation needs.
+        If the file has no header with the columns that the preparation needs.
     """
     header = read_header(path, preparation.columns, table_format)
     rows: list[dict[str, Cell]] = []
@@ -48,13 +60,21 @@ def read_new_customers(path: Path, preparation: Preparation, table_format: Table
 
 
 def label_customers(new_customers: NewCustomers, preparation: Preparation, model: KMeans) -> list[LabelledCustomer]:
-    """Find the nearest centroid of each customer, prepared as the training data was.
+    """Assign each customer to the nearest centroid, after the same preparation as the training data.
+
+    Parameters
+    ----------
+    new_customers : NewCustomers
+    preparation : Preparation
+        Fitted to the training data.
+    model : KMeans
+        Fitted.
 
     Returns
     -------
     list of LabelledCustomer
         One per row, at least one. A customer to whom the preparation cannot be applied gets a reason instead of a label, and so
-        does the row that cannot be read. Features outside the training range are named.
+        does the row that cannot be read. Features outside the training range are listed.
     """
     customers, problem = new_customers
     fits = preparation.fits(customers).to_numpy()

@@ -1,4 +1,4 @@
-"""Evaluate: label the new customers, assess every k of the sweep, choose one."""
+"""Evaluate: label the new customers, score every k of the sweep, choose one."""
 
 import logging
 from functools import partial
@@ -39,10 +39,10 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     thresholds = Thresholds(settings.min_silhouette, settings.min_stability)
     candidates = []
     with worker_pool(settings.dask_scheduler, work.target(artifacts.EVALUATION)[0]) as pool:
-        held = pool.persist(load_scaled, parts)
-        sample = draw_sample(held, STABILITY_CUSTOMERS, seed=seed)
+        features = pool.persist(load_scaled, parts)
+        sample = draw_sample(features, STABILITY_CUSTOMERS, seed=seed)
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
-        for candidate in score_candidates(held, sample, models, n_resamples=n_screening, seed=seed):
+        for candidate in score_candidates(features, sample, models, n_resamples=n_screening, seed=seed):
             candidates.append(screen(candidate, thresholds))
             log_candidate(candidates[-1])
     assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
@@ -70,14 +70,14 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
 def _label_new_customers(
     settings: EvaluateSettings, work: Workspace, preparation: Preparation, model: KMeans
 ) -> tuple[list[LabelledCustomer], str]:
-    """Label the customers of the test file; without a usable one, say why there are none."""
+    """Label the customers of the test file; without a usable file, return the reason instead."""
     try:
-        found = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)
+        new_customers = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)
     except (MissingInputError, DataError) as error:
         if settings.is_test_file_required:
             raise
         log.warning("no new customers are labelled: %s", error)
         return [], str(error)
-    customers = label_customers(found, preparation, model)
+    customers = label_customers(new_customers, preparation, model)
     log_new_customers(customers, model.n_clusters)
     return customers, ""

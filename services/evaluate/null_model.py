@@ -1,10 +1,18 @@
 """A null model of the customers: the same margins and correlations, but no clusters.
 
-After Hennig and Lin (2015), Flexible parametric bootstrap for testing homogeneity against clustering: estimate everything about
-the data that is no clustering, and draw tables from that. Here this is, for each feature, the unimodal distribution nearest to
-its own (Hartigan and Hartigan 1985); between features, the correlations of the normal scores (a Gaussian copula); and the
-values that very many customers share, such as zero purchases, together with the combinations in which they occur.
-docs/decisions/0012-cluster-structure.md has the alternatives.
+The method is a parametric bootstrap after Hennig and Lin (2015): estimate everything about the data that is not clustering, and
+draw tables from the estimate. It consists of
+
+- for each feature, the unimodal distribution nearest to that of the data (Hartigan and Hartigan 1985);
+- between features, the correlations of the normal scores (a Gaussian copula);
+- the values that very many customers share, such as zero purchases, and the combinations in which they occur.
+
+docs/decisions/0012-cluster-structure.md describes the alternatives.
+
+References
+----------
+Hennig and Lin (2015), Flexible parametric bootstrap for testing homogeneity against clustering.
+Hartigan and Hartigan (1985), The dip test of unimodality.
 """
 
 from __future__ import annotations
@@ -17,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import norm, rankdata
 
-# A value that as many customers share, such as zero purchases, is reproduced as it is: it is no group by itself.
+# A value that at least this share of the customers has, such as zero purchases, is reproduced: it does not make them a group.
 ATOM_SHARE = 0.05
-ATOM_EXCESS = 3
-FEWEST = 30  # customers to estimate a mean or a correlation from; with fewer it is taken to be 0
+ATOM_EXCESS = 3  # factor by which an atom is denser than the values around it
+MIN_ESTIMATE_CUSTOMERS = 30  # to estimate a mean or a correlation; with fewer it is set to 0
 
 Floats = NDArray[np.float64]
 
@@ -37,9 +45,11 @@ class Margin(NamedTuple):
 
 
 class NullModel(NamedTuple):
+    """The estimated null model of a table."""
+
     margins: tuple[Margin, ...]
     atoms: NDArray[np.intp]
-    """Shape (n_customers, n_features): which atom of the margin a customer has, -1 for none."""
+    """Shape (n_customers, n_features): index of the atom in the margin that a customer has, -1 for none."""
     patterns: NDArray[np.intp]
     """Shape (n_customers,): the combination of atoms that a customer has."""
     shifts: Floats
@@ -49,18 +59,20 @@ class NullModel(NamedTuple):
 
 
 def spread_ties(features: Floats, generator: np.random.Generator) -> Floats:
-    """Spread equal values evenly over the interval that was rounded to them; atoms stay as they are.
+    """Spread equal values evenly over the interval that was rounded to them; atoms are not changed.
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features)
+    features : ndarray of shape (n_customers, n_features)
+    generator : Generator
 
     Returns
     -------
-    A new array of the same shape. A value that occurs once stays as it is.
+    ndarray of shape (n_customers, n_features)
+        A copy. Values that occur only once are not changed.
     """
     result = features.copy()
-    for column in result.T:  # a view: what is assigned to it is assigned to the result
+    for column in result.T:  # a view of the result
         free = ~np.isin(column, _find_atoms(column))
         if free.any():
             column[free] = _spread(column[free], generator)
@@ -72,7 +84,12 @@ def fit_null_model(features: Floats) -> NullModel:
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features), without ties other than atoms (see `spread_ties`)
+    features : ndarray of shape (n_customers, n_features)
+        Without ties other than atoms; see `spread_ties`.
+
+    Returns
+    -------
+    NullModel
     """
     scores = np.full(features.shape, np.nan)
     atoms = np.full(features.shape, -1)
@@ -90,7 +107,12 @@ def fit_null_model(features: Floats) -> NullModel:
 
 
 def draw_customers(null: NullModel, generator: np.random.Generator) -> Floats:
-    """Draw as many customers as the null model was estimated from: array of shape (n_customers, n_features)."""
+    """Draw as many customers as the null model was estimated from.
+
+    Returns
+    -------
+    ndarray of shape (n_customers, n_features)
+    """
     n_customers, n_features = null.atoms.shape
     rows = generator.integers(n_customers, size=n_customers)
     scores = generator.normal(size=(n_customers, n_features)) @ null.factor.T + null.shifts[null.patterns[rows]]
@@ -111,11 +133,13 @@ def find_end_atoms(features: Floats, null: NullModel) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features): the data of the null model, or drawn from it
+    features : ndarray of shape (n_customers, n_features)
+        The data of the null model, or drawn from it.
+    null : NullModel
 
     Returns
     -------
-    array of shape (n_customers, n_features)
+    ndarray of bool of shape (n_customers, n_features)
     """
     is_end_atom = np.empty(features.shape, dtype=np.bool_)
     for j, margin in enumerate(null.margins):
@@ -125,10 +149,10 @@ def find_end_atoms(features: Floats, null: NullModel) -> NDArray[np.bool_]:
 
 
 def _find_atoms(column: Floats) -> Floats:
-    """Find the values that at least ATOM_SHARE of the customers have and that stand out from the values around them.
+    """Find the values that at least ATOM_SHARE of the customers have and that are denser than the values around them.
 
-    A value stands out if its customers would be ATOM_EXCESS times as dense as those around it, spread over the grid that the
-    values lie on. So zero purchases are an atom; a value of a feature that was rounded to few values is none.
+    A value is an atom if its customers, spread over one step of the grid of values, are more than ATOM_EXCESS times as dense as
+    those on either side. So zero purchases are an atom; the values of a feature that was rounded to few values are not.
     """
     values, counts = np.unique(column, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
@@ -202,12 +226,13 @@ def _mean_scores(scores: Floats, patterns: NDArray[np.intp]) -> Floats:
     counts = np.bincount(patterns, minlength=n_patterns)
     for j, column in enumerate(scores.T):
         sums = np.bincount(patterns, weights=np.nan_to_num(column), minlength=n_patterns)
-        means[:, j] = np.where(counts >= FEWEST, sums / np.maximum(counts, 1), 0)  # an atom has no score: its sum is 0
+        # An atom has no score and adds 0 to the sum.
+        means[:, j] = np.where(counts >= MIN_ESTIMATE_CUSTOMERS, sums / np.maximum(counts, 1), 0)
     return means
 
 
 def _correlate(scores: Floats) -> Floats:
-    """Factorise the covariance of normal scores, each pair estimated where neither has an atom."""
+    """Factorise the covariance of normal scores, each pair estimated from the customers without an atom in either."""
     n_features = scores.shape[1]
     is_free = ~np.isnan(scores)
     filled = np.nan_to_num(scores)
@@ -217,10 +242,11 @@ def _correlate(scores: Floats) -> Floats:
         for j in range(i):
             both = is_free[:, i] & is_free[:, j]
             scale = np.sqrt(squares[both, i].sum() * squares[both, j].sum())
-            if both.sum() >= FEWEST and scale > 0:
+            if both.sum() >= MIN_ESTIMATE_CUSTOMERS and scale > 0:
                 correlation[i, j] = correlation[j, i] = filled[both, i] @ filled[both, j] / scale
     eigenvalues, vectors = np.linalg.eigh(correlation)
-    factor = vectors * np.sqrt(np.maximum(eigenvalues, 1e-9))  # pairs on their own need not fit together
+    # Correlations estimated pair by pair need not form a positive definite matrix.
+    factor = vectors * np.sqrt(np.maximum(eigenvalues, 1e-9))
     factor /= np.linalg.norm(factor, axis=1, keepdims=True)
     deviations = np.sqrt(squares.sum(axis=0) / np.maximum(is_free.sum(axis=0), 1))
     result: Floats = factor * deviations[:, None]

@@ -1,4 +1,4 @@
-"""What is done with one part of the features, in whichever process."""
+"""Functions that run on one part of the features: in this process, in another one, or on a Dask worker."""
 
 from __future__ import annotations
 
@@ -22,20 +22,33 @@ class Sample(NamedTuple):
 
 
 def load_scaled(part: Part) -> NDArray[np.float64]:
+    """Load the standardised features of a part, shape (n_part, n_features)."""
     scaled: NDArray[np.float64] = part.load()["scaled"]
     return scaled
 
 
-def draw_sample(held: PersistedParts, max_customers: int, *, seed: int) -> Sample:
+def draw_sample(features: PersistedParts, max_customers: int, *, seed: int) -> Sample:
     """Draw customers without replacement from all parts, or take all if there are no more.
 
     The sample does not depend on how the table is divided into parts.
+
+    Parameters
+    ----------
+    features : PersistedParts
+        Standardised features, each part an ndarray of shape (n_part, n_features).
+    max_customers : int
+    seed : int
+
+    Returns
+    -------
+    Sample
     """
-    ends = np.cumsum(held.map(len))
-    n_customers = int(ends[-1])
+    end_rows = np.cumsum(features.map(len))
+    n_customers = int(end_rows[-1])
     rows = np.arange(n_customers)
     if n_customers > max_customers:
         rows = np.sort(np.random.default_rng(seed).choice(n_customers, max_customers, replace=False, shuffle=False))
-    firsts = [0, *ends[:-1].tolist()]
-    positions = [part - first for part, first in zip(np.split(rows, np.searchsorted(rows, ends[:-1])), firsts, strict=True)]
-    return Sample(np.concatenate(held.map(partial(np.take, axis=0), positions)), n_customers)
+    first_rows = [0, *end_rows[:-1].tolist()]
+    rows_by_part = np.split(rows, np.searchsorted(rows, end_rows[:-1]))
+    positions = [part - first for part, first in zip(rows_by_part, first_rows, strict=True)]
+    return Sample(np.concatenate(features.map(partial(np.take, axis=0), positions)), n_customers)

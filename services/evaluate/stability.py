@@ -1,4 +1,4 @@
-"""Estimate the stability of clusters: how similar the clusters of bootstrap resamples are to them."""
+"""Estimate the stability of clusters: the similarity of the clusters of bootstrap resamples to them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from services.evaluate.threads import one_thread, thread_pool
 
-STARTS = 8  # k-means++ starts per resample; they find about as good optima as ten random starts of R's kmeans
-START_CUSTOMERS = 6_000  # above, the starts run on a weighted sample of the resample, and the best one on all of it
+RESAMPLE_INITIALISATIONS = 8  # k-means++; their best optimum is about as good as that of ten random ones of R's kmeans
+MAX_INITIALISATION_CUSTOMERS = 6_000  # above, they run on a weighted sample of the resample, and the best one on all of it
 MAX_DRAWN = 60_000  # customers drawn for a resample
 
 
@@ -36,7 +36,7 @@ def bootstrap_stability(
     """Cluster bootstrap resamples of the customers, and compare the result with the given clusters.
 
     This is the method of Hennig (2007) as R's `fpc::clusterboot(bootmethod="boot")` implements it: each resample is reduced to
-    its distinct customers and clustered from several starting points of its own. The stability of a cluster is its largest
+    its distinct customers and clustered from several independent initialisations. The stability of a cluster is its largest
     Jaccard similarity with any cluster of the resample, or 0 if the resample contains none of its members. A cluster with a
     mean below 0.6 should not be trusted; from 0.75 it is stable, from 0.85 highly stable.
 
@@ -53,7 +53,11 @@ def bootstrap_stability(
     n_resamples : int
         At least 2.
     seed : int
-        Determines the resamples, which are the same for any `n_clusters`, and their starting points.
+        Determines the resamples, which are the same for any `n_clusters`, and their initialisations.
+
+    Returns
+    -------
+    Stability
 
     References
     ----------
@@ -76,7 +80,13 @@ def bootstrap_stability(
 
 
 def draw_distinct(n_customers: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Draw with replacement; returns the row numbers of the distinct customers drawn, ascending."""
+    """Draw as many customers as the table has, at most MAX_DRAWN, with replacement.
+
+    Returns
+    -------
+    ndarray of shape (n_distinct,)
+        The row numbers of the distinct customers drawn, ascending.
+    """
     drawn = generator.integers(n_customers, size=min(n_customers, MAX_DRAWN))
     return np.flatnonzero(np.bincount(drawn, minlength=n_customers))
 
@@ -101,9 +111,17 @@ def max_jaccard(contingency: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def adjusted_rand_index(contingency: NDArray[np.int64]) -> float:
-    """Compute the adjusted Rand index from the contingency table (Hubert and Arabie 1985); 0 without customers.
+    """Compute the adjusted Rand index from the contingency table; 0 without customers.
 
     scikit-learn computes it from labels, which takes longer than the fit to be assessed.
+
+    Parameters
+    ----------
+    contingency : ndarray of shape (n_clusters, n_resample_clusters)
+
+    References
+    ----------
+    Hubert and Arabie (1985), Comparing partitions.
     """
 
     def pairs(counts: NDArray[np.int64]) -> float:
@@ -124,7 +142,7 @@ def _compare(
     distinct = draw_distinct(len(features), generator)
     contingency = np.zeros((n_clusters, n_clusters), dtype=np.int64)
     if len(distinct) < n_clusters:
-        return contingency  # too few customers to cluster: no cluster is found again
+        return contingency  # too few customers to cluster: no cluster has a counterpart
     with one_thread():
         resample_labels = _cluster(features[distinct], n_clusters, generator)
     np.add.at(contingency, (labels[distinct], resample_labels), 1)
@@ -133,24 +151,25 @@ def _compare(
 
 def _cluster(features: NDArray[np.float64], n_clusters: int, generator: np.random.Generator) -> NDArray[np.int32]:
     """Find the best of several K-Means solutions; returns its labels."""
-    if len(features) <= START_CUSTOMERS:
+    if len(features) <= MAX_INITIALISATION_CUSTOMERS:
         random_state = int(generator.integers(2**32))
-        return np.asarray(KMeans(n_clusters, n_init=STARTS, random_state=random_state).fit_predict(features))
-    sample, weights = _draw_coreset(features, START_CUSTOMERS, generator)
-    seeds = generator.integers(2**32, size=STARTS).tolist()
-    starts = [KMeans(n_clusters, n_init=1, random_state=seed).fit(sample, sample_weight=weights) for seed in seeds]
-    # Their SSE on the sample would not do: it differs from that on all customers by more than optima differ from each other.
-    best = max(starts, key=lambda start: start.score(features))
+        return np.asarray(KMeans(n_clusters, n_init=RESAMPLE_INITIALISATIONS, random_state=random_state).fit_predict(features))
+    sample, weights = _draw_coreset(features, MAX_INITIALISATION_CUSTOMERS, generator)
+    seeds = generator.integers(2**32, size=RESAMPLE_INITIALISATIONS).tolist()
+    initialisations = [KMeans(n_clusters, n_init=1, random_state=seed).fit(sample, sample_weight=weights) for seed in seeds]
+    # Ranked on all customers: the sampling error of the SSE is larger than the differences between the optima.
+    best = max(initialisations, key=lambda model: model.score(features))
     return np.asarray(KMeans(n_clusters, init=best.cluster_centers_, n_init=1).fit_predict(features))
 
 
 def _draw_coreset(
     features: NDArray[np.float64], n_customers: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw a weighted sample that contains outlying customers by their share of the sum of squares.
+    """Draw a weighted sample (lightweight coreset); a uniform sample misses small, distant clusters.
 
-    A uniform sample misses small, distant clusters. References: Bachem, Lucic and Krause (2018), Scalable k-means clustering
-    via lightweight coresets.
+    References
+    ----------
+    Bachem, Lucic and Krause (2018), Scalable k-means clustering via lightweight coresets.
     """
     squares = np.square(features - features.mean(axis=0)).sum(axis=1)
     probability = (

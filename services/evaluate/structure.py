@@ -1,8 +1,8 @@
-"""Tell whether the customers form separate groups, or K-Means divides one group into segments.
+"""Decide whether the customers form separate groups, or K-Means divides one group into segments.
 
-K-Means divides any data. Whether there are gaps between its segments is judged by comparison with a null model that has the
-margins and correlations of the data and no clusters (`null_model.py`). docs/decisions/0012-cluster-structure.md has the
-alternatives that were tried, docs/trust.md what this finds in populations with a known answer.
+K-Means divides any data. Gaps between its segments are therefore compared with those under a null model that has the margins
+and correlations of the data and no clusters (`null_model.py`). docs/decisions/0012-cluster-structure.md lists the alternatives
+that were tried, docs/trust.md the results on populations with a known answer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from services.contract.results import STABLE, FeatureDip, NullComparison, Struct
 from services.evaluate.null_model import NullModel, draw_customers, find_end_atoms, fit_null_model, spread_ties
 from services.evaluate.threads import one_thread, thread_pool
 
-STRUCTURE_CUSTOMERS = 10_000  # looked at; the scaled dip of a gap grows with their square root
+STRUCTURE_CUSTOMERS = 10_000  # size of the sample; the scaled dip of a gap grows with their square root
 N_DRAWS = 49  # tables drawn from the null model: the smallest p-value is 0.02
-STARTS = 10  # of K-Means, for the data and for each draw alike: another local optimum has other gaps
+STRUCTURE_INITIALISATIONS = 10  # the same for the data and for each draw, because another local optimum has other gaps
 TUBE_SHARE = 0.5  # of the customers of two segments that lie in the tube between their centroids
-FEWEST = 20  # customers in a tube
+MIN_TUBE_CUSTOMERS = 20
 ROUNDING = 1e-9  # of squared distances, in squared standard deviations; in one feature all customers are on the line
-LEAST_SHARE = 0.1  # of the customers; where fewer have no zero or other end atom, all are projected
+MIN_PROJECTED_SHARE = 0.1  # of the customers; if fewer have neither a zero nor another end atom, all are projected
 
 # What the deepest gap must reach for the groups to count as separate.
 MIN_SEPARATION = 0.6  # as a scaled dip: Hartigan's dip test of one distribution rejects a single mode at the level 0.02
@@ -59,19 +59,29 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
 
     - The *separation* is the scaled dip of the deepest gap between segments (`measure_separation`). It must reach
       MIN_SEPARATION and exceed the mean of the null model by MIN_RATIO and MIN_DEVIATIONS.
-    - The *dip of a feature* finds groups that differ in one feature among pool, which K-Means may cut across. It must reach
-      MIN_FEATURE_DIP and MIN_SCALED_FEATURE_DIP, and exceed the mean of the null model by MIN_RATIO.
+    - The *dip of a feature* finds groups that differ in only one of several features, which K-Means may cut across. It must
+      reach MIN_FEATURE_DIP and MIN_SCALED_FEATURE_DIP, and exceed the mean of the null model by MIN_RATIO.
     - The *simplified silhouette* (Hruschka et al. 2004) is the mean over the customers of 1 - distance to the nearest
       centroid / distance to the next one. It describes how compact the segments are. It does not decide: it also differs
-      from the null model where the dependence of features is not that of a Gaussian copula.
+      from the null model if the dependence of features is not that of a Gaussian copula.
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features), standardised. Of more than STRUCTURE_CUSTOMERS, as many are drawn.
+    features : ndarray of shape (n_customers, n_features)
+        Standardised. From more than STRUCTURE_CUSTOMERS customers, that many are drawn.
     n_clusters : int
         From 2 to n_customers - 1.
     seed : int
-        Decides which customers are looked at, and the draws.
+        Determines the sample of customers and the draws from the null model.
+
+    Returns
+    -------
+    Structure
+
+    References
+    ----------
+    Hartigan and Hartigan (1985), The dip test of unimodality.
+    Hruschka, de Castro and Campello (2004), Evolutionary algorithms for clustering gene-expression data.
     """
     generator = np.random.default_rng(seed)
     if len(features) > STRUCTURE_CUSTOMERS:
@@ -99,18 +109,25 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
 
 
 def classify(is_structured: bool, jaccard: Sequence[float | None]) -> Literal["natural", "reproducible", "constructive"]:
-    """Classify a segmentation after Dolnicar, Grün and Leisch (2018), Market Segmentation Analysis.
+    """Classify a segmentation as natural, reproducible or constructive.
 
     Parameters
     ----------
-    is_structured : whether the data has separate groups
-    jaccard : mean bootstrap Jaccard similarity of each segment, None for one that is too small to assess
+    is_structured : bool
+        Whether the data has separate groups.
+    jaccard : sequence of float or None
+        Mean bootstrap Jaccard similarity of each segment, None for a segment that is too small to assess.
 
     Returns
     -------
-    "natural" : separate groups.
-    "reproducible" : no separate groups, but each segment is stable (0.75 or more, Hennig 2007).
-    "constructive" : neither. A segment that could not be assessed does not count as stable.
+    {"natural", "reproducible", "constructive"}
+        Natural: separate groups. Reproducible: no separate groups, but each segment is stable (0.75 or more, Hennig 2007).
+        Constructive: neither. A segment that could not be assessed does not count as stable.
+
+    References
+    ----------
+    Dolnicar, Grün and Leisch (2018), Market Segmentation Analysis.
+    Hennig (2007), Cluster-wise assessment of cluster stability.
     """
     if is_structured:
         return "natural"
@@ -118,9 +135,9 @@ def classify(is_structured: bool, jaccard: Sequence[float | None]) -> Literal["n
 
 
 def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.int32]) -> float:
-    """Find the deepest gap that parts the segments in two.
+    """Measure the deepest gap that divides the segments into two groups.
 
-    For each pair of segments, the customers in a tube around the line through both centroids are projected on that line, and
+    For each pair of segments, the customers in a tube around the line through both centroids are projected onto that line, and
     Hartigan's dip (1985) measures how far their distribution is from the nearest one with a single mode. The tube is as wide as
     holds TUBE_SHARE of the customers of both segments; customers of other segments in it count too. A tube is convex, so for
     any log-concave density (normal, uniform) the projection has a single mode (Prékopa 1973), however K-Means divides it.
@@ -131,14 +148,20 @@ def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.i
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features)
-    centroids : array of shape (n_clusters, n_features)
-    labels : array of shape (n_customers,)
+    features : ndarray of shape (n_customers, n_features)
+    centroids : ndarray of shape (n_clusters, n_features)
+    labels : ndarray of shape (n_customers,)
 
     Returns
     -------
-    A scaled dip, dip * sqrt(customers in the tube): about 0.3 where there is no gap. A tube with less than FEWEST customers
-    counts as one without a gap.
+    float
+        The scaled dip, dip * sqrt(number of customers in the tube): about 0.3 without a gap. A tube with fewer than
+        MIN_TUBE_CUSTOMERS customers counts as one without a gap.
+
+    References
+    ----------
+    Hartigan and Hartigan (1985), The dip test of unimodality.
+    Prékopa (1973), On logarithmic concave measures and functions.
     """
     squared_norms = np.einsum("ij,ij->i", features, features)
     scores = features @ centroids.T
@@ -156,7 +179,7 @@ def measure_separation(features: Floats, centroids: Floats, labels: NDArray[np.i
         along = position - (centroids[i] - centroids[j]) @ centroids[j] / length
         from_line = from_centroid - along**2
         tube = position[from_line <= np.quantile(from_line[own], TUBE_SHARE) + ROUNDING]
-        if len(tube) >= FEWEST:
+        if len(tube) >= MIN_TUBE_CUSTOMERS:
             dips[-1] = float(dipstat(np.sort(tube), sort_x=False) * np.sqrt(len(tube)))
     return float(linkage(dips, method="single")[-1, 2])
 
@@ -167,12 +190,12 @@ def _draw_and_measure(null: NullModel, n_clusters: int, seed: int, number: int) 
 
 def _measure(features: Floats, null: NullModel, n_clusters: int, seed: int) -> _Statistics:
     with one_thread():
-        model = KMeans(n_clusters, n_init=STARTS, max_iter=100, random_state=seed).fit(features)
+        model = KMeans(n_clusters, n_init=STRUCTURE_INITIALISATIONS, max_iter=100, random_state=seed).fit(features)
         nearest = np.partition(model.transform(features), 1, axis=1)
     confidence = 1 - np.divide(nearest[:, 0], nearest[:, 1], out=np.ones(len(features)), where=nearest[:, 1] > 0)
     is_end_atom = find_end_atoms(features, null)
     rows = np.flatnonzero(~is_end_atom.any(axis=1))
-    if len(rows) < LEAST_SHARE * len(features):
+    if len(rows) < MIN_PROJECTED_SHARE * len(features):
         rows = np.arange(len(features))
     separation = measure_separation(features[rows], model.cluster_centers_, model.labels_[rows])
     feature_dips = tuple(_find_dip(features[~is_end_atom[:, j], j]) for j in range(features.shape[1]))
@@ -202,7 +225,7 @@ def _has_groups(feature: FeatureDip, n_customers: int) -> bool:
 
 
 def _find_dip(values: Floats) -> float:
-    return float(dipstat(np.sort(values), sort_x=False)) if len(values) >= FEWEST else 0.0
+    return float(dipstat(np.sort(values), sort_x=False)) if len(values) >= MIN_TUBE_CUSTOMERS else 0.0
 
 
 def _ratio(observed: float, mean: float) -> float:

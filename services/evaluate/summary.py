@@ -1,4 +1,4 @@
-"""What evaluate finds out, in the log."""
+"""Log the results of evaluate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def log_elbow(elbow: int | None, k_values: Sequence[int]) -> None:
+    """Log the elbow, or that the SSE curve has none."""
     if elbow is None:
         log.info("no elbow: the SSE curve over k=%s has none", k_values)
     else:
@@ -20,6 +21,7 @@ def log_elbow(elbow: int | None, k_values: Sequence[int]) -> None:
 
 
 def log_new_customers(new_customers: Sequence[LabelledCustomer], n_clusters: int) -> None:
+    """Log the number of labelled customers, and warn of those without a label or outside the training range."""
     for row, customer in enumerate(new_customers, start=1):
         name = customer.customer or f"new customer {row}"
         if customer.reason:
@@ -33,6 +35,7 @@ def log_new_customers(new_customers: Sequence[LabelledCustomer], n_clusters: int
 
 
 def log_candidate(candidate: Candidate) -> None:
+    """Log the scores of one k in one line."""
     log.info(
         "k=%d silhouette %.3f, Davies-Bouldin %.3f, Calinski-Harabasz %.0f, smallest %.1f%%, least Jaccard %.2f, ARI %.2f "
         "(%s resamples)%s%s",

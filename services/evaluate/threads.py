@@ -14,10 +14,10 @@ from threadpoolctl import ThreadpoolController
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run scikit-learn in this thread without threads of its own and without argument checks.
+    """Run scikit-learn in this thread only and without argument checks.
 
-    Many small calls spend more time on both than on the computation. The limit of OpenMP and the configuration of scikit-learn
-    apply to the calling thread, the limit of BLAS to the process.
+    Many small calls spend more time on starting threads and on checks than on the computation. The limit of OpenMP and the
+    configuration of scikit-learn apply to the calling thread, the limit of BLAS to the process.
     """
     with _controller().limit(limits=1), sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         yield

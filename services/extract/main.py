@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
+    """Write the customers in parts; returns the numbers of rows, duplicates, customers and missing values."""
     sources = work.data_files(settings.data_file)
     _check_test_file(settings, work)
     paths = list(sources.values())
@@ -43,15 +45,13 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         work.add(artifacts.CUSTOMERS, part.pending)
 
     n_rows, n_customers = sum(table.n_rows for table in tables), sum(part.n_customers for part in parts)
+    counts = {name: sum(part.missing[name] for part in parts) for name in schema.columns}
+    missing = {name: count for name, count in counts.items() if count}
     log.info("read %s: %d rows, %d columns of %d", settings.data_file, n_rows, len(schema.columns), len(schema.header))
     if CUSTOMER_ID in schema.columns:
         log.info("dropped %d duplicates of %s, the last row of each is kept", n_rows - n_customers, settings.id_column)
     else:
-        similar = difflib.get_close_matches(CUSTOMER_ID.lower(), [name.lower() for name in schema.header], n=1, cutoff=0.4)
-        hint = next((f" (is it {name!r}?)" for name in schema.header if name.lower() in similar), "")
-        log.warning("no column %s: each row is a customer; name the column of ids with --id-column%s", CUSTOMER_ID, hint)
-    counts = {name: sum(part.missing[name] for part in parts) for name in schema.columns}
-    missing = {name: count for name, count in counts.items() if count}
+        _warn_of_missing_ids(schema.header)
     log.info("missing values: %s", ", ".join(f"{name} {count}" for name, count in missing.items()) or "none")
     return {"rows_read": n_rows, "duplicates_dropped": n_rows - n_customers, "customers": n_customers, "missing": missing}
 
@@ -66,3 +66,9 @@ def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:
 def _columns_to_keep(settings: ExtractSettings) -> list[str] | None:
     """Return the columns that later stages use, or None for all."""
     return [*settings.feature_columns, *filter(None, [settings.group_column])] if settings.keep_columns == "used" else None
+
+
+def _warn_of_missing_ids(header: Sequence[str]) -> None:
+    similar = difflib.get_close_matches(CUSTOMER_ID.lower(), [name.lower() for name in header], n=1, cutoff=0.4)
+    hint = next((f" (is it {name!r}?)" for name in header if name.lower() in similar), "")
+    log.warning("no column %s: each row is a customer; name the column of ids with --id-column%s", CUSTOMER_ID, hint)

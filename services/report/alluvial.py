@@ -1,4 +1,4 @@
-"""The picture of who moved where: ribbons between the segments of last time and those of today."""
+"""Alluvial charts: columns of groups, with ribbons as wide as the number of customers that two groups share."""
 
 from __future__ import annotations
 
@@ -7,109 +7,145 @@ from typing import NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from services.report.report_data import Move
-from services.report.svg import Picture
-from services.report.theme import MUTED, NOBODY, STYLE, WIDTH, Look, badge, paper
+from services.report.theme import MUTED, RC_PARAMS, UNASSIGNED_COLOUR, SegmentStyle, draw_badge, new_figure
 
-BAR = 0.04  # breadth of the bars at either end of the ribbons, as a share of the width
-LENGTH = 240  # of all bars of a side together, like the next two in the units of the view box
-LABEL = 18
-GAP = 5
-MOST_RIBBONS = 150  # more than the eye can follow, and as many as the size of the page allows
+_BAR_WIDTH = 0.04  # as a share of the chart's width, like all horizontal positions
+_COLUMN_LENGTH = 240  # of all bars of a column together, like the next two in units of the view box
+_MIN_NODE_HEIGHT = 18
+_GAP = 5
+_MAX_RIBBONS = 150  # more than the eye can follow; also bounds the size of the page
+
+Key = int | None
+"""Number of a group; None: the customers in no segment."""
 
 
-class Block(NamedTuple):
-    """One segment on one side: where its bar begins, and how long it is, in the units of the view box."""
+class Flow(NamedTuple):
+    source: Key
+    target: Key
+    customers: int
+
+
+class Column(NamedTuple):
+    title: str
+    styles: Mapping[int, SegmentStyle]
+    """Of the groups that are segments; other groups are grey and have no badge."""
+
+
+class NodeBar(NamedTuple):
+    """One group of a column: start and length of its bar in units of the view box."""
 
     start: float
     length: float
     customers: int
 
 
-@rc_context(STYLE)
-def draw_migration(moves: Sequence[Move], looks: Mapping[int, Look]) -> Picture:
-    """Draw how many customers went from each segment of last time (left) to each of today's (right)."""
-    moves = sorted(moves, key=lambda move: (_none_last(move.origin), _none_last(move.target)))
-    total = sum(move.customers for move in moves)
-    before = _stack([(move.origin, move.customers) for move in moves], LENGTH / total)
-    now = _stack([(move.target, move.customers) for move in moves], LENGTH / total)
-    height = max(block.start + max(block.length, LABEL) for block in [*before.values(), *now.values()])
-    figure, axes = paper(WIDTH, round(height) + 30, left=72, right=72, top=24, bottom=6)
-    _draw_column(axes, before, looks, x=0, outwards=-1)
-    _draw_column(axes, now, looks, x=1, outwards=1)
-    left, right = ({key: block.start for key, block in blocks.items()} for blocks in (before, now))
-    fewest = sorted((move.customers for move in moves), reverse=True)[:MOST_RIBBONS][-1]
-    for move in moves:
-        colour = NOBODY if move.origin is None else looks[move.origin].colour
-        alpha = 0.3 if move.origin == move.target else 0.8
-        breadth = move.customers * LENGTH / total
-        if move.customers >= fewest:
-            axes.add_patch(_ribbon(left[move.origin], right[move.target], breadth, colour, alpha))
-        left[move.origin] += breadth
-        right[move.target] += breadth
+@rc_context(RC_PARAMS)
+def draw_alluvial(columns: Sequence[Column], flows: Sequence[Sequence[Flow]]) -> Figure:
+    """Draw the flows between neighbouring columns.
+
+    Parameters
+    ----------
+    columns : sequence of length n
+    flows : sequence of length n - 1
+        `flows[i]` connects `columns[i]` with `columns[i + 1]`. Only the 150 widest of each are drawn.
+    """
+    flows = [sorted(between, key=_node_order) for between in flows]
+    scale = _COLUMN_LENGTH / max(sum(flow.customers for flow in between) for between in flows)
+    sizes = [[(flow.source, flow.customers) for flow in flows[0]]]
+    sizes += [[(flow.target, flow.customers) for flow in between] for between in flows]
+    nodes = [_stack(column, scale) for column in sizes]
+    height = max(node.start + max(node.length, _MIN_NODE_HEIGHT) for column in nodes for node in column.values())
+    figure, axes = new_figure(round(height) + 30, left=72, right=72, top=24, bottom=6)
+    positions = [index / (len(columns) - 1) for index in range(len(columns))]
+    for position, column, bars in zip(positions, columns, nodes, strict=True):
+        _draw_column(axes, position, column, bars)
+    for index, between in enumerate(flows):
+        ends = [(positions[place], columns[place].styles, nodes[place]) for place in (index, index + 1)]
+        _draw_ribbons(axes, between, *ends)
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
-    axes.text(0, -6, "last time", ha="center", va="bottom", color=MUTED)
-    axes.text(1, -6, "now", ha="center", va="bottom", color=MUTED)
-    return Picture(figure, "Where the customers went since last time", _tell_moves(moves, total))
+    return figure
 
 
-def _stack(amounts: Sequence[tuple[int | None, int]], scale: float) -> dict[int | None, Block]:
-    """Put one block under the other, each in the middle of a place that has room for its label."""
-    sizes: dict[int | None, int] = {}
-    for key, amount in sorted(amounts, key=lambda item: _none_last(item[0])):
-        sizes[key] = sizes.get(key, 0) + amount
-    blocks, top = {}, 0.0
-    for key, customers in sizes.items():
+def _stack(sizes: Sequence[tuple[Key, int]], scale: float) -> dict[Key, NodeBar]:
+    """Stack the groups of a column, each centred in a space that has room for its label."""
+    totals: dict[Key, int] = {}
+    for key, customers in sorted(sizes, key=lambda item: _unassigned_last(item[0])):
+        totals[key] = totals.get(key, 0) + customers
+    nodes, top = {}, 0.0
+    for key, customers in totals.items():
         length = customers * scale
-        room = max(length, LABEL)
-        blocks[key] = Block(top + (room - length) / 2, length, customers)
-        top += room + GAP
-    return blocks
+        space = max(length, _MIN_NODE_HEIGHT)
+        nodes[key] = NodeBar(top + (space - length) / 2, length, customers)
+        top += space + _GAP
+    return nodes
 
 
-def _draw_column(axes: Axes, blocks: Mapping[int | None, Block], looks: Mapping[int, Look], *, x: int, outwards: int) -> None:
-    """Draw the blocks of one side with number and size beside them."""
-    side = "left" if outwards > 0 else "right"
-    for key, (start, length, customers) in blocks.items():
-        colour = NOBODY if key is None else looks[key].colour
-        axes.fill_between([x, x - outwards * BAR], start, start + length, color=colour, linewidth=0)
+def _bar_edges(position: float) -> tuple[float, float]:
+    """Return left and right edge of a column's bars: they stay inside the chart."""
+    left = min(max(position - _BAR_WIDTH / 2, 0), 1 - _BAR_WIDTH)
+    return left, left + _BAR_WIDTH
+
+
+def _draw_column(axes: Axes, position: float, column: Column, nodes: Mapping[Key, NodeBar]) -> None:
+    """Draw the bars of a column, with sizes beside those of the first and the last column."""
+    axes.text(position, -6, column.title, ha="center", va="bottom", color=MUTED)
+    outwards = -1 if position == 0 else 1 if position == 1 else 0
+    for key, (start, length, customers) in nodes.items():
+        style = column.styles.get(key) if key is not None else None
+        colour = style.colour if style else UNASSIGNED_COLOUR
+        axes.fill_between(_bar_edges(position), start, start + length, color=colour, linewidth=0)
         middle = start + length / 2
-        if key is None:
-            axes.text(x + outwards * 0.03, middle, f"none {customers:,}", ha=side, va="center", fontsize=9)
-        else:
-            badge(axes, x + outwards * 0.055, middle, key, looks[key])
-            axes.text(x + outwards * 0.11, middle, f"{customers:,}", ha=side, va="center", fontsize=9)
+        if style and key is not None:
+            draw_badge(axes, position + outwards * 0.055, middle, key, style)
+        if outwards:
+            label = f"none {customers:,}" if key is None else f"{customers:,}"
+            distance = 0.11 if style else 0.03
+            alignment = "left" if outwards > 0 else "right"
+            axes.text(position + outwards * distance, middle, label, ha=alignment, va="center", fontsize=9)
 
 
-def _ribbon(left: float, right: float, breadth: float, colour: str, alpha: float) -> PathPatch:
-    x = (BAR, 0.5, 1 - BAR)
+_End = tuple[float, Mapping[int, SegmentStyle], Mapping[Key, NodeBar]]
+
+
+def _draw_ribbons(axes: Axes, flows: Sequence[Flow], source: _End, target: _End) -> None:
+    """Draw the flows between two columns: those within a segment pale, the others strong."""
+    (x_source, source_styles, source_nodes), (x_target, target_styles, target_nodes) = source, target
+    left = {key: node.start for key, node in source_nodes.items()}
+    right = {key: node.start for key, node in target_nodes.items()}
+    smallest_drawn = sorted((flow.customers for flow in flows), reverse=True)[:_MAX_RIBBONS][-1]
+    total, length = sum(flow.customers for flow in flows), sum(node.length for node in source_nodes.values())
+    x = (_bar_edges(x_source)[1], _bar_edges(x_target)[0])
+    for flow in flows:
+        style = source_styles.get(flow.source or 0) or (None if flow.source is None else target_styles.get(flow.target or 0))
+        is_same = flow.source == flow.target and flow.source in source_styles and flow.target in target_styles
+        width = flow.customers * length / total
+        if flow.customers >= smallest_drawn:
+            y = (left[flow.source], right[flow.target])
+            colour = style.colour if style else UNASSIGNED_COLOUR
+            axes.add_patch(_ribbon(x, y, width, colour, alpha=0.3 if is_same else 0.75))
+        left[flow.source] += width
+        right[flow.target] += width
+
+
+def _ribbon(x: tuple[float, float], y: tuple[float, float], width: float, colour: str, alpha: float) -> PathPatch:
+    middle = sum(x) / 2
     corners = [
-        *((x[0], left), (x[1], left), (x[1], right), (x[2], right)),
-        *((x[2], right + breadth), (x[1], right + breadth), (x[1], left + breadth), (x[0], left + breadth)),
+        *((x[0], y[0]), (middle, y[0]), (middle, y[1]), (x[1], y[1])),
+        *((x[1], y[1] + width), (middle, y[1] + width), (middle, y[0] + width), (x[0], y[0] + width)),
     ]
     codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3]
     return PathPatch(Path(corners, codes), facecolor=colour, alpha=alpha, linewidth=0)
 
 
-def _tell_moves(moves: Sequence[Move], total: int) -> str:
-    stayed = sum(move.customers for move in moves if move.origin == move.target is not None)
-    told = [
-        f"{move.customers:,} from {_named(move.origin, move.origin_name)} to {_named(move.target, move.target_name)}"
-        for move in sorted(moves, key=lambda move: -move.customers)
-        if move.origin != move.target
-    ]
-    largest = f" The largest moves: {'; '.join(told[:10])}." if told else ""
-    return f"{stayed:,} of {total:,} customers stayed in their segment.{largest}"
+def _node_order(flow: Flow) -> tuple[tuple[bool, int], tuple[bool, int]]:
+    return _unassigned_last(flow.source), _unassigned_last(flow.target)
 
 
-def _named(segment_id: int | None, name: str) -> str:
-    return "none" if segment_id is None else f"{segment_id} {name}"
-
-
-def _none_last(segment_id: int | None) -> tuple[bool, int]:
-    return segment_id is None, segment_id or 0
+def _unassigned_last(key: Key) -> tuple[bool, int]:
+    return key is None, key or 0

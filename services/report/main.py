@@ -1,13 +1,13 @@
-"""Report: put what the run found out into one page; reads JSON and CSV only, so it unpickles nothing."""
+"""Report: summarise a run on one HTML page; reads JSON and CSV only and unpickles nothing."""
 
 import logging
 from itertools import takewhile
 from typing import Any
 
-from services.contract.results import Evaluation, Segmentation
+from services.contract.results import Evaluation, Rules, RunSummary, Segmentation
 from services.contract.settings import SETTINGS, ReportSettings
 from services.report.page import render
-from services.report.report_data import Findings, read_migration, read_points, read_profile
+from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint, read_rows
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 
@@ -15,15 +15,21 @@ log = logging.getLogger(__name__)
 
 
 def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
-    findings = Findings(
+    manifests = {stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)}
+    started = manifests["extract"].started
+    is_current = bool(work.manifest(artifacts.RULES.stage).parts(artifacts.RULES.name))  # older runs have fewer files
+    data = ReportData(
         evaluation=work.load_as(Evaluation, artifacts.EVALUATION),
         segmentation=work.load_as(Segmentation, artifacts.SEGMENTATION),
-        profile=read_profile(work.load(artifacts.PROFILE)),
-        moves=read_migration(work.load(artifacts.MIGRATION)),
-        points=read_points(work.load(artifacts.POINTS)),
-        manifests={stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)},
+        profile=read_rows(ProfileRow, work.load(artifacts.PROFILE), "profile.csv"),
+        migration=read_rows(MigrationRow, work.load(artifacts.MIGRATION), "migration.csv"),
+        points=read_rows(SamplePoint, work.load(artifacts.POINTS), "points.csv"),
+        description=read_rows(DescriptionRow, work.load(artifacts.DESCRIPTION), "description.csv") if is_current else [],
+        rules=work.load_as(Rules, artifacts.RULES) if is_current else None,
+        history=[run for run in work.read_history(RunSummary) if run.started <= started],
+        manifests=manifests,
     )
-    page = render(findings)
-    log.info("%d segments, %d pictures, %s", findings.segmentation.k, page.count("<svg"), findings.status)
+    page = render(data)
+    log.info("%d segments, %d charts, %s", data.segmentation.k, page.count("<svg"), data.status)
     work.save(artifacts.REPORT, page)
     return {"report": artifacts.REPORT.name, "bytes": len(page.encode())}

@@ -1,45 +1,71 @@
-"""What the other stages found out about one run, as they wrote it."""
+"""The results of the other stages of one run, as the report needs them."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple, TypeVar
 
-from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, Candidate, Evaluation, Segmentation
+from pydantic import TypeAdapter, ValidationError
+
+from services.contract.results import Candidate, Evaluation, Rules, RunSummary, Segmentation
 from stagekit.errors import DataError
 from stagekit.tables.csv_injection import unescape
-from stagekit.volume.manifest import Manifest
+from stagekit.volume.manifest import Manifest, explain
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class Trait:
-    """One feature of one segment; None where there is nothing to average."""
+class ProfileRow:
+    """A row of profile.csv: one clustering feature of one segment."""
 
     segment_id: int
+    segment_name: str | None
+    customers: int
+    share: float
     feature: str
     median: float | None
     mean: float | None
     index: float | None
+    effect: float | None
     sets_apart: int
-    effect: float | None = None
-    """Standard deviations above the mean of all customers, after logarithm and scaling."""
 
 
-class Move(NamedTuple):
-    """How many customers went from one segment to another; None where they were in no segment."""
+@dataclass(frozen=True)
+class DescriptionRow:
+    """A row of description.csv: a numeric column or one text of a text column, in one segment."""
 
-    origin: int | None
-    origin_name: str
-    target: int | None
-    target_name: str
+    segment_id: int
+    column: str
+    level: str | None
+    is_feature: bool
+    customers: int
+    missing_share: float
+    median: float | None
+    q1: float | None
+    q3: float | None
+    share: float | None
+    difference: float | None
+    rank: int
+
+
+@dataclass(frozen=True)
+class MigrationRow:
+    """A row of migration.csv: customers who went from one segment to another; an id of None is no segment."""
+
+    from_segment_id: int | None
+    from_segment_name: str | None
+    to_segment_id: int | None
+    to_segment_name: str | None
     customers: int
 
 
-class Point(NamedTuple):
-    """One customer of the sample for the pictures."""
+@dataclass(frozen=True)
+class SamplePoint:
+    """A row of points.csv: one customer of the sample for the charts."""
 
     x: float
     y: float
@@ -47,71 +73,49 @@ class Point(NamedTuple):
     silhouette: float
 
 
-class Findings(NamedTuple):
+class ReportData(NamedTuple):
     evaluation: Evaluation
     segmentation: Segmentation
-    profile: list[Trait]
-    moves: list[Move]
-    points: list[Point]
+    profile: list[ProfileRow]
+    migration: list[MigrationRow]
+    points: list[SamplePoint]
+    description: list[DescriptionRow]
+    """Empty in older runs."""
+    rules: Rules | None
+    """None in older runs."""
+    history: Sequence[RunSummary]
+    """The runs up to this one, in the order in which they started."""
     manifests: dict[str, Manifest]
-    """The stages before this one, in the order in which they ran."""
+    """Those of the stages before this one, in the order in which they ran."""
 
     @property
     def chosen(self) -> Candidate:
         return next(candidate for candidate in self.evaluation.candidates if candidate.k == self.evaluation.chosen_k)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["experimental", "not published", "published", "published manually despite failed checks"]:
         if self.segmentation.experimental:
             return "experimental"
         if not self.segmentation.published:
-            return "held back"
-        return "published on request" if self.segmentation.held_back else "published"
+            return "not published"
+        return "published manually despite failed checks" if self.segmentation.held_back else "published"
 
 
-def read_profile(text: str) -> list[Trait]:
-    return [
-        Trait(
-            int(row["segment_id"]),
-            unescape(row["feature"]),
-            _number(row["median"]),
-            _number(row["mean"]),
-            _number(row["index"]),
-            int(row["sets_apart"]),
-            _number(row["effect"]),
-        )
-        for row in _read(text, PROFILE_COLUMNS, "profile.csv")
-    ]
+def read_rows(row_type: type[Row], text: str, name: str) -> list[Row]:
+    """Parse a CSV file whose columns are the fields of `row_type`; an empty cell is None.
 
-
-def read_migration(text: str) -> list[Move]:
-    return [
-        Move(
-            int(row["from_segment_id"]) if row["from_segment_id"] else None,
-            unescape(row["from_segment_name"]),
-            int(row["to_segment_id"]) if row["to_segment_id"] else None,
-            unescape(row["to_segment_name"]),
-            int(row["customers"]),
-        )
-        for row in _read(text, MIGRATION_COLUMNS, "migration.csv")
-    ]
-
-
-def read_points(text: str) -> list[Point]:
-    return [
-        Point(float(row["x"]), float(row["y"]), int(row["segment_id"]), float(row["silhouette"]))
-        for row in _read(text, POINTS_COLUMNS, "points.csv")
-    ]
-
-
-def _read(text: str, columns: Sequence[str], name: str) -> list[dict[str, str]]:
+    Raises
+    ------
+    DataError
+        If the file has other columns or a value of another type: another version of its stage wrote it.
+    """
     reader = csv.DictReader(io.StringIO(text), strict=True)
-    if tuple(reader.fieldnames or ()) != tuple(columns):
-        raise DataError(
-            f"{name} has columns {', '.join(reader.fieldnames or ())}, expected {', '.join(columns)}: run segment again"
-        )
-    return list(reader)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    expected = [field.name for field in fields(row_type)]  # type: ignore[arg-type]
+    columns = list(reader.fieldnames or ())
+    if columns != expected:
+        raise DataError(f"{name} has columns {', '.join(columns)}, expected {', '.join(expected)}: run segment again")
+    records = [{column: unescape(value) if value else None for column, value in row.items()} for row in reader]
+    try:
+        return TypeAdapter(list[row_type]).validate_python(records)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise DataError(f"{name} cannot be read ({explain(error)}): run segment again") from None

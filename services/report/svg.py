@@ -1,4 +1,4 @@
-"""Turn a figure of matplotlib into SVG that is part of a page: it follows the page's colours and fonts, and can be heard."""
+"""Convert a matplotlib figure to inline SVG in the page's colours and fonts, with a text alternative for screen readers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,36 @@ SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
 
 
-class Picture(NamedTuple):
+class Chart(NamedTuple):
     figure: Figure
     title: str
     description: str
-    """What the picture shows, with its figures, for those who do not see it."""
+    """What the chart shows, with its numbers: the text alternative for screen readers."""
 
 
-def to_svg(picture: Picture, name: str, css_of: Mapping[str, str]) -> Markup:
-    """Write a picture as an <svg> element; the same picture gives the same text.
+def to_svg(chart: Chart, name: str, css_variables: Mapping[str, str]) -> Markup:
+    """Convert a chart to an <svg> element; the same chart results in the same text.
 
     Parameters
     ----------
-    name : distinguishes the ids of this picture from those of the others on the page
-    css_of : what stands in the page for a colour of the figure
+    chart : Chart
+    name : str
+        Prefix of all ids in the element, unique on the page.
+    css_variables : mapping of str to str
+        The CSS value that replaces a colour of the figure.
+
+    Returns
+    -------
+    Markup
+        The element, with every text escaped.
     """
-    root = ElementTree.fromstring(_plot(picture.figure, name))  # noqa: S314 - matplotlib wrote it a moment ago
+    root = ElementTree.fromstring(_plot(chart.figure, name))  # noqa: S314 - written by matplotlib, not by a user
     root.remove(root[0])  # a style sheet that would apply to the whole page
     referenced = dict.fromkeys(re.findall(r"#([\w-]+)[\")]", ElementTree.tostring(root, encoding="unicode")))
-    ids = {reference: f"{name}-{place}" for place, reference in enumerate(referenced)}
+    ids = {reference: f"{name}-{index}" for index, reference in enumerate(referenced)}
     for element in root.iter():
         element.tag = element.tag.removeprefix(SVG)
-        element.attrib = _attributes(element.attrib, ids, css_of)
+        element.attrib = _attributes(element.attrib, ids, css_variables)
         element.tail = None
         if element.tag != "text":
             element.text = None
@@ -49,7 +57,7 @@ def to_svg(picture: Picture, name: str, css_of: Mapping[str, str]) -> Markup:
         "role": "img",
         "aria-labelledby": f"{name}-title {name}-desc",
     }
-    for tag, text in (("desc", picture.description), ("title", picture.title)):
+    for tag, text in (("desc", chart.description), ("title", chart.title)):
         element = ElementTree.Element(tag, id=f"{name}-{tag}")
         element.text = text
         root.insert(0, element)
@@ -59,15 +67,15 @@ def to_svg(picture: Picture, name: str, css_of: Mapping[str, str]) -> Markup:
 def _plot(figure: Figure, salt: str) -> str:
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
-        # The page's font draws the text; matplotlib's own only measures it, and need not know every script.
+        # The browser draws the text in the page's font. Matplotlib's font only measures it and need not contain every script.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return file.getvalue()
 
 
-def _attributes(found: Mapping[str, str], ids: Mapping[str, str], css_of: Mapping[str, str]) -> dict[str, str]:
+def _attributes(original: Mapping[str, str], ids: Mapping[str, str], css_variables: Mapping[str, str]) -> dict[str, str]:
     attributes = {}
-    for key, value in found.items():
+    for key, value in original.items():
         match key.removeprefix(XLINK):
             case "id":
                 if value in ids:
@@ -77,14 +85,14 @@ def _attributes(found: Mapping[str, str], ids: Mapping[str, str], css_of: Mappin
             case "clip-path":
                 attributes["clip-path"] = f"url(#{ids[value.removeprefix('url(#').removesuffix(')')]})"
             case "style":
-                attributes["style"] = _style(value, css_of)
+                attributes["style"] = _style(value, css_variables)
             case _ if not value.startswith("rotate(-0 "):
                 attributes[key] = re.sub(r"-?\d+\.\d{3,}|\s+", _shorten, value).strip()
     return attributes
 
 
 def _share_style(group: ElementTree.Element) -> None:
-    """Write the style of marks that are all alike once, at their group, instead of at each."""
+    """Move the style of markers from each element to their group if all have the same one."""
     styles = {element.get("style") for element in group}
     if len(group) > 1 and len(styles) == 1 and all(element.tag == "use" for element in group) and (style := styles.pop()):
         group.set("style", style)
@@ -92,9 +100,9 @@ def _share_style(group: ElementTree.Element) -> None:
             del element.attrib["style"]
 
 
-def _style(value: str, css_of: Mapping[str, str]) -> str:
+def _style(value: str, css_variables: Mapping[str, str]) -> str:
     value = re.sub(r"font-family: [^;]*; ?", "", value)
-    for colour, css in css_of.items():
+    for colour, css in css_variables.items():
         value = value.replace(colour, css)
     return value.replace(": ", ":").replace("; ", ";")
 

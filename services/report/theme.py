@@ -1,7 +1,6 @@
-"""What the pictures have in common: how large they are, which colours they use, and how a segment is told from the others.
+"""Theme of the charts: size, colours, and the style by which a segment is recognised in every chart.
 
-All are drawn as wide as a telephone: the page lays them out in columns where it has more room, so their texts stay legible
-everywhere.
+Every chart is as wide as a phone. The page arranges charts in columns if it has more room, so their text is legible everywhere.
 """
 
 from __future__ import annotations
@@ -13,27 +12,27 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK = "#1b2129"
+FOREGROUND = "#1b2129"
 MUTED = "#56616e"
 GRID = "#dde2e8"
-PAPER = "#fefefe"
+BACKGROUND = "#fefefe"
 ACCENT = "#0a66b7"
-NOBODY = "#8b95a1"
-CSS_OF = {
-    INK: "var(--ink)",
+UNASSIGNED_COLOUR = "#8b95a1"
+CSS_VARIABLES = {
+    FOREGROUND: "var(--ink)",
     MUTED: "var(--muted)",
     GRID: "var(--line)",
-    PAPER: "var(--card)",
+    BACKGROUND: "var(--card)",
     ACCENT: "var(--accent)",
-    NOBODY: "var(--nobody)",
+    UNASSIGNED_COLOUR: "var(--unassigned)",
 }
-"""What the page calls the colours that it changes between light and dark."""
+"""The variable of the page for each colour that differs between light and dark mode."""
 
-STYLE: dict[Any, Any] = {
+RC_PARAMS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
-    "text.color": INK,
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.color": FOREGROUND,
+    "text.parse_math": False,  # a dollar sign in a name is not mathematics
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
     "axes.grid": True,
@@ -52,22 +51,22 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 10,
     "ytick.major.size": 0,
 }
-DOTS_PER_INCH = 72  # one unit of the SVG's view box, so that every size here is in the same units
+DOTS_PER_INCH = 72  # one unit of the SVG's view box, so that every size here has the same unit
 WIDTH = 340
 
 
-class Look(NamedTuple):
-    """How a segment is told from the others, besides its number."""
+class SegmentStyle(NamedTuple):
+    """How a segment is recognised, besides its number."""
 
     colour: str
-    ink: str
-    """For text on the colour."""
+    text_colour: str
+    """For text on `colour`."""
     marker: str
 
 
 _DARK = "#14181d"
-# Okabe and Ito (2008): told apart with every kind of colour blindness. Black, their eighth, is the ink; a grey stands in.
-COLOURS = (
+# Okabe and Ito (2008): distinguishable with every kind of colour blindness. Their black is the page's text; grey replaces it.
+_COLOURS = (
     ("#0072b2", "#ffffff"),
     ("#e69f00", _DARK),
     ("#009e73", _DARK),
@@ -77,36 +76,39 @@ COLOURS = (
     ("#f0e442", _DARK),
     ("#9aa3ad", _DARK),
 )
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")
 
 
-def assign_styles(segment_ids: Collection[int], gone: Collection[int]) -> dict[int, Look]:
-    """Give every segment a look of its own, the same from week to week as long as the neighbours allow it."""
-    taken: dict[int, Look] = {}
+def assign_styles(segment_ids: Collection[int], vanished_ids: Collection[int] = ()) -> dict[int, SegmentStyle]:
+    """Choose a style for each segment; it stays the same from run to run unless another segment has its colour."""
+    styles: dict[int, SegmentStyle] = {}
     for segment_id in sorted(segment_ids):
-        used = {look.colour for look in taken.values()}
-        wanted = [COLOURS[(segment_id - 1 + step) % len(COLOURS)] for step in range(len(COLOURS))]
-        colour = next((colour for colour in wanted if colour[0] not in used), wanted[0])
-        taken[segment_id] = Look(*colour, MARKERS[(segment_id - 1) % len(MARKERS)])
-    return taken | dict.fromkeys(gone, Look(NOBODY, _DARK, "o"))
+        used = {style.colour for style in styles.values()}
+        preferred = [_COLOURS[(segment_id - 1 + step) % len(_COLOURS)] for step in range(len(_COLOURS))]
+        colour = next((colour for colour in preferred if colour[0] not in used), preferred[0])
+        styles[segment_id] = SegmentStyle(*colour, _MARKERS[(segment_id - 1) % len(_MARKERS)])
+    return styles | dict.fromkeys(vanished_ids, SegmentStyle(UNASSIGNED_COLOUR, _DARK, "o"))
 
 
-def paper(width: int, height: int, *, left: int, bottom: int = 8, right: int = 12, top: int = 10) -> tuple[Figure, Axes]:
-    """Open a figure whose margins have a size of their own, in the units of the view box."""
+def new_figure(
+    height: int, *, left: int, bottom: int = 8, right: int = 12, top: int = 10, width: int = WIDTH
+) -> tuple[Figure, Axes]:
+    """Create a figure with one pair of axes; all sizes in units of the view box."""
     figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
     box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     return figure, figure.add_axes(box)
 
 
-def badge(axes: Axes, x: float, y: float, segment_id: int, look: Look, transform: Any = None) -> None:
-    """Write a segment's number on its colour."""
-    place: dict[str, Any] = {"transform": transform or axes.transData, "clip_on": False, "zorder": 6}
+def draw_badge(axes: Axes, x: float, y: float, segment_id: int, style: SegmentStyle, transform: Any = None) -> None:
+    """Draw a segment's number on its colour."""
+    placement: dict[str, Any] = {"transform": transform or axes.transData, "clip_on": False, "zorder": 6}
     size = 10 + 3 * max(len(str(segment_id)), 2)
-    axes.plot(x, y, "o", markersize=size, color=look.colour, markeredgecolor=PAPER, **place)
-    axes.text(x, y, str(segment_id), color=look.ink, fontsize=9, fontweight="bold", ha="center", va="center_baseline", **place)
+    axes.plot(x, y, "o", markersize=size, color=style.colour, markeredgecolor=BACKGROUND, **placement)
+    label: dict[str, Any] = {"fontsize": 9, "fontweight": "bold", "ha": "center", "va": "center_baseline"}
+    axes.text(x, y, str(segment_id), color=style.text_colour, **label, **placement)
 
 
-def shorten(text: str, length: int) -> str:
-    """Cut a name to what a picture has room for; characters that cannot be drawn go."""
+def shorten(text: str, max_length: int) -> str:
+    """Truncate a name for a chart, and replace characters that XML cannot contain by blanks."""
     drawable = "".join(character if character.isprintable() else " " for character in text)
-    return textwrap.shorten(drawable, length, placeholder=" …")
+    return textwrap.shorten(drawable, max_length, placeholder=" …")

@@ -1,8 +1,12 @@
-"""Draw customers who stand for all of them, as K-Means sees them.
+"""Draw a weighted sample of the customers on which K-Means has nearly the same SSE as on all of them.
 
-The lightweight coreset of Bachem, Lucic and Krause (2018), Scalable k-means clustering via lightweight coresets: a customer is
-drawn with a chance that is half the same for everybody and half in proportion to the squared distance from the mean, and weighs
-what makes up for it. The tails, which decide where K-Means ends, are in every such sample.
+This is the lightweight coreset of Bachem, Lucic and Krause (2018). The inclusion probability of a customer is an equal mixture
+of the uniform distribution and one proportional to the squared distance from the mean; the weight is its inverse. Such a sample
+contains the tails, which decide where K-Means converges.
+
+References
+----------
+Bachem, Lucic and Krause (2018), Scalable k-means clustering via lightweight coresets.
 """
 
 from __future__ import annotations
@@ -13,53 +17,95 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.train.parallel import Apply, Rows
+from services.train.parallel import MapChunks, Rows
 
 
 class Moments(NamedTuple):
-    customers: int
+    """Sums over all customers."""
+
+    n_customers: int
     sums: NDArray[np.float64]
+    """Sum of each feature, shape (n_features,)."""
     squares: float
+    """Sum of the squares of all features."""
 
 
 class Sample(NamedTuple):
+    """The customers of a sample, of which smaller samples can be taken."""
+
     points: Rows
-    chance: NDArray[np.float64]
-    """How likely each was to be drawn, for a sample of one customer."""
-    lot: NDArray[np.float64]
+    """Features of the sampled customers, shape (n_points, n_features)."""
+    probability: NDArray[np.float64]
+    """Probability of each point in a sample of one customer, shape (n_points,)."""
+    uniform_draw: NDArray[np.float64]
+    """The random number in [0, 1) that decided about each point, shape (n_points,)."""
 
-    def whole(self, size: int) -> tuple[Rows, NDArray[np.float64]]:
-        """The points of a sample of `size`, and for how many customers each of them stands."""
-        return self.points, 1 / np.minimum(size * self.chance, 1)
+    def weighted_points(self, size: int) -> tuple[Rows, NDArray[np.float64]]:
+        """Return all points and their weights, the inverse of the inclusion probability in a sample of `size`."""
+        return self.points, 1 / np.minimum(size * self.probability, 1)
 
-    def slice(self, number: int, size: int) -> tuple[Rows, NDArray[np.float64]]:
-        """The same for the slice of this number; a point that stands for few customers is in several slices."""
-        chance = np.minimum(size * self.chance, 1)
-        drawn = (self.lot - number * chance) % 1 < chance
-        return self.points[drawn], 1 / chance[drawn]
+    def subsample(self, number: int, size: int) -> tuple[Rows, NDArray[np.float64]]:
+        """Return the subsample of this number with its weights.
+
+        Subsamples of different numbers are disjoint, except for points whose weight is small: these have a high inclusion
+        probability and are in several subsamples.
+
+        Parameters
+        ----------
+        number : int
+            From 0 to the size of the sample divided by `size`, minus 1.
+        size : int
+            Expected number of points.
+
+        Returns
+        -------
+        points : ndarray of shape (n_drawn, n_features)
+        weights : ndarray of shape (n_drawn,)
+            Number of customers that each point represents.
+        """
+        probability = np.minimum(size * self.probability, 1)
+        is_drawn = (self.uniform_draw - number * probability) % 1 < probability
+        return self.points[is_drawn], 1 / probability[is_drawn]
 
 
-def measure(apply: Apply) -> Moments:
-    """Count all customers, and add up their features and the squares of these."""
-    customers, sums, squares = (sum(column) for column in zip(*apply(_measure), strict=True))
-    return Moments(customers, sums, squares)
+def compute_moments(map_chunks: MapChunks) -> Moments:
+    """Count all customers, and add up their features and the squares of the features."""
+    n_customers, sums, squares = (sum(column) for column in zip(*map_chunks(_chunk_moments), strict=True))
+    return Moments(n_customers, sums, squares)
 
 
-def draw_sample(apply: Apply, everybody: Moments, size: int, *, seed: int) -> Sample:
-    """Draw `size` customers on average."""
-    drawn = apply(partial(_draw, everybody=everybody, size=size, seed=seed))
-    return Sample(*map(np.concatenate, zip(*drawn, strict=True)))
+def draw_sample(map_chunks: MapChunks, moments: Moments, size: int, *, seed: int) -> Sample:
+    """Draw a sample of all customers.
+
+    Each customer is sampled with a random number that depends only on the seed and the position in the table. The sample
+    therefore does not depend on how the table is divided into parts.
+
+    Parameters
+    ----------
+    map_chunks : MapChunks
+        Access to the standardised features of all customers.
+    moments : Moments
+        Those of all customers.
+    size : int
+        Expected number of customers in the sample.
+    seed : int
+
+    Returns
+    -------
+    Sample
+    """
+    chunks = map_chunks(partial(_draw_from_chunk, moments=moments, size=size, seed=seed))
+    return Sample(*map(np.concatenate, zip(*chunks, strict=True)))
 
 
-def _measure(rows: Rows, _: int) -> Moments:
+def _chunk_moments(rows: Rows, _: int) -> Moments:
     return Moments(len(rows), rows.sum(axis=0), float(np.square(rows).sum()))
 
 
-def _draw(rows: Rows, first_row: int, *, everybody: Moments, size: int, seed: int) -> Sample:
-    """Draw each row by a lot of its own, so that it does not matter which part it lies in."""
-    mean = everybody.sums / everybody.customers
-    spread = everybody.squares - everybody.customers * (mean @ mean)
-    chance = (1 / everybody.customers + np.square(rows - mean).sum(axis=1) / spread) / 2
-    lot = np.random.Generator(np.random.PCG64(seed).advance(first_row)).random(len(rows))
-    drawn = lot < size * chance
-    return Sample(rows[drawn], chance[drawn], lot[drawn])
+def _draw_from_chunk(rows: Rows, first_row: int, *, moments: Moments, size: int, seed: int) -> Sample:
+    mean = moments.sums / moments.n_customers
+    total_squares = moments.squares - moments.n_customers * (mean @ mean)
+    probability = (1 / moments.n_customers + np.square(rows - mean).sum(axis=1) / total_squares) / 2
+    uniform_draw = np.random.Generator(np.random.PCG64(seed).advance(first_row)).random(len(rows))
+    is_drawn = uniform_draw < size * probability
+    return Sample(rows[is_drawn], probability[is_drawn], uniform_draw[is_drawn])

@@ -1,7 +1,7 @@
-"""Use every core with as many Python threads, each computing with one thread of OpenMP.
+"""Use every core with one Python thread each, and one OpenMP thread within each of them.
 
-Threads of OpenMP wait for each other after every iteration, so that one busy neighbour stops them all; threads that share
-nothing only get less of a core. scikit-learn computes without Python's lock.
+OpenMP threads wait for each other after every iteration, so one busy core delays all of them; independent Python threads lose
+only the time of that core. scikit-learn releases the GIL while it computes.
 """
 
 from __future__ import annotations
@@ -19,45 +19,81 @@ from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 Rows = NDArray[np.float64]
+"""Standardised features of some customers, shape (n_rows, n_features)."""
 
-PIECE_ROWS = 131_072  # a few MB: small enough for a core's cache, large enough for a call of scikit-learn to be worth it
+CHUNK_ROWS = 131_072  # a few MB: fits into the cache of a core, and is large enough to amortise a call of scikit-learn
 
 
-class Apply(Protocol):
-    """Calls `function(rows, first_row)` for every part of a table, and returns the results in the order of the parts.
+class MapChunks(Protocol):
+    """Access to all rows of a table, in chunks, kept in the memory of this process or on Dask workers."""
 
-    Whoever sees a table only through this need not know where its parts are: in the memory of this process, as below, or on
-    other machines. `function` can be pickled and leaves the rows as they are; `first_row` is the number, in the whole
-    table, of the first of them.
-    """
+    def __call__(self, function: Callable[[Rows, int], T], /) -> list[T]:
+        """Call `function(rows, first_row)` for every chunk and return the results in the order of the table.
 
-    def __call__(self, function: Callable[[Rows, int], T], /) -> list[T]: ...
+        `first_row` is the position of the chunk's first row in the table, from 0. `function` can be pickled and does not
+        modify the rows.
+        """
+        ...
 
 
 @contextmanager
-def single_threaded_pool(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Provide a thread for every core that this process may use, counting a container's limit; not more than `most`."""
-    workers = min(cpu_count(), most or cpu_count())
-    # The limit of OpenMP holds for the thread that sets it, that of BLAS for the process.
+def single_threaded_pool(max_workers: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Provide a pool with one thread for each core that this process may use; a container's CPU limit counts.
+
+    Parameters
+    ----------
+    max_workers : int or None
+        Upper bound on the number of threads. The remaining cores are shared among them for OpenMP.
+
+    Yields
+    ------
+    ThreadPoolExecutor
+    """
+    n_workers = min(cpu_count(), max_workers or cpu_count())
+    n_openmp = max(1, cpu_count() // n_workers)
+    # The OpenMP limit applies to the thread that sets it, the BLAS limit to the process.
     with (
         threadpool_limits(1, "blas"),
-        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(max(1, cpu_count() // workers), "openmp")) as pool,
+        ThreadPoolExecutor(n_workers, initializer=threadpool_limits, initargs=(n_openmp, "openmp")) as pool,
     ):
         yield pool
 
 
-def pieces(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
-    """Cut a part, whose first row has the number `first_row`, into pieces of which each has the number of its first row."""
-    for first in range(0, len(rows), PIECE_ROWS):
-        yield rows[first : first + PIECE_ROWS], first_row + first
+def iter_chunks(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
+    """Divide a part into chunks of CHUNK_ROWS rows, the last one shorter.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+    first_row : int
+        Position of the part's first row in the table.
+
+    Yields
+    ------
+    tuple of ndarray and int
+        A view of the rows of the chunk, and the position of its first row in the table.
+    """
+    for first in range(0, len(rows), CHUNK_ROWS):
+        yield rows[first : first + CHUNK_ROWS], first_row + first
 
 
-def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Apply:
-    """Make the function that applies others to `parts`, arrays of shape (n_part, n_features), piece by piece."""
-    firsts = [0, *accumulate(map(len, parts))]
-    cut = [piece for rows, first_row in zip(parts, firsts, strict=False) for piece in pieces(rows, first_row)]
+def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> MapChunks:
+    """Return a function that maps other functions over the chunks of parts in memory.
 
-    def apply(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(pool.map(function, *zip(*cut, strict=True)))
+    Parameters
+    ----------
+    parts : sequence of ndarray of shape (n_part, n_features)
+        Concatenated, they are the table.
+    pool : ThreadPoolExecutor
 
-    return apply
+    Returns
+    -------
+    MapChunks
+    """
+    first_rows = [0, *accumulate(map(len, parts))]
+    chunks = [chunk for rows, first_row in zip(parts, first_rows, strict=False) for chunk in iter_chunks(rows, first_row)]
+
+    def map_chunks(function: Callable[[Rows, int], T], /) -> list[T]:
+        return list(pool.map(function, *zip(*chunks, strict=True)))
+
+    return map_chunks

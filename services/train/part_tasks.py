@@ -1,4 +1,4 @@
-"""What is done with one part of the features, in whichever process."""
+"""Functions that run on one part of the features: in this process, in another one, or on a Dask worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from itertools import accumulate, chain
 from typing import TypeVar
 
-from services.train.parallel import Apply, Rows, pieces
+from services.train.parallel import MapChunks, Rows, iter_chunks
 from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 
@@ -15,26 +15,28 @@ T = TypeVar("T")
 
 
 def load_scaled(part: Part) -> Rows:
+    """Load the standardised features of a part, shape (n_part, n_features)."""
     scaled: Rows = part.load()["scaled"]
     return scaled
 
 
-def itself(rows: Rows) -> Rows:
+def identity(rows: Rows) -> Rows:
+    """Return the rows, to fetch a part from the worker that keeps it."""
     return rows
 
 
-def map_persisted_chunks(held: PersistedParts) -> Apply:
-    """Make the function that applies others to the parts of a table where these are held.
+def map_persisted_chunks(parts: PersistedParts) -> MapChunks:
+    """Return a function that maps other functions over the chunks of persisted parts, on the workers that keep them.
 
-    It goes piece by piece as `map_chunks_in_threads` does, so that sums are added up in the same order, whoever adds them up.
+    The chunks are those of `map_chunks_in_threads`, so sums are added up in the same order with and without a cluster.
     """
-    firsts = [0, *accumulate(held.map(len))][:-1]
+    first_rows = [0, *accumulate(parts.map(len))][:-1]
 
-    def apply(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(chain.from_iterable(held.map(partial(_by_piece, function), firsts)))
+    def map_chunks(function: Callable[[Rows, int], T], /) -> list[T]:
+        return list(chain.from_iterable(parts.map(partial(_map_part, function), first_rows)))
 
-    return apply
+    return map_chunks
 
 
-def _by_piece(function: Callable[[Rows, int], T], rows: Rows, first_row: int) -> list[T]:
-    return [function(*piece) for piece in pieces(rows, first_row)]
+def _map_part(function: Callable[[Rows, int], T], rows: Rows, first_row: int) -> list[T]:
+    return [function(*chunk) for chunk in iter_chunks(rows, first_row)]

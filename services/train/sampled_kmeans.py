@@ -1,20 +1,27 @@
-"""K-Means on very many customers: look for optima on a sample, finish the best of them on everybody.
+"""K-Means for very many customers: search for optima on a sample, then refine the best ones on all customers.
 
-Where K-Means ends depends on where it starts, so the lab starts ten times and keeps the best. Most of that time goes into
-starts that lose. Here they lose early:
+The result of K-Means depends on the initialisation, so the lab's recipe runs ten of them and keeps the best. Most of that time
+is spent on initialisations that lose. Here they are eliminated early:
 
-1. A sample is drawn in which far-off customers have their share of the sum of squares, each with a weight that makes up for it
-   (the lightweight coreset of Bachem, Lucic and Krause 2018). A uniform sample misses the tails, and prefers other optima.
-2. K-Means is started many times on slices of the sample, and the best few different ends of each slice go on on the whole of it
-   (refining initial points, Bradley and Fayyad 1998). Every slice has optima of its own, which is wanted: where many
-   customers are equal there are many optima close to each other, and the best one is on few samples an optimum.
-3. The best for one k leads to others for its neighbours: with one more centroid (as in global k-means, Likas, Vlassis and
-   Verbeek 2003), and with one less (iterative shrinking, Fränti and Virmajoki 2006).
-4. Which is the best one on all customers, no sample tells: their SSE differ by less than its error. So they race on all
-   customers. Who falls behind is out; the winner goes on alone, until an iteration gains next to nothing.
+1. A weighted sample is drawn, with a higher inclusion probability for customers far from the mean (`coreset.py`). A uniform
+   sample misses the tails, and K-Means has other optima on it.
+2. K-Means runs from many initialisations on subsamples. The best few distinct optima of each subsample are refined on the whole
+   sample (Bradley and Fayyad 1998). Different subsamples have different optima. This is wanted: tables with many equal
+   customers have many optima with nearly equal SSE, and the best one is an optimum of only few subsamples.
+3. The best optimum for each k initialises its neighbours: with one centroid added (as in global k-means, Likas, Vlassis and
+   Verbeek 2003), and with one removed (iterative shrinking, Fränti and Virmajoki 2006).
+4. The sample cannot rank the candidates: their SSEs differ by less than the sampling error. They therefore run Lloyd iterations
+   on all customers. After each of the first two passes, candidates behind the best one by more than ELIMINATION_TOLERANCES are
+   eliminated. The best one for each k iterates until the relative gain falls below MIN_RELATIVE_GAIN or `max_iter` is reached.
 
-All customers are seen only through `apply`, part by part, and one pass over them is an iteration for every k. The models do not
-depend on the number of threads, and on how the table is cut into parts only in their last digits.
+All customers are accessed only through `map_chunks`, and one pass over them is one Lloyd iteration for every k. The models do
+not depend on the number of threads, and depend on how the table is divided into parts only through rounding.
+
+References
+----------
+Bradley and Fayyad (1998), Refining initial points for k-means clustering.
+Likas, Vlassis and Verbeek (2003), The global k-means clustering algorithm.
+Fränti and Virmajoki (2006), Iterative shrinking method for clustering problems.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,126 +39,158 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from services.train.coreset import Sample, draw_sample, measure
-from services.train.parallel import Apply, Rows
+from services.train.coreset import Sample, compute_moments, draw_sample
+from services.train.parallel import MapChunks, Rows
 
-SLICE, MIN_SUBSAMPLES = 10_000, 5  # customers on average; with many features, which have more optima, a slice for each of them
-STARTS = 3  # for each initialisation that is asked for, because they cost so little
-START_ITERATIONS, REFINEMENTS = 30, 10  # at most, on a slice and on the whole sample
-ENDS, NEIGHBOURS, RACERS = 16, 5, 10  # of all slices together; of the best for another k, with more or with less; of all
-SAMPLE_SSE_TOLERANCE = 0.006  # who has a larger SSE on the sample than the best one by this share does not race
-BEHIND = (0.0005, 0.0)  # and who has one on all customers by this share, after each pass of the race, is out
-DIFFERENT = 0.2  # standard deviations: two models differ if a centroid of one is farther than this from all of the other
-MIN_RELATIVE_GAIN = 3e-6  # of the SSE: an iteration that gains less is the last one
+SUBSAMPLE_SIZE = 10_000  # expected number of customers
+MIN_SUBSAMPLES = 5  # with more features than this, which means more optima, there is one subsample per feature
+SUBSAMPLE_STARTS = 3  # for each initialisation of `n_init`, because they are cheap
+SUBSAMPLE_MAX_ITER = 30
+REFINE_MAX_ITER = 10  # on the whole sample
+MAX_OPTIMA = 16  # per k, from all subsamples together
+MAX_NEIGHBOURS = 5  # per k, with one centroid more, and as many with one less
+MAX_CANDIDATES = 10  # per k, on all customers
+SAMPLE_SSE_TOLERANCE = 0.006  # a candidate whose SSE on the sample is larger than the smallest by this fraction is dropped
+ELIMINATION_TOLERANCES = (0.0005, 0.0)  # the same for the SSE on all customers, after the first and the second pass
+MIN_CENTROID_DISTANCE = 0.2  # standard deviations: models are distinct if a centroid of one is farther from all of the other
+MIN_RELATIVE_GAIN = 3e-6  # of the SSE: the iteration that gains less is the last one
+
+
+class KMeansParameters(NamedTuple):
+    """Parameters of scikit-learn's KMeans, apart from the number of clusters."""
+
+    n_init: int
+    max_iter: int
+    random_state: int
 
 
 def fit_from_sample(
-    apply: Apply, pool: ThreadPoolExecutor, k_values: Sequence[int], *, n_init: int, max_iter: int, random_state: int
+    map_chunks: MapChunks, pool: ThreadPoolExecutor, k_values: Sequence[int], parameters: KMeansParameters
 ) -> Iterator[KMeans]:
-    """Fit K-Means for each of `k_values`, ascending, and yield the models in this order.
+    """Fit K-Means for each k.
 
-    They are fitted like any other but have no `labels_`. `n_iter_` counts the iterations on all customers.
+    Parameters
+    ----------
+    map_chunks : MapChunks
+        Access to the standardised features of all customers.
+    pool : ThreadPoolExecutor
+        Runs the fits on the sample.
+    k_values : sequence of int
+        Ascending.
+    parameters : KMeansParameters
+        `n_init` scales the number of initialisations on subsamples; `max_iter` bounds the iterations on all customers.
+
+    Yields
+    ------
+    KMeans
+        In the order of `k_values`, fitted, without `labels_`. `n_iter_` counts the iterations on all customers.
     """
-    everybody = measure(apply)
-    n_slices = max(MIN_SUBSAMPLES, len(everybody.sums))
-    sample = draw_sample(apply, everybody, n_slices * SLICE, seed=random_state)
-    found = _search(sample, n_slices, pool, k_values, STARTS * n_init, random_state)
-    racers = [model for models in found.values() for model in _best_different(models, RACERS, SAMPLE_SSE_TOLERANCE)]
-    for model in racers:
+    moments = compute_moments(map_chunks)
+    n_subsamples = max(MIN_SUBSAMPLES, len(moments.sums))
+    sample = draw_sample(map_chunks, moments, n_subsamples * SUBSAMPLE_SIZE, seed=parameters.random_state)
+    n_starts = SUBSAMPLE_STARTS * parameters.n_init
+    optima = _search(sample, n_subsamples, pool, k_values, n_starts, parameters.random_state)
+    candidates = [model for models in optima.values() for model in _best_distinct(models, MAX_CANDIDATES, SAMPLE_SSE_TOLERANCE)]
+    for model in candidates:
         del model.labels_  # those of the sample
-        model.set_params(init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state)
+        model.set_params(init="k-means++", **parameters._asdict())
         model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
 
-    for behind in BEHIND:
-        _iterate(apply, racers, everybody.squares, MIN_RELATIVE_GAIN)
-        best = {k: min((model for model in racers if model.n_clusters == k), key=_inertia) for k in k_values}
-        racers = [model for model in racers if model.inertia_ <= (1 + behind) * best[model.n_clusters].inertia_]
-    running, waiting = list(best.values()), deque(best.values())
-    while waiting:
-        last = running and running[0].n_iter_ >= max_iter - 1
-        moved = _iterate(apply, running, everybody.squares, np.inf if last else MIN_RELATIVE_GAIN)
+    for tolerance in ELIMINATION_TOLERANCES:
+        _lloyd_step(map_chunks, candidates, moments.squares, MIN_RELATIVE_GAIN)
+        best = {k: min((model for model in candidates if model.n_clusters == k), key=_inertia) for k in k_values}
+        candidates = [model for model in candidates if model.inertia_ <= (1 + tolerance) * best[model.n_clusters].inertia_]
+    running, pending = list(best.values()), deque(best.values())
+    while pending:
+        is_last = running and running[0].n_iter_ >= parameters.max_iter - 1
+        moved = _lloyd_step(map_chunks, running, moments.squares, np.inf if is_last else MIN_RELATIVE_GAIN)
         running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
-        while waiting and waiting[0] not in running:
-            yield waiting.popleft()
+        while pending and pending[0] not in running:
+            yield pending.popleft()
 
 
 def _search(
-    sample: Sample, n_slices: int, pool: ThreadPoolExecutor, k_values: Sequence[int], n_starts: int, random_state: int
+    sample: Sample, n_subsamples: int, pool: ThreadPoolExecutor, k_values: Sequence[int], n_starts: int, random_state: int
 ) -> dict[int, list[KMeans]]:
-    """Find optima on a sample for each of `k_values`."""
-    slices, (points, weights) = [sample.slice(number, SLICE) for number in range(n_slices)], sample.whole(n_slices * SLICE)
+    """Find optima on the sample for each of `k_values`."""
+    subsamples = [sample.subsample(number, SUBSAMPLE_SIZE) for number in range(n_subsamples)]
+    points, weights = sample.weighted_points(n_subsamples * SUBSAMPLE_SIZE)
     generator = np.random.default_rng(random_state)
     seeds = generator.integers(2**32, size=n_starts).tolist()
 
-    def start(k: int, number: int) -> KMeans:
-        model = KMeans(k, n_init=1, max_iter=START_ITERATIONS, random_state=seeds[number])
-        return model.fit(slices[number % n_slices][0], sample_weight=slices[number % n_slices][1])
+    def fit_subsample(k: int, number: int) -> KMeans:
+        model = KMeans(k, n_init=1, max_iter=SUBSAMPLE_MAX_ITER, random_state=seeds[number])
+        return model.fit(subsamples[number % n_subsamples][0], sample_weight=subsamples[number % n_subsamples][1])
 
     def refine(centroids: Rows) -> KMeans:
-        model = KMeans(len(centroids), init=centroids, n_init=1, max_iter=REFINEMENTS)
+        model = KMeans(len(centroids), init=centroids, n_init=1, max_iter=REFINE_MAX_ITER)
         return model.fit(points, sample_weight=weights)
 
-    def neighbours(model: KMeans) -> Iterator[Rows]:
-        """Some with one centroid more, a customer whom the others leave far off, and some with one less."""
+    def add_or_remove_centroid(model: KMeans) -> Iterator[Rows]:
+        """Yield centroids with one more, a point drawn in proportion to its SSE, and with one less."""
         centroids = model.cluster_centers_
-        misses = np.cumsum(weights * np.square(points - centroids[model.labels_]).sum(axis=1))
-        for place in np.searchsorted(misses, misses[-1] * generator.random(NEIGHBOURS)):
-            yield np.vstack([centroids, points[place]])
-        for number in generator.permutation(len(centroids))[:NEIGHBOURS]:
+        cumulative_sse = np.cumsum(weights * np.square(points - centroids[model.labels_]).sum(axis=1))
+        for position in np.searchsorted(cumulative_sse, cumulative_sse[-1] * generator.random(MAX_NEIGHBOURS)):
+            yield np.vstack([centroids, points[position]])
+        for number in generator.permutation(len(centroids))[:MAX_NEIGHBOURS]:
             yield np.delete(centroids, number, axis=0)
 
-    started = {k: pool.map(partial(start, k), range(n_starts)) for k in k_values}
+    subsample_fits = {k: pool.map(partial(fit_subsample, k), range(n_starts)) for k in k_values}
     refined = {}
-    for k, models in started.items():
-        ends = list(models)
-        best_ends = [_best_different(ends[number::n_slices], max(1, ENDS // n_slices)) for number in range(n_slices)]
-        refined[k] = pool.map(refine, [model.cluster_centers_ for model in chain.from_iterable(best_ends)])
-    found = {k: list(models) for k, models in refined.items()}
-    next_to_best = chain.from_iterable(neighbours(min(models, key=_inertia)) for models in found.values())
-    for model in pool.map(refine, [centroids for centroids in next_to_best if len(centroids) in found]):
-        found[model.n_clusters].append(model)
-    return found
+    for k, fits in subsample_fits.items():
+        models = list(fits)
+        max_optima = max(1, MAX_OPTIMA // n_subsamples)
+        distinct = [_best_distinct(models[number::n_subsamples], max_optima) for number in range(n_subsamples)]
+        refined[k] = pool.map(refine, [model.cluster_centers_ for model in chain.from_iterable(distinct)])
+    optima = {k: list(models) for k, models in refined.items()}
+    neighbours = chain.from_iterable(add_or_remove_centroid(min(models, key=_inertia)) for models in optima.values())
+    for model in pool.map(refine, [centroids for centroids in neighbours if len(centroids) in optima]):
+        optima[model.n_clusters].append(model)
+    return optima
 
 
-def _best_different(models: Sequence[KMeans], most: int, in_reach: float = np.inf) -> list[KMeans]:
+def _best_distinct(models: Sequence[KMeans], max_models: int, sse_tolerance: float = np.inf) -> list[KMeans]:
+    """Select the models with the smallest SSE, at most `sse_tolerance` above the smallest, leaving out near duplicates."""
     best: list[KMeans] = []
     for model in sorted(models, key=_inertia):
-        is_near = not best or model.inertia_ <= (1 + in_reach) * best[0].inertia_
-        if len(best) < most and is_near and all(_distance(model, other) > DIFFERENT for other in best):
+        is_close = not best or model.inertia_ <= (1 + sse_tolerance) * best[0].inertia_
+        is_distinct = all(_centroid_distance(model, other) > MIN_CENTROID_DISTANCE for other in best)
+        if len(best) < max_models and is_close and is_distinct:
             best.append(model)
     return best
 
 
-def _distance(model: KMeans, other: KMeans) -> float:
+def _centroid_distance(model: KMeans, other: KMeans) -> float:
+    """Return the largest distance of a centroid of `model` to the nearest one of `other` (directed Hausdorff distance)."""
     return float(cdist(model.cluster_centers_, other.cluster_centers_).min(axis=1).max())
 
 
-def _iterate(apply: Apply, models: Sequence[KMeans], squares: float, least_gain: float) -> list[bool]:
-    """Find each model's SSE, and move its centroids to the means of their customers unless the last move gained too little.
+def _lloyd_step(map_chunks: MapChunks, models: Sequence[KMeans], total_squares: float, min_relative_gain: float) -> list[bool]:
+    """Update each model's SSE, and move its centroids to their means unless the SSE fell by less than the relative gain.
 
     Returns which models have moved.
     """
     moved = []
-    for model, parts in zip(models, zip(*apply(partial(_assign, models=models)), strict=True), strict=True):
-        counts, sums = (sum(column) for column in zip(*parts, strict=True))
-        centroids, before = model.cluster_centers_, model.inertia_
-        model.inertia_ = float(squares + counts @ np.square(centroids).sum(axis=1) - 2 * (centroids * sums).sum())
+    for model, chunks in zip(models, zip(*map_chunks(partial(_partial_sums, models=models)), strict=True), strict=True):
+        counts, sums = (sum(column) for column in zip(*chunks, strict=True))
+        centroids, previous_sse = model.cluster_centers_, model.inertia_
+        model.inertia_ = float(total_squares + counts @ np.square(centroids).sum(axis=1) - 2 * (centroids * sums).sum())
         model.n_iter_ += 1
-        moved.append(before - model.inertia_ > least_gain * model.inertia_)
+        moved.append(previous_sse - model.inertia_ > min_relative_gain * model.inertia_)
         if moved[-1]:
             has_customers = counts[:, np.newaxis] > 0
             model.cluster_centers_ = np.divide(sums, counts[:, np.newaxis], out=centroids.copy(), where=has_customers)
     return moved
 
 
-def _assign(rows: Rows, _: int, *, models: Sequence[KMeans]) -> list[tuple[NDArray[np.int64], Rows]]:
-    """Count and add up the rows that are nearest to each centroid, for every model."""
-    found = []
+def _partial_sums(rows: Rows, _: int, *, models: Sequence[KMeans]) -> list[tuple[NDArray[np.int64], Rows]]:
+    """Count and add up the rows nearest to each centroid, for every model."""
+    counts_and_sums = []
     for model in models:
         labels = model.predict(rows)
         membership = csr_array((np.ones(len(rows)), labels, np.arange(len(rows) + 1)), shape=(len(rows), model.n_clusters))
-        found.append((np.bincount(labels, minlength=model.n_clusters), membership.T @ rows))
-    return found
+        counts_and_sums.append((np.bincount(labels, minlength=model.n_clusters), membership.T @ rows))
+    return counts_and_sums
 
 
 def _inertia(model: KMeans) -> float:

@@ -1,4 +1,4 @@
-"""Fit K-Means for every number of clusters: as the lab does, or from a sample where there are very many customers."""
+"""Fit K-Means for every number of clusters: with the lab's recipe, or from a sample if there are very many customers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from services.train.parallel import Apply, map_chunks_in_threads, single_threaded_pool
-from services.train.sampled_kmeans import fit_from_sample
+from services.train.parallel import MapChunks, map_chunks_in_threads, single_threaded_pool
+from services.train.sampled_kmeans import KMeansParameters, fit_from_sample
 from stagekit.errors import DataError
 
-EXACT_CUSTOMERS = 100_000
+MAX_EXACT_CUSTOMERS = 100_000
 
 
 class Strategy(NamedTuple):
+    """How K-Means is fitted."""
+
     name: Literal["exact", "sample"]
     reason: str
     """One phrase for people."""
@@ -30,9 +32,9 @@ class Fit(NamedTuple):
     k: int
     model: KMeans
     seconds: float
-    """How long after the start of the sweep it was ready."""
+    """Time from the start of the sweep until this fit was ready."""
     seconds_left: float
-    """About how long the rest will take; 0 where all k are finished together."""
+    """Estimated time for the remaining k; 0 if all k are finished together."""
 
     @property
     def sse(self) -> float:
@@ -40,68 +42,79 @@ class Fit(NamedTuple):
         return float(self.model.inertia_)
 
 
-def choose_strategy(asked: Literal["auto", "exact", "sample"], n_customers: int) -> Strategy:
-    """Take the strategy that is asked for; left to itself, the lab's recipe for as long as it takes seconds."""
-    if asked != "auto":
-        return Strategy(asked, "it was asked for")
-    if n_customers <= EXACT_CUSTOMERS:
-        return Strategy("exact", f"{n_customers:,} customers are at most {EXACT_CUSTOMERS:,}")
-    return Strategy("sample", f"{n_customers:,} customers are more than {EXACT_CUSTOMERS:,}")
+def choose_strategy(requested: Literal["auto", "exact", "sample"], n_customers: int) -> Strategy:
+    """Return the requested strategy; for `auto`, the exact one up to MAX_EXACT_CUSTOMERS, for which it takes seconds."""
+    if requested != "auto":
+        return Strategy(requested, "requested")
+    if n_customers <= MAX_EXACT_CUSTOMERS:
+        return Strategy("exact", f"{n_customers:,} customers are at most {MAX_EXACT_CUSTOMERS:,}")
+    return Strategy("sample", f"{n_customers:,} customers are more than {MAX_EXACT_CUSTOMERS:,}")
 
 
 def sweep(
     parts: Sequence[NDArray[np.float64]],
     k_values: Sequence[int],
+    parameters: KMeansParameters,
     *,
     strategy: Literal["exact", "sample"] = "exact",
-    n_init: int,
-    max_iter: int,
-    random_state: int,
-    apply: Apply | None = None,
+    map_chunks: MapChunks | None = None,
 ) -> Iterator[Fit]:
-    """Fit K-Means with k-means++ initialisation for each k, yielding each fit as it is ready, in the order of `k_values`.
+    """Fit K-Means with k-means++ initialisation for each k.
 
-    With `exact`, a fit is what scikit-learn makes of all customers, `labels_` included. With `sample` it is an optimum on all
-    customers too, but found from a sample (`sampling.py`), and has no `labels_`.
+    With `exact`, a fit is scikit-learn's fit to all customers, `labels_` included. With `sample`, it is an optimum on all
+    customers too, but found from a sample (`sampled_kmeans.py`), and has no `labels_`.
 
     Parameters
     ----------
-    parts : arrays of shape (n_part, n_features), standardised; one below the other they are all customers
-    k_values : ascending
-    apply : gives access to the customers where they are somewhere else; `sample` then needs no `parts`
+    parts : sequence of ndarray of shape (n_part, n_features)
+        Standardised features; concatenated, they are those of all customers.
+    k_values : sequence of int
+        Ascending.
+    parameters : KMeansParameters
+    strategy : {"exact", "sample"}
+    map_chunks : MapChunks or None
+        Access to customers that are kept on other processes; `sample` then needs no `parts`.
 
-    Raises DataError where there are fewer distinct customers than the largest k, since some cluster would be empty.
+    Yields
+    ------
+    Fit
+        In the order of `k_values`, each as soon as it is ready.
+
+    Raises
+    ------
+    DataError
+        If there are fewer distinct customers than the largest k, since some cluster would be empty.
     """
     begin = time.perf_counter()
-    with single_threaded_pool(most=len(k_values) if strategy == "exact" else None) as pool:
-        apply = apply or map_chunks_in_threads(parts, pool)
-        _refuse_too_few(apply, max(k_values))
+    with single_threaded_pool(max_workers=len(k_values) if strategy == "exact" else None) as pool:
+        map_chunks = map_chunks or map_chunks_in_threads(parts, pool)
+        _require_distinct_rows(map_chunks, max(k_values))
         if strategy == "sample":
-            models = fit_from_sample(apply, pool, k_values, n_init=n_init, max_iter=max_iter, random_state=random_state)
+            models = fit_from_sample(map_chunks, pool, k_values, parameters)
         else:
             features = parts[0] if len(parts) == 1 else np.concatenate(parts)
 
             def fit(k: int) -> KMeans:
-                return KMeans(k, init="k-means++", n_init=n_init, max_iter=max_iter, random_state=random_state).fit(features)
+                return KMeans(k, init="k-means++", **parameters._asdict()).fit(features)
 
             models = pool.map(fit, k_values)
         for k, model in zip(k_values, models, strict=True):
             seconds = time.perf_counter() - begin
             # The time for one k grows with k.
-            left = sum(other for other in k_values if other > k) / sum(other for other in k_values if other <= k)
-            yield Fit(k, model, seconds, seconds * left if strategy == "exact" else 0.0)
+            remaining = sum(other for other in k_values if other > k) / sum(other for other in k_values if other <= k)
+            yield Fit(k, model, seconds, seconds * remaining if strategy == "exact" else 0.0)
 
 
-def _refuse_too_few(apply: Apply, enough: int) -> None:
-    n_distinct = len(np.unique(np.concatenate(apply(partial(_find_distinct, enough=enough))), axis=0))
-    if n_distinct < enough:
+def _require_distinct_rows(map_chunks: MapChunks, min_distinct: int) -> None:
+    n_distinct = len(np.unique(np.concatenate(map_chunks(partial(_find_distinct, min_distinct=min_distinct))), axis=0))
+    if n_distinct < min_distinct:
         raise DataError(
-            f"the features have {n_distinct} distinct rows, k = {enough} needs as many or more: "
+            f"the features have {n_distinct} distinct rows, k = {min_distinct} needs as many or more: "
             "lower k_values or bring more customers"
         )
 
 
-def _find_distinct(rows: NDArray[np.float64], _: int, *, enough: int) -> NDArray[np.float64]:
-    """Find distinct rows, looking at no more than it takes to find `enough` of them."""
-    head = np.unique(rows[: 100 * enough], axis=0)
-    return head if len(head) >= enough else np.unique(rows, axis=0)
+def _find_distinct(rows: NDArray[np.float64], _: int, *, min_distinct: int) -> NDArray[np.float64]:
+    """Find distinct rows; stops after the first 100 * `min_distinct` rows if these contain enough of them."""
+    head = np.unique(rows[: 100 * min_distinct], axis=0)
+    return head if len(head) >= min_distinct else np.unique(rows, axis=0)

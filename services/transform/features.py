@@ -1,6 +1,6 @@
-"""Turn customers into features that K-Means can compare: fenced, shaped and standardised.
+"""Turn customers into features that K-Means can compare: outlier fences, logarithms, standardisation.
 
-The table is seen through a function that applies others to each of its parts, wherever these are.
+The table is accessed only through a function that maps other functions over its parts, on any worker.
 """
 
 from __future__ import annotations
@@ -19,20 +19,39 @@ from sklearn.pipeline import Pipeline
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Interval, Preparation
 from services.contract.results import DROPPED_COLUMNS
-from services.transform.scaling import Fitted, fit, fit_groups, make_pipeline, merge, merge_group_fits
+from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pipeline, merge_fits, merge_group_fits
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
 
 T = TypeVar("T")
-Complete = Callable[[pd.DataFrame], pd.DataFrame]
+SelectComplete = Callable[[pd.DataFrame], pd.DataFrame]
+"""Returns the features of the customers of a part who have all of them."""
 
 
-class Apply(Protocol):
-    """Calls `function` with every part of a table, DataFrames of shape (n_customers, n_columns), and returns the results in the
-    order of the parts. `function` can be pickled and leaves the part as it is.
-    """
+class MapParts(Protocol):
+    """Access to all customers, part by part, in this process or on workers."""
 
-    def __call__(self, function: Callable[[pd.DataFrame], T], /) -> list[T]: ...
+    def __call__(self, function: Callable[[pd.DataFrame], T], /) -> list[T]:
+        """Call `function` with every part and return the results in the order of the parts.
+
+        A part is a DataFrame of shape (n_customers, n_columns). `function` can be pickled and does not modify the part.
+        """
+        ...
+
+
+class PreparationOptions(NamedTuple):
+    """What is done to the features before they are standardised, and within which groups."""
+
+    log_columns: Sequence[str] = ()
+    """Features to replace by log(1 + value)."""
+    outliers: Literal["keep", "clip", "drop"] = "keep"
+    outlier_fence: float = 3.0
+    """Width of the fence in interquartile ranges; see `find_fence`."""
+    group_column: str | None = None
+    """Column whose groups are standardised separately."""
+    min_group_size: int = 30
+    """Groups with fewer customers are standardised like all customers together, and so are groups in which a feature has only
+    one value."""
 
 
 class Negatives(NamedTuple):
@@ -43,128 +62,151 @@ class Negatives(NamedTuple):
     """One per log column: its negative values, indexed by CUST_ID, or by position in the part if there is no CUST_ID."""
 
 
-class _Look(NamedTuple):
-    """What fitting to one part has found."""
+class _PartFit(NamedTuple):
+    """The pipelines fitted to one part."""
 
-    complete: int
-    """How many customers have every feature."""
-    everybody: Fitted | None
-    """None if the part has no customer to fit to, or a negative value without a logarithm."""
-    groups: dict[str, Fitted]
+    n_complete: int
+    """Number of customers who have every feature."""
+    overall: FittedPipeline | None
+    """Fitted to all customers of the part; None if there are none to fit to, or a log column has a negative value."""
+    groups: dict[str, FittedPipeline]
     negatives: Negatives
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
-    """Fit to a table in one piece; see `fit_preparation_to_parts`."""
-    return fit_preparation_to_parts(lambda function: [function(customers)], feature_columns, **options)
+    """Fit the preparation to a table in memory; `options` are those of `PreparationOptions`."""
+    return fit_preparation_to_parts(lambda function: [function(customers)], feature_columns, PreparationOptions(**options))
 
 
-def fit_preparation_to_parts(
-    apply: Apply,
-    feature_columns: Sequence[str],
-    *,
-    log_columns: Sequence[str] = (),
-    outliers: Literal["keep", "clip", "drop"] = "keep",
-    outlier_fence: float = 3.0,
-    group_column: str | None = None,
-    min_group_size: int = 30,
-) -> Preparation:
-    """Fit all that happens to a customer before K-Means: outlier fence, logarithm, standardisation, in this order.
+def fit_preparation_to_parts(map_parts: MapParts, feature_columns: Sequence[str], options: PreparationOptions) -> Preparation:
+    """Fit outlier fences, logarithms and standardisation, which are applied in this order.
 
-    It is fitted to the customers who have every feature and, where `outliers` is "drop", are within every fence. By default it
-    is scikit-learn's StandardScaler and nothing else. Quartiles take a whole column, 8 bytes for each customer; all else is
-    put together from what is found in each part.
+    They are fitted to the customers who have every feature and, if `outliers` is "drop", are within every fence. The default is
+    scikit-learn's StandardScaler and nothing else. Quartiles need a whole column in memory, 8 bytes per customer; everything
+    else is merged from the results of the parts.
 
     Parameters
     ----------
-    apply : gives access to the customers. It is called once if `outliers` is "keep", otherwise once more for each feature and
-        once more for the log columns: the caller should then hold the parts in memory.
-    log_columns : the features to replace by log(1 + value)
-    outlier_fence : see `find_fence`
-    group_column : column whose groups are standardised each by itself
-    min_group_size : a group of fewer customers is standardised like all customers together, and so is one in which a feature
-        is the same for everybody
+    map_parts : MapParts
+        Access to the customers. One call if `outliers` is "keep"; otherwise one additional call per feature, and one for the
+        log columns if there are any: the caller should then keep the parts in memory.
+    feature_columns : sequence of str
+    options : PreparationOptions
 
-    Raises UsageError where a column is not there or not numeric, DataError where a logarithm does not exist, where nobody is
-    left, or where a feature is the same for everybody.
+    Returns
+    -------
+    Preparation
+
+    Raises
+    ------
+    UsageError
+        If a column is missing or not numeric.
+    DataError
+        If a log column has a negative value, if no customer is left, or if a feature has the same value for all customers.
     """
-    complete = partial(_complete, feature_columns=feature_columns, group_column=group_column)
-    if log_columns and outliers != "keep":  # fences are found in the logarithms
-        _refuse_negative(apply(partial(find_negatives, log_columns=log_columns)), log_columns)
-    fences = {}
-    for name in feature_columns if outliers != "keep" else ():
-        column = np.concatenate(apply(partial(_take_column, name=name, complete=complete)))
-        fence = find_fence(column, outlier_fence, is_log=name in log_columns) if column.size else None
-        if fence:
-            fences[name] = fence
+    log_columns, outliers, group_column = options.log_columns, options.outliers, options.group_column
+    select = partial(_select_complete, feature_columns=feature_columns, group_column=group_column)
+    fences: dict[str, Interval] = {}
+    if outliers != "keep":
+        # Fences of log columns are those of the logarithms.
+        _reject_negatives(map_parts(partial(find_negatives, log_columns=log_columns)) if log_columns else [], log_columns)
+        fences = _find_fences(map_parts, feature_columns, select, options)
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
-    inside = fences if outliers == "drop" else {}
-    looks = apply(
-        partial(_fit, pipeline=pipeline, inside=inside, group_column=group_column, complete=complete, log_columns=log_columns)
+    bounds = fences if outliers == "drop" else {}
+    fit_part = partial(
+        _fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select, log_columns=log_columns
     )
-    _refuse_negative([look.negatives for look in looks], log_columns)
-    if not any(look.complete for look in looks):
+    part_fits = map_parts(fit_part)
+    _reject_negatives([part.negatives for part in part_fits], log_columns)
+    if not any(part.n_complete for part in part_fits):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
-    fits = [look.everybody for look in looks if look.everybody]
+    fits = [part.overall for part in part_fits if part.overall]
     if not fits:
-        raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {outlier_fence:g}")
-    everybody = merge(fits)
-    group_pipelines, pooled_groups = merge_group_fits([look.groups for look in looks], min_group_size)
+        raise DataError(f"every customer is beyond some outlier fence: raise outlier_fence, which is {options.outlier_fence:g}")
+    overall = merge_fits(fits)
+    group_pipelines, pooled_groups = merge_group_fits([part.groups for part in part_fits], options.min_group_size)
     return Preparation(
         feature_columns=tuple(feature_columns),
         log_columns=tuple(log_columns),
         fences=fences,
         drops_outliers=outliers == "drop",
-        training_range=_find_range(everybody, feature_columns),
-        pipeline=everybody.pipeline,
+        training_range=_find_range(overall, feature_columns),
+        pipeline=overall.pipeline,
         group_column=group_column,
         group_pipelines=group_pipelines,
         pooled_groups=pooled_groups,
     )
 
 
-def _fit(
+def _find_fences(
+    map_parts: MapParts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
+) -> dict[str, Interval]:
+    fences = {}
+    for name in feature_columns:
+        column = np.concatenate(map_parts(partial(_take_column, name=name, select=select)))
+        fence = find_fence(column, options.outlier_fence, is_log=name in options.log_columns) if column.size else None
+        if fence:
+            fences[name] = fence
+    return fences
+
+
+def _fit_part(
     customers: pd.DataFrame,
     *,
     pipeline: Pipeline,
-    inside: Mapping[str, Interval],
+    bounds: Mapping[str, Interval],
     group_column: str | None,
-    complete: Complete,
+    select: SelectComplete,
     log_columns: Sequence[str],
-) -> _Look:
-    values = complete(customers)
+) -> _PartFit:
+    values = select(customers)
     negatives = find_negatives(customers, log_columns=log_columns)
-    kept = values[_is_inside(values, inside)]
+    kept = values[_is_inside(values, bounds)]
     if kept.empty or any(len(column) for column in negatives.columns):
-        return _Look(len(values), None, {}, negatives)
+        return _PartFit(len(values), None, {}, negatives)
     features = kept.to_numpy()
     groups = {} if group_column is None else fit_groups(pipeline, features, customers.loc[kept.index, group_column])
-    return _Look(len(values), fit(pipeline, features), groups, negatives)
+    return _PartFit(len(values), fit(pipeline, features), groups, negatives)
 
 
 def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = False) -> Interval | None:
-    """Find where outliers begin: `width` interquartile ranges below the first quartile and above the third (Tukey 1977).
+    """Find the values beyond which a customer is an outlier.
 
-    With `is_log`, quartiles and fence are those of the logarithms, given back in the units of the table. A feature with equal
-    quartiles, because half the customers or more have the same value, gets no fence: everybody else would be beyond it.
+    The fence is `width` interquartile ranges below the first quartile and above the third.
 
     Parameters
     ----------
-    column : array of shape (n_customers,), without missing values
+    column : ndarray of shape (n_customers,)
+        Without missing values, in the units of the table.
+    width : float
+    is_log : bool
+        Whether quartiles and fence are those of log(1 + value); the fence is converted back to the units of the table.
+
+    Returns
+    -------
+    Interval or None
+        None if the quartiles are equal, because half the customers or more have the same value: all others would be outliers.
+
+    References
+    ----------
+    Tukey (1977), Exploratory Data Analysis.
     """
     first, third = np.quantile(np.log1p(column) if is_log else column, (0.25, 0.75))
     if first == third:
         return None
     fence = np.array([first - width * (third - first), third + width * (third - first)])
-    with np.errstate(over="ignore"):  # a fence at infinity is one that nobody is beyond
+    with np.errstate(over="ignore"):  # no value is beyond an infinite fence
         low, high = np.expm1(fence) if is_log else fence
     return float(low), float(high)
 
 
 def list_dropped(customers: pd.DataFrame, preparation: Preparation) -> pd.DataFrame:
-    """Name those who do not fit and why, in texts that no spreadsheet takes for a formula: columns CUST_ID and reason.
+    """List the customers that cannot be transformed, with spreadsheet formulas escaped.
 
-    Where a table has no CUST_ID, it is the position in `customers`, counted from 1; see `offset_row_numbers`.
+    Returns
+    -------
+    DataFrame with the columns CUST_ID and reason
+        Without CUST_ID in the table, it is the position in `customers`, counted from 1; see `offset_row_numbers`.
     """
     unfit = customers[~preparation.fits(customers)]
     ids: list[Any]
@@ -177,27 +219,35 @@ def list_dropped(customers: pd.DataFrame, preparation: Preparation) -> pd.DataFr
 
 
 def offset_row_numbers(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
-    """Turn positions in a part into those in the whole table, where they stand for ids."""
+    """Turn positions in a part into positions in the table, if they are used as ids.
+
+    Parameters
+    ----------
+    first_row : int
+        Number of rows of the parts before this one.
+    dropped : DataFrame
+        As `list_dropped` returns it.
+    """
     ids = dropped[CUSTOMER_ID]
     return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
 
 
-def most_frequent(reasons: Counter[str], most: int = 10) -> dict[str, int]:
-    """Count dropped customers by reason, the most frequent first; those beyond `most` reasons are counted together."""
+def top_reasons(reasons: Counter[str], max_reasons: int = 10) -> dict[str, int]:
+    """Sort reasons by their counts, largest first; all from number `max_reasons` on are counted as "other reasons"."""
     counts = reasons.most_common()
-    if len(counts) > most:
-        counts = [*counts[: most - 1], ("other reasons", sum(count for _, count in counts[most - 1 :]))]
+    if len(counts) > max_reasons:
+        counts = [*counts[: max_reasons - 1], ("other reasons", sum(count for _, count in counts[max_reasons - 1 :]))]
     return dict(counts)
 
 
-def _complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:
-    """Take the features of those who have all of them."""
+def _select_complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:
+    """Return the features of the customers who have all of them."""
     check_columns(customers, feature_columns, group_column)
     return customers[list(feature_columns)].dropna()
 
 
-def _take_column(customers: pd.DataFrame, *, name: str, complete: Complete) -> NDArray[np.float64]:
-    return complete(customers)[name].to_numpy()
+def _take_column(customers: pd.DataFrame, *, name: str, select: SelectComplete) -> NDArray[np.float64]:
+    return select(customers)[name].to_numpy()
 
 
 def find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
@@ -219,16 +269,16 @@ def find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Ne
     return Negatives(len(customers), tuple(columns))
 
 
-def _refuse_negative(parts: Sequence[Negatives], log_columns: Sequence[str]) -> None:
+def _reject_negatives(parts: Sequence[Negatives], log_columns: Sequence[str]) -> None:
     total = sum(part.n_customers for part in parts)
     for position, name in enumerate(log_columns):
         first_row = 1
         for part in parts:
             negative = part.columns[position]
             if not negative.empty:
-                who = negative.index[0]
+                customer_id = negative.index[0]
                 count = sum(len(other.columns[position]) for other in parts)
-                customer = who if isinstance(who, str) else first_row + who
+                customer = customer_id if isinstance(customer_id, str) else first_row + customer_id
                 raise DataError(
                     f"customer {customer}: {name} is {negative.iloc[0]:.12g}, and a negative number has no logarithm "
                     f"({count} of {total} customers have one): leave {name} out of log_columns"
@@ -261,9 +311,9 @@ def _is_inside(values: pd.DataFrame, fences: Mapping[str, Interval]) -> NDArray[
     return inside
 
 
-def _find_range(fitted: Fitted, feature_columns: Sequence[str]) -> dict[str, Interval]:
+def _find_range(fitted: FittedPipeline, feature_columns: Sequence[str]) -> dict[str, Interval]:
     ranges = dict(zip(feature_columns, zip(fitted.low.tolist(), fitted.high.tolist(), strict=True), strict=True))
     for name, (low, high) in ranges.items():
         if low == high:
-            raise DataError(f"{name} is {low:g} for all {fitted.customers} customers: it cannot tell them apart, leave it out")
+            raise DataError(f"{name} is {low:g} for all {fitted.n_customers} customers: leave it out of feature_columns")
     return ranges

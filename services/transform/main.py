@@ -1,4 +1,4 @@
-"""Transform: fit the preparation, apply it to all customers whom it fits, list the others."""
+"""Transform: fit the preparation, apply it to all customers that can be transformed, list the others."""
 
 import logging
 from collections import Counter
@@ -8,7 +8,13 @@ from typing import Any
 from services.contract.preparation import Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
-from services.transform.features import Apply, fit_preparation_to_parts, most_frequent, offset_row_numbers
+from services.transform.features import (
+    MapParts,
+    PreparationOptions,
+    fit_preparation_to_parts,
+    offset_row_numbers,
+    top_reasons,
+)
 from services.transform.part_tasks import load_columns, map_part, prepare_part
 from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
@@ -24,7 +30,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
         group_column = settings.group_column or None
         if settings.outliers == "keep":
             # One pass over the parts on the volume, which need not fit into memory together.
-            map_parts: Apply = lambda function: list(pool.map(partial(map_part, function), parts))  # noqa: E731
+            map_parts: MapParts = lambda function: list(pool.map(partial(map_part, function), parts))  # noqa: E731
         else:
             # Outlier fences need several passes over the features, so these are read once and kept in memory.
             load = partial(
@@ -37,31 +43,33 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
         preparation = fit_preparation_to_parts(
             map_parts,
             settings.feature_columns,
-            log_columns=settings.log_columns,
-            outliers=settings.outliers,
-            outlier_fence=settings.outlier_fence,
-            group_column=group_column,
-            min_group_size=settings.min_group_size,
+            PreparationOptions(
+                log_columns=settings.log_columns,
+                outliers=settings.outliers,
+                outlier_fence=settings.outlier_fence,
+                group_column=group_column,
+                min_group_size=settings.min_group_size,
+            ),
         )
         _log(preparation, settings)
         prepare = partial(prepare_part, preparation=preparation, target=target)
-        rows, reasons = 0, Counter[str]()
+        n_rows, reasons = 0, Counter[str]()
         with work.writing(artifacts.DROPPED) as file:
             file.write((",".join(DROPPED_COLUMNS) + "\n").encode())
             for part in pool.map(prepare, parts):
                 file.write(
-                    offset_row_numbers(rows, part.dropped).to_csv(index=False, header=False, lineterminator="\n").encode()
+                    offset_row_numbers(n_rows, part.dropped).to_csv(index=False, header=False, lineterminator="\n").encode()
                 )
                 if part.draft:
                     work.add(artifacts.FEATURES, part.draft)
-                rows += part.rows
+                n_rows += part.n_rows
                 reasons += part.reasons
 
-    dropped, counts = reasons.total(), most_frequent(reasons)
-    log.info("kept %d customers, dropped %d", rows - dropped, dropped)
+    n_dropped, counts = reasons.total(), top_reasons(reasons)
+    log.info("kept %d customers, dropped %d", n_rows - n_dropped, n_dropped)
     for reason, count in counts.items():
         log.info("dropped %d: %s", count, reason)
-    return {"customers": rows - dropped, "dropped": dropped, "reasons": counts}
+    return {"customers": n_rows - n_dropped, "dropped": n_dropped, "reasons": counts}
 
 
 def _log(preparation: Preparation, settings: TransformSettings) -> None:
@@ -71,6 +79,6 @@ def _log(preparation: Preparation, settings: TransformSettings) -> None:
         log.info("%s is replaced by its logarithm", name)
     if settings.group_column:
         groups = ", ".join(str(group) for group in preparation.group_pipelines) or "none"
-        log.info("groups of %s standardised each by itself: %s; all others together", settings.group_column, groups)
+        log.info("groups of %s standardised separately: %s; all other customers together", settings.group_column, groups)
     for name, (smallest, largest) in preparation.training_range.items():
-        log.info("%s from %g to %g", name, smallest, largest)
+        log.info("training range of %s: %g to %g", name, smallest, largest)

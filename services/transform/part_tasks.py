@@ -1,4 +1,4 @@
-"""What is done with one part of the customer table, in whichever process."""
+"""Functions that run on one part of the customer table: in this process, in another one, or on a Dask worker."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from stagekit.volume.parts import Part, PendingPart, save_draft
 T = TypeVar("T")
 
 
-class Prepared(NamedTuple):
-    """A part whose features are written."""
+class PreparedPart(NamedTuple):
+    """A part whose features are written, but not yet renamed into place."""
 
     draft: PendingPart | None
-    """None where nobody fits."""
-    rows: int
+    """None if no customer of the part can be transformed."""
+    n_rows: int
     dropped: pd.DataFrame
     """See `list_dropped`."""
 
     @property
     def reasons(self) -> Counter[str]:
+        """Number of dropped customers by reason."""
         return Counter(self.dropped["reason"].tolist())
 
 
 def map_part(function: Callable[[pd.DataFrame], T], part: Part) -> T:
+    """Load a part and call the function with it."""
     return function(part.load())
 
 
@@ -55,13 +57,23 @@ def load_columns(
     return columns
 
 
-def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str]) -> Prepared:
-    """Write the features of the customers whom the preparation fits, as a draft of features.pkl."""
+def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str]) -> PreparedPart:
+    """Write the features of the customers that can be transformed, as a pending part of features.pkl.
+
+    Parameters
+    ----------
+    part : Part
+        Of the customer table.
+    preparation : Preparation
+        Fitted.
+    target : tuple of Path and str
+        Folder and name of features.pkl.
+    """
     customers: pd.DataFrame = part.load()
-    fits = preparation.fits(customers)
+    can_transform = preparation.fits(customers)
     draft = None
-    if fits.any():
-        scaled = preparation.transform(customers.loc[fits, list(preparation.columns)])
+    if can_transform.any():
+        scaled = preparation.transform(customers.loc[can_transform, list(preparation.columns)])
         payload = {"scaled": scaled, "feature_columns": list(preparation.feature_columns), "preparation": preparation}
         draft = save_draft(*target, payload)
-    return Prepared(draft, len(customers), list_dropped(customers, preparation))
+    return PreparedPart(draft, len(customers), list_dropped(customers, preparation))

@@ -1,4 +1,4 @@
-"""Fit scikit-learn's pipelines to parts of a table, and make of them what fitting to the whole table would have made."""
+"""Fit scikit-learn pipelines to parts of a table, and merge them into the pipeline fitted to the whole table."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from services.contract.preparation import Interval, group_keys
 
 
-class Fitted(NamedTuple):
-    """A pipeline, and what it was fitted to."""
+class FittedPipeline(NamedTuple):
+    """A pipeline, with the number and the range of the customers it was fitted to."""
 
     pipeline: Pipeline
-    customers: int
+    n_customers: int
     low: NDArray[np.float64]
     """Smallest value of each feature, shape (n_features,), in the units of the table."""
     high: NDArray[np.float64]
+    """Largest value of each feature."""
 
 
 def make_pipeline(feature_columns: Sequence[str], log_columns: Sequence[str], fences: Mapping[str, Interval]) -> Pipeline:
-    """Make the unfitted pipeline; values are clipped to `fences` before the logarithm, which keeps their order."""
+    """Make the unfitted pipeline: clip, logarithm, StandardScaler.
+
+    Parameters
+    ----------
+    feature_columns : sequence of str
+    log_columns : sequence of str
+        Features to replace by log(1 + value).
+    fences : mapping of str to Interval
+        Bounds to clip features to before the logarithm, in the units of the table. The logarithm is monotonic, so the order of
+        the two steps does not matter.
+    """
     steps: list[tuple[str, Any]] = []
     if fences:
         limits = [fences.get(name, (-np.inf, np.inf)) for name in feature_columns]
@@ -46,33 +57,44 @@ def make_pipeline(feature_columns: Sequence[str], log_columns: Sequence[str], fe
     return Pipeline(steps)
 
 
-def fit(pipeline: Pipeline, features: NDArray[np.float64]) -> Fitted:
+def fit(pipeline: Pipeline, features: NDArray[np.float64]) -> FittedPipeline:
     """Fit a pipeline to features of shape (n_customers, n_features), at least one customer."""
-    return Fitted(clone(pipeline).fit(features), len(features), features.min(axis=0), features.max(axis=0))
+    return FittedPipeline(clone(pipeline).fit(features), len(features), features.min(axis=0), features.max(axis=0))
 
 
-def fit_groups(pipeline: Pipeline, features: NDArray[np.float64], groups: pd.Series[Any]) -> dict[str, Fitted]:
+def fit_groups(pipeline: Pipeline, features: NDArray[np.float64], groups: pd.Series[Any]) -> dict[str, FittedPipeline]:
     """Fit a pipeline to each group.
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features)
-    groups : Series of shape (n_customers,), names or numbers; a customer without one belongs to no group
+    pipeline : Pipeline
+        Unfitted.
+    features : ndarray of shape (n_customers, n_features)
+        In the units of the table.
+    groups : Series of shape (n_customers,)
+        Names or numbers; customers with a missing value belong to no group.
 
-    Returns the fits by group key; see `group_keys`.
+    Returns
+    -------
+    dict of str to FittedPipeline
+        By group key; see `group_keys`.
     """
     keys = group_keys(groups).reset_index(drop=True)
     return {str(key): fit(pipeline, features[rows]) for key, rows in keys.groupby(keys).indices.items()}
 
 
-def merge(fits: Sequence[Fitted]) -> Fitted:
-    """Make of what was fitted to parts what would have been fitted to all of them; one part is taken as it is.
+def merge_fits(fits: Sequence[FittedPipeline]) -> FittedPipeline:
+    """Merge the fits to parts into the fit to all of them; a single fit is returned unchanged.
 
-    Means and variances are combined without differences of large sums (Chan, Golub and LeVeque 1979).
+    Means and variances are combined without differences of large sums.
+
+    References
+    ----------
+    Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances.
     """
     if len(fits) == 1:
         return fits[0]
-    counts = np.array([[part.customers] for part in fits])
+    counts = np.array([[part.n_customers] for part in fits])
     means = np.array([part.pipeline[-1].mean_ for part in fits])
     variances = np.array([part.pipeline[-1].var_ for part in fits])
     total = int(counts.sum())
@@ -82,29 +104,44 @@ def merge(fits: Sequence[Fitted]) -> Fitted:
     scaler = pipeline[-1]
     scaler.mean_, scaler.var_, scaler.scale_ = mean, variance, np.where(variance > 0, np.sqrt(variance), 1.0)
     scaler.n_samples_seen_ = total
-    return Fitted(pipeline, total, np.min([part.low for part in fits], axis=0), np.max([part.high for part in fits], axis=0))
+    return FittedPipeline(
+        pipeline, total, np.min([part.low for part in fits], axis=0), np.max([part.high for part in fits], axis=0)
+    )
 
 
-def merge_group_fits(parts: Sequence[Mapping[str, Fitted]], min_group_size: int) -> tuple[dict[str, Pipeline], tuple[str, ...]]:
+def merge_group_fits(
+    parts: Sequence[Mapping[str, FittedPipeline]], min_group_size: int
+) -> tuple[dict[str, Pipeline], tuple[str, ...]]:
     """Merge the fits of each group.
 
-    Returns the pipelines of the groups that are large enough and in which every feature has pool values, and the keys of
-    all others.
+    Parameters
+    ----------
+    parts : sequence of mapping of str to FittedPipeline
+        The fits of each part by group key.
+    min_group_size : int
+        Number of customers.
+
+    Returns
+    -------
+    pipelines : dict of str to Pipeline
+        The groups that are large enough and in which every feature has more than one value.
+    pooled : tuple of str
+        The keys of all other groups.
     """
-    fits: dict[str, list[Fitted]] = {}
+    fits: dict[str, list[FittedPipeline]] = {}
     for part in parts:
         for group, fitted in part.items():
             fits.setdefault(group, []).append(fitted)
     pipelines, pooled = {}, []
     for group in sorted(fits):
-        merged = merge(fits[group])
-        if merged.customers >= min_group_size and _tells_everybody_apart(merged):
+        merged = merge_fits(fits[group])
+        if merged.n_customers >= min_group_size and _features_vary(merged):
             pipelines[group] = merged.pipeline
         else:
             pooled.append(group)
     return pipelines, tuple(pooled)
 
 
-def _tells_everybody_apart(group: Fitted) -> bool:
+def _features_vary(group: FittedPipeline) -> bool:
     low, high = group.pipeline.transform(np.stack([group.low, group.high]))
     return bool((low != high).all())

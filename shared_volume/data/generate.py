@@ -1,10 +1,10 @@
-"""The sample customers: a made-up card portfolio, so that the pipeline runs before one has data of one's own.
+"""Generate the sample customers: a synthetic card portfolio, so that the pipeline runs without data of the user.
 
-Nobody in it exists. Each customer gets a group, a credit limit and habits, then lives through up to twelve
-monthly statements: draws cash, buys, is charged interest, pays. The columns are sums and counts over those
-statements, so they agree with one another. No column tells the group: that is for the pipeline to find.
+All customers are fictitious. Each gets a group, a credit limit and habits, and is then simulated over up to twelve
+monthly statements: cash advances, purchases, interest, payments. The columns are sums and counts over those
+statements, so they are consistent. No column contains the group: the pipeline has to find it.
 
-| group        | share | who they are                                                          |
+| group        | share | description                                                           |
 |--------------|-------|-----------------------------------------------------------------------|
 | dormant      | 12 %  | small limit, a purchase now and then, or none                         |
 | transactors  | 38 %  | everyday buying on a small limit, many pay in full                    |
@@ -13,9 +13,9 @@ statements, so they agree with one another. No column tells the group: that is f
 | cash users   | 12 %  | high limit, mostly owed, more from cash advances than from purchases  |
 | big spenders | 4 %   | high limit and by far the most purchases, paid off in large steps     |
 
-Running it rewrites file.csv and test.csv beside it; the same arguments give the same bytes. So that this
-holds on other machines too, it draws with `random` and `standard_normal` alone, and rounds every amount to
-whole cents where it arises: the last bit of an `exp` does not reach the files.
+The script rewrites file.csv and test.csv beside it; the same arguments give the same bytes. For the same result on
+other machines, it draws only with `random` and `standard_normal`, and rounds every amount to whole cents as soon as it
+is computed: the last bit of an `exp` does not affect the files.
 """
 
 import argparse
@@ -28,12 +28,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 CUSTOMERS = 8_950
-FEWEST = 1_000  # below, duplicates and missing values would no longer be "a few"
+MIN_CUSTOMERS = 1_000  # below, duplicates and missing values would no longer be rare
 SEED = 2025
 MONTHS = 12
 NEW_CUSTOMERS = 12
-OUTSIDER = 8  # the row of test.csv, counted from 0, that lies outside the training range
-EXCEEDS = ["BALANCE", "PURCHASES", "CREDIT_LIMIT"]  # where it does so for certain
+OUTSIDER = 8  # the row of test.csv, counted from 0, that is outside the training range
+EXCEEDS = ["BALANCE", "PURCHASES", "CREDIT_LIMIT"]  # columns in which it certainly is
 
 AMOUNTS = ["BALANCE", "CREDIT_LIMIT", "PURCHASES", "ONEOFF_PURCHASES", "INSTALLMENTS_PURCHASES"]
 AMOUNTS += ["CASH_ADVANCE", "PAYMENTS", "MINIMUM_PAYMENTS"]
@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 
 class Group(NamedTuple):
-    """One kind of customer. Its members vary around these figures."""
+    """One kind of customer; members vary around these figures."""
 
     share: float  # of all customers
     limit: float  # median credit limit
@@ -54,8 +54,8 @@ class Group(NamedTuple):
     pace: float  # how often they use the card, 1 = like most
     ticket: float  # median amount of one purchase
     draw: float  # median amount of one cash advance
-    full: float  # share who are used to paying everything
-    extra: float  # the others: median share of the rest that they pay on top of the minimum
+    full: float  # share who usually pay everything
+    extra: float  # the others: median share of the rest that they pay in addition to the minimum
 
 
 GROUPS = {
@@ -69,17 +69,17 @@ GROUPS = {
 
 
 def happens(rng: np.random.Generator, probability: Floats) -> NDArray[np.bool_]:
-    """Whether it does, for each customer."""
+    """Draw for each customer whether an event happens."""
     return rng.random(probability.shape) < probability
 
 
 def around(rng: np.random.Generator, median: Floats, sigma: float) -> Floats:
-    """Log-normal values: skewed to the right, as amounts of money are."""
+    """Draw log-normal values, skewed to the right like amounts of money."""
     return median * np.exp(sigma * rng.standard_normal(median.shape))
 
 
 def draw_customers(rng: np.random.Generator, n_customers: int) -> tuple[NDArray[np.str_], dict[str, Floats]]:
-    """The name of each customer's group, and what each one brings along; amounts are in cents."""
+    """Draw each customer's group and habits; amounts are in cents."""
     table = np.array(list(GROUPS.values()))
     member = np.searchsorted(np.cumsum(table[:-1, 0]), rng.random(n_customers), side="right")
     of = dict(zip(Group._fields, table[member].T, strict=True))
@@ -101,18 +101,18 @@ def draw_customers(rng: np.random.Generator, n_customers: int) -> tuple[NDArray[
         "cash": happens(rng, buyers_draw_less * of["cash"]) * 0.6 * of["pace"] * rng.random(n_customers),
         "ticket": around(rng, 100 * of["ticket"], 0.5),
         "draw": around(rng, 100 * of["draw"], 0.5),
-        "several": around(rng, 3 * every, 0.8),  # transactions of a kind in a busy month
+        "several": around(rng, 3 * every, 0.8),  # transactions of one kind in a busy month
         "owed": np.where(owed < 20_00, 0, owed),
         "full": happens(rng, of["full"]) * np.sqrt(rng.random(n_customers)),
         "extra": around(rng, of["extra"], 0.8),
     }
 
 
-def live(rng: np.random.Generator, of: dict[str, Floats]) -> dict[str, Floats]:
-    """The sums of the monthly figures, by column in the order of the files; amounts are in cents."""
+def simulate_statements(rng: np.random.Generator, of: dict[str, Floats]) -> dict[str, Floats]:
+    """Return the sums of the monthly figures, by column in the order of the files; amounts are in cents."""
 
     def use(probability: Floats, amount: Floats, room: Floats) -> tuple[Floats, Floats]:
-        """Transactions of one month and their sum; refused when the sum would pass the limit."""
+        """Draw the transactions of one month and their sum; rejected if the sum would exceed the limit."""
         count = 1 + np.floor(of["several"] * rng.random(room.shape) ** 3)
         cents = np.rint(count * around(rng, amount, 0.5))
         accepted = happens(rng, probability) & (cents >= 1) & (cents <= room)
@@ -160,9 +160,9 @@ def live(rng: np.random.Generator, of: dict[str, Floats]) -> dict[str, Floats]:
 
 
 def simulate(rng: np.random.Generator, n_customers: int) -> tuple[pd.DataFrame, NDArray[np.str_]]:
-    """The columns after CUST_ID, shape (n_customers, 17), and the name of each customer's group."""
+    """Return the columns after CUST_ID, shape (n_customers, 17), and the name of each customer's group."""
     groups, customers = draw_customers(rng, n_customers)
-    table = pd.DataFrame(live(rng, customers))
+    table = pd.DataFrame(simulate_statements(rng, customers))
     shares = table.columns.difference(AMOUNTS + COUNTS)
     table[shares] = np.round(table[shares].div(table["TENURE"], axis="index"), 6)
     for column in ("BALANCE", "CREDIT_LIMIT"):
@@ -173,7 +173,7 @@ def simulate(rng: np.random.Generator, n_customers: int) -> tuple[pd.DataFrame, 
 
 
 def sample(n_rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """The rows of file.csv and of test.csv, and the group of every customer of file.csv, by CUST_ID."""
+    """Return the rows of file.csv and of test.csv, and the group of every customer of file.csv, by CUST_ID."""
     rng = np.random.Generator(np.random.PCG64(seed))
     n_updates, n_no_balance, n_no_limit = (max(1, n_rows // every) for every in (750, 2_000, 4_000))
     n_known = n_rows - n_updates
@@ -187,8 +187,8 @@ def sample(n_rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.Serie
     updates = updated(known.loc[np.sort(picked[n_no_balance : n_no_balance + n_updates])])
     file = pd.concat([known, updates], ignore_index=True)
 
-    in_force = file.drop_duplicates("CUST_ID", keep="last").set_index("CUST_ID")
-    lowest, highest = in_force.min(), in_force.max()
+    latest = file.drop_duplicates("CUST_ID", keep="last").set_index("CUST_ID")
+    lowest, highest = latest.min(), latest.max()
     new = new[(new[lowest.index].ge(lowest) & new[highest.index].le(highest)).all(axis="columns")]
     biggest = new.nlargest(1, "PURCHASES")
     others = new.drop(biggest.index)[: NEW_CUSTOMERS - 1]
@@ -201,7 +201,7 @@ def sample(n_rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.Serie
 
 
 def updated(customers: pd.DataFrame) -> pd.DataFrame:
-    """The same customers a little later: half of what they owe is paid, their limit is raised."""
+    """Return the same customers somewhat later: half of the balance is paid, the limit is raised."""
     paid = np.round(customers["BALANCE"] / 2, 2)
     return customers.assign(
         BALANCE=np.round(customers["BALANCE"] - paid, 2),
@@ -211,13 +211,13 @@ def updated(customers: pd.DataFrame) -> pd.DataFrame:
 
 
 def enlarged(customer: pd.DataFrame, highest: pd.Series) -> pd.DataFrame:
-    """The customer with every amount so many times larger: a company's card, at least twice the highest."""
+    """Return the customer with all amounts multiplied, like a company's card: at least twice the highest."""
     times = np.ceil(2 * (highest[EXCEEDS] / customer[EXCEEDS].iloc[0]).max())
     return customer.assign(**{column: np.round(customer[column] * times, 2) for column in AMOUNTS})
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Put the whole table in place at once: a reader sees the old file or the new one."""
+    """Replace the file atomically: a reader sees the old table or the new one."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         table.to_csv(file, index=False, lineterminator="\n")
@@ -227,19 +227,19 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    """Write both files where the command line says."""
+    """Write both files into the folder given on the command line."""
     parser = argparse.ArgumentParser(description="Write the sample files file.csv and test.csv.")
     parser.add_argument("--customers", type=int, default=CUSTOMERS, help="rows of file.csv (%(default)s)")
-    parser.add_argument("--seed", type=int, default=SEED, help="another seed, other customers (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder (the script's own)")
-    given = parser.parse_args()
-    if given.customers < FEWEST:
-        parser.error(f"--customers is {given.customers}, expected at least {FEWEST}")
-    file, test, _ = sample(given.customers, given.seed)
-    given.out.mkdir(parents=True, exist_ok=True)
-    write(file, given.out / "file.csv")
-    write(test, given.out / "test.csv")
-    print(f"{given.out}: file.csv with {len(file)} rows, test.csv with {len(test)}")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives other customers (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder (default: that of the script)")
+    arguments = parser.parse_args()
+    if arguments.customers < MIN_CUSTOMERS:
+        parser.error(f"--customers is {arguments.customers}, expected at least {MIN_CUSTOMERS}")
+    file, test, _ = sample(arguments.customers, arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write(file, arguments.out / "file.csv")
+    write(test, arguments.out / "test.csv")
+    print(f"{arguments.out}: file.csv with {len(file)} rows, test.csv with {len(test)}")
 
 
 if __name__ == "__main__":

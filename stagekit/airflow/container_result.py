@@ -22,6 +22,9 @@ from stagekit.stage.run import MANIFEST_LINE
 BIND_SOURCE_MISSING = "bind source path does not exist"
 """What the engine says, and then which, where it cannot mount a folder of the host."""
 
+LOST = 255
+"""Exit code that the engine gives to containers which it finds dead when it starts again, after a power cut for example."""
+
 
 class Outcome(NamedTuple):
     result: Any  # what the stage wrote to stdout
@@ -57,7 +60,9 @@ def _failure(stage: str, code: int, out_of_memory: bool, memory: str, last_line:
     if reason:
         kinds: list[type[StageError]] = [StageError, *StageError.__subclasses__()]
         return next(kind for kind in kinds if kind.exit_code == code)(reason)
-    if code > 128:
+    if code == LOST:
+        return TransientError(f"{stage} was lost: the Docker engine or its host stopped while the container ran")
+    if 128 < code < 128 + signal.NSIG:
         return TransientError(f"{stage} was killed by signal {code - 128} ({signal.strsignal(code - 128)})")
     return StageError(f"{stage} ended with exit code {code}: {last_line}")
 

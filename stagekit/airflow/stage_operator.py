@@ -66,7 +66,8 @@ class StoppedError(BaseException):
 
 
 class StageOperator(ResumableJobMixin, DockerOperator):
-    """Run `stage` for the DAG run, or for `of_run` if given; `publishes` lets it write to the volume's `model/`.
+    """Run `stage` for the DAG run, or for `of_run` if given; `publishes` lets it write to the volume's `history/`
+    and, unless the run is experimental, `model/`.
 
     A DAG with a form of its own passes `settings`, which are templated. `writes` names folders of the volume to write to in
     place of the stage's own.
@@ -415,8 +416,10 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.docker_run = self.definition.docker_run
 
     def _writable(self, folder: str, values: dict[str, Any]) -> tuple[str, ...]:
+        if not self.publishes:
+            return (folder,)
         # An experimental run can only read model/.
-        return (folder, "model") if self.publishes and values.get("publish") != "never" else (folder,)
+        return (folder, "history") if values.get("publish") == "never" else (folder, "history", "model")
 
     def _engine(self) -> APIClient:
         """Connect to the engine that the environment names, as Docker's own client does."""

@@ -43,7 +43,7 @@ PARQUET_SUFFIX = ".parquet"
 
 _MEMORY_LIMIT = "400MiB"  # of one connection; DuckDB spills the rest to disk
 _MAX_LINE_BYTES = 131_072  # csv.field_size_limit(): the strict reader rejects a longer cell
-_NO_NULL = "\x01\x01"  # DuckDB ignores cells after the last column that stand for NULL, so no text may
+_NO_NULL = "\x01\x01"  # no text represents NULL: DuckDB ignores NULL cells after the last column
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x10000))))  # the characters that str.strip() removes
 _BATCH_ROWS = 20_000
 _BATCH_CHARACTERS = 1 << 24
@@ -102,7 +102,7 @@ def read_schema(
 def _read_header(path: Path, required: Sequence[str], table_format: TableFormat) -> list[str]:
     if not _is_parquet(path):
         return strict_reader.read_header(path, required, table_format)
-    with _connect(path.parent) as connection, _named_damage(path):
+    with connect(path.parent) as connection, _named_damage(path):
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet($path)", {"path": _escape_pattern(path)}).fetchall()
     header = [str(name) for name, *_ in described]
     check_header(path.name, header, required, table_format)
@@ -122,7 +122,7 @@ def load_files(paths: Sequence[Path], *, schema: TableSchema, folder: Path) -> L
     # A unique name: a worker that was given up for lost may still be writing what another one does again.
     database = folder / f"{secrets.token_hex(8)}.duckdb"
     faults = Faults(database.with_suffix(".faults.csv"))
-    with _connect(folder, database) as connection:
+    with connect(folder, database) as connection:
         create_table(connection, schema)
         for path in paths:
             try:
@@ -149,12 +149,12 @@ def read_part(ranges: Sequence[RowRange], schema: TableSchema) -> pd.DataFrame:
     DataFrame of shape (n_rows, n_columns)
         Numbers as float64, missing ones as NaN; every other column as str.
     """
-    with _connect(ranges[0].database.parent) as connection:
-        selects = []
+    with connect(ranges[0].database.parent) as connection:
+        queries = []
         for number, (database, first, end) in enumerate(ranges):
-            _attach(connection, database, number)
-            selects.append(f"SELECT * FROM d{number}.rows WHERE rowid >= {first} AND rowid < {end}")
-        rows = connection.execute(" UNION ALL ".join(selects)).df()
+            attach(connection, database, number)
+            queries.append(f"SELECT * FROM d{number}.rows WHERE rowid >= {first} AND rowid < {end}")
+        rows = connection.execute(" UNION ALL ".join(queries)).df()
     rows.columns = list(schema.columns)
     # DuckDB returns another dtype for a column without a single text.
     texts = [name for name, position in zip(schema.columns, schema.positions, strict=True) if not schema.is_number(position)]
@@ -169,14 +169,14 @@ def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> N
     ndarray of shape (n_duplicates,)
         Row positions in all tables together, ascending; empty if the tables have no ids.
     """
-    with _connect(tables[0].database.parent) as connection:
+    with connect(tables[0].database.parent) as connection:
         ids = next((f"c{position}" for position in schema.positions if schema.is_id(position)), "NULL")
-        selects, offset = [], 0
+        queries, offset = [], 0
         for number, table in enumerate(tables):
-            _attach(connection, table.database, number)
-            selects.append(f"SELECT {ids} AS id, rowid + {offset} AS position FROM d{number}.rows")
+            attach(connection, table.database, number)
+            queries.append(f"SELECT {ids} AS id, rowid + {offset} AS position FROM d{number}.rows")
             offset += table.n_rows
-        connection.execute(f"CREATE TEMP VIEW ids AS {' UNION ALL '.join(selects)}")
+        connection.execute(f"CREATE TEMP VIEW ids AS {' UNION ALL '.join(queries)}")
         connection.execute(
             "CREATE TEMP TABLE repeated AS SELECT id, max(position) AS last FROM ids GROUP BY id HAVING count(*) > 1"
         )
@@ -185,9 +185,19 @@ def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> N
 
 
 @contextmanager
-def _connect(scratch: Path, database: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(scratch: Path, database: Path | None = None, n_threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database, by default one in memory.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder for data that exceeds the memory limit.
+    database : Path, optional
+    n_threads : int, optional
+        By default one for each core.
+    """
     settings: dict[str, str | bool | int | float | list[str]] = {
-        "threads": count_cores(),
+        "threads": n_threads or count_cores(),
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": str(scratch / f"{secrets.token_hex(8)}.spilled"),  # /tmp of a container is small
         "autoinstall_known_extensions": False,
@@ -201,8 +211,9 @@ def _connect(scratch: Path, database: Path | None = None) -> Iterator[duckdb.Duc
         raise
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
-    connection.execute(f"ATTACH {_quote(str(database))} AS d{number} (READ_ONLY)")
+def attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
+    """Attach a database for reading, with the name d0, d1 and so on."""
+    connection.execute(f"ATTACH {quoted(str(database))} AS d{number} (READ_ONLY)")
 
 
 def _raise_resource_errors(error: duckdb.Error) -> None:
@@ -229,7 +240,8 @@ def _type(schema: TableSchema, position: int) -> str:
     return "DOUBLE" if schema.is_number(position) else "VARCHAR"
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -255,7 +267,7 @@ def load_with_duckdb(connection: duckdb.DuckDBPyConnection, path: Path, schema: 
 
 
 def _source(path: Path, schema: TableSchema) -> str:
-    """Return the SQL of a table with text columns c0, c1, …"""
+    """Return the SQL of a table with the text columns c0, c1 and so on."""
     names = [f"c{position}" for position in range(len(schema.header))]
     if _is_parquet(path):
         return f"(SELECT coalesce(COLUMNS(*)::VARCHAR, '') FROM read_parquet($path)) AS cells({', '.join(names)})"
@@ -263,7 +275,7 @@ def _source(path: Path, schema: TableSchema) -> str:
     compression = "gzip" if path.suffix.lower() == ".gz" else "none"
     return (
         f"read_csv($path, auto_detect=false, header=true, columns={{{types}}}, compression='{compression}', "
-        f"delim={_quote(DELIMITERS[schema.format.delimiter])}, quote='\"', escape='\"', strict_mode=true, "
+        f"delim={quoted(DELIMITERS[schema.format.delimiter])}, quote='\"', escape='\"', strict_mode=true, "
         f"nullstr='{_NO_NULL}', max_line_size={_MAX_LINE_BYTES})"
     )
 
@@ -271,10 +283,10 @@ def _source(path: Path, schema: TableSchema) -> str:
 def _convert(schema: TableSchema, position: int, has_underscores: bool) -> str:
     """Return the SQL that converts and checks a cell; error() ends the query."""
     name, cell = schema.header[position], f"c{position}"
-    error = f"error({_quote(name)} || ' is ' || {cell}[:40])"
+    error = f"error({quoted(name)} || ' is ' || {cell}[:40])"
     if schema.is_id(position):
         # trim() with a list of characters takes three times as long as reading an id.
-        stripped = f"trim({cell}, {_quote(_BLANKS)})"
+        stripped = f"trim({cell}, {quoted(_BLANKS)})"
         is_plain = f"regexp_full_match({cell}, '[!-~]+')"
         is_invalid = f"{stripped} = '' OR contains({cell}, chr(0))"
         return f"CASE WHEN {is_plain} THEN {cell} WHEN {is_invalid} THEN {error} ELSE {stripped} END"
@@ -285,7 +297,7 @@ def _convert(schema: TableSchema, position: int, has_underscores: bool) -> str:
     is_valid = f"{value} BETWEEN {schema.min_number(position)} AND {MAX_NUMBER}"
     if has_underscores:
         is_valid += f" AND NOT contains({cell}, '_')"
-    missing = ", ".join(map(_quote, MISSING_NUMBERS))
+    missing = ", ".join(map(quoted, MISSING_NUMBERS))
     return f"CASE WHEN {is_valid} THEN {value} WHEN {cell} IN ({missing}) THEN NULL ELSE {error} END"
 
 

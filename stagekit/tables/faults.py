@@ -41,6 +41,7 @@ class Fault(NamedTuple):
     """Value and expectation in one sentence."""
 
     def __str__(self) -> str:
+        """Return file, row and message."""
         return f"{self.file} row {self.row}: {self.message}"
 
 

@@ -211,6 +211,7 @@ class CsvLineReader:
         return self._line_number + 1
 
     def __iter__(self) -> Iterator[str]:
+        """Yield the lines with their line ends."""
         # newline="": a lone carriage return also ends a line, and line ends inside cells remain as they are.
         with (
             _named_damage(self._path),

@@ -11,7 +11,7 @@ from stagekit.errors import DataError
 MAX_NUMBER = 1e15
 """Largest absolute value of a number: above it, a float does not distinguish one cent from the next."""
 MISSING_NUMBERS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
-"""Texts that stand for a missing number; in a text column, only an empty cell is missing."""
+"""Texts that represent a missing number; in a text column, only an empty cell is missing."""
 DELIMITERS = {",": ",", ";": ";", "tab": "\t", "|": "|"}
 """Delimiters by the name that settings use."""
 
@@ -56,9 +56,11 @@ class TableSchema(NamedTuple):
         )
 
     def is_id(self, position: int) -> bool:
+        """Return whether a column contains the ids."""
         return self.header[position] == self.format.id_column
 
     def is_number(self, position: int) -> bool:
+        """Return whether a column contains numbers."""
         return self.header[position] in self.numeric
 
     def min_number(self, position: int) -> float:

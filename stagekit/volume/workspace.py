@@ -24,8 +24,9 @@ from pydantic import BaseModel, ValidationError
 
 from stagekit.errors import DataError, MissingInputError, SetupError, UsageError
 from stagekit.tables.faults import FAULTS_NAME
-from stagekit.volume import files
+from stagekit.volume import files, history
 from stagekit.volume.files import LOCK_NAME, TEMPORARY_SUFFIX
+from stagekit.volume.history import Entry
 from stagekit.volume.manifest import MANIFEST_NAME, PICKLE_VERSION_SENSITIVE, FileRecord, Manifest, explain, installed_versions
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.parts import Part, PendingPart, drafting, place, save_draft
@@ -61,6 +62,7 @@ RULES = Artifact("segment", "rules.json")
 REPORT = Artifact("report", "report.html")
 SCORES = Artifact("score", "segments.csv")
 CHANGED = Artifact("changes", "changed.csv")
+CRM = Artifact("changes", "crm.csv")
 
 
 class Workspace:
@@ -312,6 +314,24 @@ class Workspace:
                 self.inputs.append(found)
                 yield file
 
+    def open_made_from(self, entry: RunEntry, artifact: Artifact) -> Iterator[BinaryIO]:
+        """Open an artifact that a consumer of publications has made from a publication, part by part.
+
+        Raises MissingInputError if the consumer has not run for this publication, else as `load` does.
+        """
+        other = Workspace(self._volume, entry.run, self.stage, {})
+        manifest = other.manifest(artifact.stage)
+        read = {record.sha256 for record in manifest.inputs}
+        published = entry.publication.files if entry.publication else ()
+        if not read.intersection(record.sha256 for record in published):
+            raise MissingInputError(f"{artifact.name} of run {entry.run} was made from an earlier publication of the run")
+        for part in other.parts(artifact):
+            with part.open() as file:
+                self.inputs.append(
+                    part.expected.model_copy(update={"name": str(other.place.parent / part.expected.name), "stage": None})
+                )
+                yield file
+
     def load_published(self, entry: RunEntry, artifact: Artifact) -> Any:
         """Unpickle what a run has published in one piece; raises as `load` does."""
         (value,) = (load_pickle(file, f"{artifact.name} of run {entry.run}") for file in self.open_published(entry, artifact))
@@ -329,6 +349,16 @@ class Workspace:
                 self._model.publish(register, self.run, contents, [(self._folder / one.name, one) for one in records])
 
         self._after_commit.append(enter)
+
+    def read_history(self, model: type[Entry]) -> list[Entry]:
+        """Read the key figures of all runs on the volume, in the order in which they started; see `history.py`."""
+        if (self._volume / history.FILE_NAME).is_file():
+            self.inputs.append(files.digest_file(self._volume / history.FILE_NAME, history.FILE_NAME))
+        return history.read_history(self._volume, model)
+
+    def record_in_history(self, entry: history.HistoryEntry) -> None:
+        """Add the key figures of this run to the history once the stage has happened."""
+        self._after_commit.append(lambda: history.record_run(self._volume, entry))
 
     def manifest(self, stage: str) -> Manifest:
         """Read the manifest of another stage of this run, once.

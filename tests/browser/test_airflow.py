@@ -38,7 +38,7 @@ def page_of(run: str, dag: str = DAG) -> str:
 def add_user(stack: Stack, role: str) -> tuple[str, str]:
     """Add somebody as an admin would; returns name and password."""
     name = f"{role.lower()}-{secrets.token_hex(3)}"
-    said = stack.make("user", NAME=name, ROLE=role).stdout
+    said = stack.make("add-user", USER_NAME=name, ROLE=role).stdout
     return name, said.split()[-1]
 
 

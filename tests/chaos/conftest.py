@@ -1,6 +1,6 @@
-"""Faults, each tried many times.
+"""Fixtures of the fault-injection tests.
 
-`make chaos` tries each as often as docs/fault-injection.md says; `make test` runs the very same tests with a few tries each.
+`make chaos` injects each fault as often as docs/fault-injection.md lists; `make test` runs the same tests a few times.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.airflow import Airflow, hurt_airflow
-from tests.chaos.engine import Engine, running_engine, why_not
+from tests.chaos.airflow import Airflow, fault_injection_stack
+from tests.chaos.engine import Engine, missing_requirements, running_engine
 from tests.chaos.volumes import run_pipeline, write_data
 
 FULL = os.environ.get("CHAOS") == "full"
@@ -25,13 +25,13 @@ Tries = Callable[[int, int], int]
 
 @pytest.fixture(scope="session")
 def tries() -> Callable[[int, int], int]:
-    """How often to try a fault: `tries(10, 200)` is ten times in `make test`, two hundred in `make chaos`."""
+    """Choose how often to inject a fault: `tries(10, 200)` is ten in `make test` and two hundred in `make chaos`."""
     return lambda short, full: full if FULL else short
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Tell:
-    """Enter a fault into the table: what it is, how often it was tried, what happened."""
+    """Add a row to the table of faults: what was injected, how often, and the outcome."""
 
     def enter(fault: str, tries: int, happened: str) -> None:
         request.node.user_properties.append(("fault", (fault, tries, happened)))
@@ -41,7 +41,7 @@ def tell(request: pytest.FixtureRequest) -> Tell:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume with a run on it that went well; only for copying."""
+    """A volume with a successful run; only to be copied."""
     volume = tmp_path_factory.mktemp("finished") / "volume"
     write_data(volume)
     run_pipeline(volume)
@@ -50,14 +50,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def volume(finished: Path, tmp_path: Path) -> Path:
-    """A volume with a run on it that went well."""
+    """A volume with a successful run."""
     return Path(shutil.copytree(finished, tmp_path / "volume"))
 
 
 @pytest.fixture(scope="session")
 def stage_engine(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
-    """An engine for stages alone; None where this machine cannot have a second one."""
-    if why_not():
+    """An engine for stages alone, or None if this machine cannot run a second one."""
+    if missing_requirements():
         yield None
         return
     with running_engine(tmp_path_factory.mktemp("engine")) as engine:
@@ -66,6 +66,6 @@ def stage_engine(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def airflow(images: None, stage_engine: Engine | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """A stack to be hurt, beside the one that the other tests share."""
-    with hurt_airflow(tmp_path_factory.mktemp("airflow"), stage_engine) as airflow:
+    """A stack for fault injection, separate from the one that other tests share."""
+    with fault_injection_stack(tmp_path_factory.mktemp("airflow"), stage_engine) as airflow:
         yield airflow

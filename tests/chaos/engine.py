@@ -1,4 +1,4 @@
-"""A Docker engine that belongs to the tests, so that they may stop it: its own socket, data, containers; reached by TLS too."""
+"""A second Docker engine, which tests may stop: with its own socket, data and containers, reachable by TLS as well."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ chmod 640 client/*
 
 
 class Engine:
-    """One on the machine's bridge address, for clients that hold a certificate."""
+    """Runs `dockerd` on the machine's bridge address, for clients that hold a certificate."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Engine:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `make up` takes to have the stages run here."""
+        """Return the variables with which `make up` runs the stages on this engine."""
         return {
             "STAGE_DOCKER_HOST": f"tcp://{self.address}:{self.port}",
             "STAGE_DOCKER_CERT_PATH": str(self.folder / "client"),
@@ -61,8 +61,8 @@ class Engine:
         command += [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid"]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--cgroup-parent=engine-of-the-tests"]
         command += ["--containerd-namespace=tests", "--containerd-plugins-namespace=tests-plugins"]
-        # In a network namespace of its own, where no bridge is found: `--bridge=none` removes the one of the other engine.
-        # What it listens on comes from here, as systemd would hand it over.
+        # In its own network namespace, which has no bridge: `--bridge=none` would remove that of the machine's engine.
+        # It inherits its listening socket, as from systemd.
         script = 'test "$0" = 3 || exec 3<&"$0"; LISTEN_FDS=1 LISTEN_PID=$$ exec unshare --net "$@"'
         with (
             socket.create_server((self.address, self.port)) as listening,
@@ -99,8 +99,8 @@ class Engine:
         assert saved.wait() == 0
 
 
-def why_not() -> str:
-    """Say what an engine of the tests' own needs and this machine lacks."""
+def missing_requirements() -> str:
+    """Return what this machine lacks for a second engine; empty if nothing."""
     if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("openssl") or not shutil.which("unshare"):
         return "a second Docker engine needs dockerd, openssl, unshare and root"
     return ""

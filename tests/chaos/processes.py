@@ -1,7 +1,7 @@
-"""Stages as processes that are there at once: forked from one that has already imported what takes them a second to import.
+"""Stages as processes that start quickly: forked from a server that has already imported their libraries.
 
-A forked stage goes the whole way of `python -m services.<stage>`: settings, signals, exit code. It leads a process group of its
-own, by which one sees whether anything of it is left.
+A forked stage runs everything that `python -m services.<stage>` does: settings, signals, exit code. It leads its own process
+group, which shows whether any of its processes remain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORKS.set_forkserver_preload(
 
 
 class Stage:
-    """A stage at work."""
+    """A running stage."""
 
     def __init__(self, volume: Path, stage: str, *arguments: str) -> None:
         descriptor, log = tempfile.mkstemp(prefix=f"{stage}-", suffix=".log", dir=volume.parent)
@@ -51,7 +51,7 @@ class Stage:
         return self._process.exitcode
 
     def has_left_processes(self) -> bool:
-        """Whether something that it started is still there after a few seconds: a library's look at the CPU takes a moment."""
+        """Return whether a process of the stage's group still exists after five seconds."""
         for _ in range(100):
             try:
                 os.killpg(self.pid, 0)

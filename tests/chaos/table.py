@@ -1,4 +1,4 @@
-"""A pytest plugin: one table of the faults that were tried, and of what became of them."""
+"""A pytest plugin that prints a table of the injected faults and their outcomes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ import pytest
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     fault: str
     tries: int
-    happened: str
+    outcome: str
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     rows = [Row(*row) for report in reports for name, row in report.user_properties if name == "fault"]
     if rows:
-        terminalreporter.section("faults, and what became of them")
-        terminalreporter.write_line("| fault | tries | what happened |\n|---|---:|---|")
+        terminalreporter.section("injected faults and their outcomes")
+        terminalreporter.write_line("| fault | tries | outcome |\n|---|---:|---|")
         for row in add_up(rows):
-            terminalreporter.write_line(f"| {row.fault} | {row.tries:,} | {row.happened} |")
+            terminalreporter.write_line(f"| {row.fault} | {row.tries:,} | {row.outcome} |")
 
 
 def add_up(rows: Sequence[Row]) -> list[Row]:
-    """Make one line of those that tell the same."""
+    """Merge rows with the same fault and outcome."""
     tries: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        tries[row.fault, row.happened] += row.tries
-    return [Row(fault, count, happened) for (fault, happened), count in tries.items()]
+        tries[row.fault, row.outcome] += row.tries
+    return [Row(fault, count, outcome) for (fault, outcome), count in tries.items()]

@@ -1,4 +1,4 @@
-"""What the real scheduler makes of each way in which a stage can end."""
+"""How the real scheduler treats each exit code of a stage."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def runs(airflow: Airflow) -> dict[ExitCode, str]:
 
 
 @pytest.mark.parametrize("code", RUNS)
-def test_a_stage_is_tried_again_only_where_that_can_help(
+def test_a_stage_is_retried_only_if_a_retry_can_help(
     airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, tell: Tell
 ) -> None:
     task = airflow.ended(runs[code])
@@ -35,7 +35,7 @@ def test_a_stage_is_tried_again_only_where_that_can_help(
             assert "does not fit into 256m of memory: raise SEGMENTATION_STAGE_MEMORY" in reason
         else:
             assert "as the test asked for" in reason
-    assert airflow.left(runs[code]) == []
+    assert airflow.remaining_containers(runs[code]) == []
     tell(
         f"a stage ends with {int(code)} ({code.meaning})",
         1,

@@ -63,7 +63,7 @@ def test_a_long_training_that_is_killed_again_and_again_runs_once(airflow: Airfl
     expected = outputs(airflow, "undisturbed")
 
     moments, recoveries, runs = random.Random(7), {"task": [], "worker": [], "scheduler": []}, []
-    with airflow.watched() as watch, ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+    with airflow.recorded_events() as events, ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
         for number in range(ROUNDS):
             together = [f"killed-{number}-{letter}" for letter in "abc"[:RUNS_AT_ONCE]]
             runs += together
@@ -83,11 +83,11 @@ def test_a_long_training_that_is_killed_again_and_again_runs_once(airflow: Airfl
                 recoveries[who] += took
             for run in together:
                 assert airflow.ended(run, "long_train", "train")["state"] == "success"
-    counts = {run: watch.started(run, "train") for run in runs}
+    counts = {run: events.n_started(run, "train") for run in runs}
     assert set(counts.values()) == {1}, counts
-    assert {run: watch.most_at_once(run) for run in runs} == dict.fromkeys(runs, 1)
+    assert {run: events.max_running(run) for run in runs} == dict.fromkeys(runs, 1)
     assert [run for run in runs if outputs(airflow, run) != expected] == []
-    wait_for(lambda: not [left for run in runs for left in airflow.left(run)], "the removal of the containers")
+    wait_for(lambda: not [left for run in runs for left in airflow.remaining_containers(run)], "the removal of the containers")
     for who, took in recoveries.items():
         times = f"the next try ran after {statistics.median(took):.0f} s (at most {max(took):.0f} s)"
         tell(f"SIGKILL of a {who} during a long training", len(took), f"1 container each, the same SHA-256; {times}")

@@ -1,4 +1,4 @@
-"""The two setups of SECURITY.md that the other stack of the tests has not: behind TLS, and with the stages elsewhere."""
+"""The two setups of SECURITY.md that the shared test stack lacks: behind a TLS proxy, and stages on another engine."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.chaos.airflow import Airflow
-from tests.chaos.engine import why_not
+from tests.chaos.engine import missing_requirements
 from tests.docker.commands import docker
 
 pytestmark = pytest.mark.needs_docker
@@ -21,7 +21,7 @@ def test_behind_a_proxy_with_tls_no_cookie_is_sent_without_it(airflow: Airflow) 
     page = browser.get(form, headers=by_tls, timeout=30)
     token = re.search('name="csrf_token"[^>]*value="([^"]*)"', page.text)
     assert token
-    # The client here has no TLS itself, so it must be told to send the cookie all the same.
+    # This client uses no TLS, so it would not send a secure cookie by itself.
     sent = by_tls | {
         "Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies),
         "Referer": "https://segments.example/auth/login/",
@@ -36,15 +36,15 @@ def test_behind_a_proxy_with_tls_no_cookie_is_sent_without_it(airflow: Airflow) 
         assert cookie.has_nonstandard_attr("HttpOnly") or cookie.has_nonstandard_attr("httponly")
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-def test_a_scheduler_with_the_stages_elsewhere_has_no_socket(airflow: Airflow) -> None:
+@pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
+def test_a_scheduler_whose_stages_run_on_another_engine_has_no_socket(airflow: Airflow) -> None:
     scheduler = airflow.stack.containers()["scheduler"]
     assert not [mount for mount in scheduler["Mounts"] if mount["Source"].endswith(".sock")]
     assert docker("exec", scheduler["Id"], "sh", "-c", "test -S /var/run/docker.sock || echo none") == "none"
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-def test_an_engine_elsewhere_answers_nobody_without_a_certificate(airflow: Airflow) -> None:
+@pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
+def test_another_engine_rejects_clients_without_a_certificate(airflow: Airflow) -> None:
     assert airflow.engine
     address, folder = airflow.engine.variables.values()
     plain = {"DOCKER_HOST": address, "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}

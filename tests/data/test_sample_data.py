@@ -1,4 +1,4 @@
-"""The sample has to be what its README promises: reproducible, consistent with itself, worth segmenting."""
+"""The sample has the properties that its README describes: reproducible, consistent, with segments to find."""
 
 import importlib.util
 import subprocess
@@ -71,19 +71,19 @@ def generator() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """file.csv as it stands, duplicates included."""
+    """Read file.csv with its duplicates."""
     return pd.read_csv(DATA / "file.csv")
 
 
 @pytest.fixture(scope="module")
 def new() -> pd.DataFrame:
-    """test.csv as it stands."""
+    """Read test.csv."""
     return pd.read_csv(DATA / "test.csv")
 
 
 @pytest.fixture(scope="module")
 def customers(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per customer, the last one."""
+    """Return the last row of each customer."""
     return rows.drop_duplicates("CUST_ID", keep="last").set_index("CUST_ID")
 
 
@@ -92,12 +92,12 @@ def cents(amounts: pd.Series) -> pd.Series:
 
 
 def months(table: pd.DataFrame, share: str) -> pd.Series:
-    """How many months a share of the months is."""
+    """Convert a share of the months to months."""
     return (table[share] * table["TENURE"]).round()
 
 
 def outside(new: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Which cells of the new customers lie outside the range of the known ones."""
+    """Mark the cells of the new customers that are outside the range of the known ones."""
     return new[NUMBERS].lt(known[NUMBERS].min()) | new[NUMBERS].gt(known[NUMBERS].max())
 
 
@@ -132,7 +132,7 @@ def test_another_seed_makes_other_customers(generator: ModuleType) -> None:
     assert not one["PURCHASES"].equals(other["PURCHASES"])
 
 
-def test_any_size_can_be_had(tmp_path: Path) -> None:
+def test_the_number_of_customers_is_an_argument(tmp_path: Path) -> None:
     assert generate("--customers", "1500", "--seed", "3", "--out", tmp_path / "small").returncode == 0
     assert len(pd.read_csv(tmp_path / "small" / "file.csv")) == 1_500
     assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["file.csv", "test.csv"]
@@ -146,14 +146,14 @@ def test_a_small_sample_too_has_one_new_customer_outside(generator: ModuleType, 
     assert outside(test, known).any(axis="columns").sum() == 1
 
 
-def test_too_few_customers_are_refused_with_the_number_that_would_do(tmp_path: Path) -> None:
+def test_too_few_customers_are_rejected_with_the_minimum(tmp_path: Path) -> None:
     answer = generate("--customers", "999", "--out", tmp_path)
     assert answer.returncode == 2
     assert "--customers is 999, expected at least 1000" in answer.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_breaks_off_leaves_the_old_file(
+def test_an_interrupted_write_leaves_the_old_file(
     generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file.csv"
@@ -173,12 +173,12 @@ def test_a_write_that_breaks_off_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("name", ["file.csv", "test.csv"])
-def test_the_columns_stand_in_their_order(name: str) -> None:
+def test_the_columns_are_in_order(name: str) -> None:
     assert (DATA / name).read_text(encoding="utf-8").split("\n", 1)[0] == ",".join(COLUMNS)
 
 
 @pytest.mark.parametrize("name", ["file.csv", "test.csv"])
-def test_lines_end_as_on_unix(name: str) -> None:
+def test_line_ends_are_those_of_unix(name: str) -> None:
     content = (DATA / name).read_bytes()
     assert content.endswith(b"\n")
     assert b"\r" not in content
@@ -193,7 +193,7 @@ def test_every_column_but_the_id_is_a_number(rows: pd.DataFrame, new: pd.DataFra
         assert list(table.select_dtypes("number").columns) == NUMBERS
 
 
-def test_a_few_customers_come_twice_and_the_later_row_is_an_update(rows: pd.DataFrame) -> None:
+def test_a_few_customers_are_duplicates_and_the_later_row_is_an_update(rows: pd.DataFrame) -> None:
     repeated = rows[rows["CUST_ID"].duplicated(keep=False)].groupby("CUST_ID")
     assert 5 <= len(repeated) <= 20
     before, after = repeated.nth(0).set_index("CUST_ID"), repeated.nth(1).set_index("CUST_ID")
@@ -204,7 +204,7 @@ def test_a_few_customers_come_twice_and_the_later_row_is_an_update(rows: pd.Data
     )
 
 
-def test_few_values_are_missing_and_only_where_the_readme_says(rows: pd.DataFrame) -> None:
+def test_few_values_are_missing_and_only_as_the_readme_describes(rows: pd.DataFrame) -> None:
     missing = rows.isna().sum()
     assert set(missing[missing > 0].index) == {"BALANCE", "CREDIT_LIMIT", "MINIMUM_PAYMENTS"}
     assert 2 <= missing["BALANCE"] <= 10
@@ -212,7 +212,7 @@ def test_few_values_are_missing_and_only_where_the_readme_says(rows: pd.DataFram
     assert 0.01 < missing["MINIMUM_PAYMENTS"] / len(rows) < 0.06
 
 
-# Consistent with itself
+# Consistent
 
 
 def test_purchases_are_one_off_purchases_and_instalments(rows: pd.DataFrame) -> None:
@@ -250,9 +250,7 @@ def test_tenure_is_half_a_year_to_a_year(rows: pd.DataFrame) -> None:
         ("CASH_ADVANCE", "CASH_ADVANCE_TRX", "CASH_ADVANCE_FREQUENCY"),
     ],
 )
-def test_where_there_is_money_there_are_transactions_and_months(
-    rows: pd.DataFrame, amount: str, transactions: str, share: str
-) -> None:
+def test_amounts_agree_with_transactions_and_months(rows: pd.DataFrame, amount: str, transactions: str, share: str) -> None:
     assert (rows[amount] > 0).equals(rows[transactions] > 0)
     assert (rows[amount] > 0).equals(rows[share] > 0)
     assert (rows[transactions] >= months(rows, share)).all()
@@ -266,7 +264,7 @@ def test_months_with_purchases_are_those_with_either_kind(rows: pd.DataFrame) ->
     assert (either <= oneoff + instalments).all()
 
 
-def test_a_minimum_payment_is_missing_exactly_where_nothing_was_ever_owed(rows: pd.DataFrame) -> None:
+def test_a_minimum_payment_is_missing_exactly_if_nothing_was_ever_owed(rows: pd.DataFrame) -> None:
     assert rows["MINIMUM_PAYMENTS"].isna().equals(rows["BALANCE_FREQUENCY"] == 0)
 
 
@@ -293,7 +291,7 @@ def test_a_share_of_the_customers_does_nothing(
     assert least < (customers[column] == 0).mean() < most
 
 
-def test_what_belongs_together_rises_together(customers: pd.DataFrame) -> None:
+def test_related_columns_are_correlated(customers: pd.DataFrame) -> None:
     def rank_correlation(one: str, other: str) -> float:
         return customers[one].corr(customers[other], method="spearman")
 
@@ -307,7 +305,7 @@ def test_what_belongs_together_rises_together(customers: pd.DataFrame) -> None:
 # Documented
 
 
-def test_the_readme_tells_every_column_in_order_with_its_range(customers: pd.DataFrame) -> None:
+def test_the_readme_lists_every_column_in_order_with_its_range(customers: pd.DataFrame) -> None:
     lines = [line for line in (DATA / "README.md").read_text(encoding="utf-8").splitlines() if "`" in line]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     table = {row[0].strip("`"): row[-1] for row in cells if row[0].strip("`") in COLUMNS}
@@ -317,7 +315,7 @@ def test_the_readme_tells_every_column_in_order_with_its_range(customers: pd.Dat
         assert (low, high) == (customers[column].min(), customers[column].max()), column
 
 
-def test_the_readme_counts_what_is_missing_and_repeated(rows: pd.DataFrame, customers: pd.DataFrame) -> None:
+def test_the_readme_counts_missing_values_and_duplicates(rows: pd.DataFrame, customers: pd.DataFrame) -> None:
     text = " ".join((DATA / "README.md").read_text(encoding="utf-8").split())
     missing = rows.isna().sum()
     assert f"{len(rows):,} rows" in text
@@ -349,18 +347,18 @@ def test_exactly_one_new_customer_is_outside_the_training_range_and_far(
     assert (outsiders[CLUSTERED].iloc[0] >= 2 * customers[CLUSTERED].max()).all()
 
 
-# Worth segmenting
+# With segments to find
 
 
 @pytest.fixture(scope="module")
 def complete(customers: pd.DataFrame) -> pd.DataFrame:
-    """The customers that the pipeline clusters."""
+    """Return the customers that the pipeline clusters."""
     return customers.dropna(subset=CLUSTERED)
 
 
 @pytest.fixture(scope="module")
 def sweeps(complete: pd.DataFrame) -> dict[int, list[KMeans]]:
-    """The fitted models for every k, by random state."""
+    """Fit models for every k, by random state."""
     scaled = StandardScaler().fit_transform(complete[CLUSTERED])
 
     def fit(k: int, random_state: int) -> KMeans:
@@ -383,9 +381,9 @@ def test_k_means_at_the_elbow_finds_the_hidden_groups_again(
     generator: ModuleType, complete: pd.DataFrame, sweeps: dict[int, list[KMeans]]
 ) -> None:
     """ARI: 0 by chance, 1 for the very groups. Measured 0.53, and 0.74 with dormant counted as transactors:
-    the three columns hardly tell an account with little use from one with none."""
+    the three columns hardly distinguish an account with little use from one with none."""
     _, _, groups = generator.sample(generator.CUSTOMERS, generator.SEED)
     hidden = groups[complete.index]
-    found = sweeps[7][K_VALUES.index(5)].labels_
-    assert adjusted_rand_score(hidden, found) > 0.48
-    assert adjusted_rand_score(hidden.replace("dormant", "transactors"), found) > 0.68
+    labels = sweeps[7][K_VALUES.index(5)].labels_
+    assert adjusted_rand_score(hidden, labels) > 0.48
+    assert adjusted_rand_score(hidden.replace("dormant", "transactors"), labels) > 0.68

@@ -7,5 +7,5 @@ from tests.docker.stack import sample_volume
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    """A volume that holds the sample data and nothing else."""
+    """Provide a volume with only the sample data."""
     return sample_volume(tmp_path)

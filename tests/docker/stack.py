@@ -1,4 +1,4 @@
-"""The whole stack, started by `make up` beside whatever else runs on this engine, used by a client as a user's would be."""
+"""The whole stack, started by `make up` beside other containers of this engine, and used through its REST API."""
 
 import json
 import os
@@ -33,10 +33,10 @@ class Stack:
         return make(target, check=check, **self.variables, **variables)
 
     def containers(self) -> dict[str, Any]:
-        """What the engine knows about each running container of the stack, by service."""
+        """Inspect the running containers of the stack, by service."""
         running = docker("ps", "--quiet", f"--filter=label=com.docker.compose.project={self.project}").split()
-        found = json.loads(docker("inspect", *running))
-        return {container["Config"]["Labels"]["com.docker.compose.service"]: container for container in found}
+        containers = json.loads(docker("inspect", *running))
+        return {container["Config"]["Labels"]["com.docker.compose.service"]: container for container in containers}
 
     def client(self) -> requests.Session:
         password = self.secrets["AIRFLOW_ADMIN_PASSWORD"]
@@ -48,7 +48,7 @@ class Stack:
 
     @cached_property
     def signed_in(self) -> requests.Session:
-        """A client for all who look often: each sign-in keeps a processor busy for a while."""
+        """A shared client for frequent requests: each sign-in takes noticeable CPU time."""
         return self.client()
 
     def get(self, path: str) -> Any:
@@ -70,7 +70,7 @@ def sample_volume(folder: Path) -> Path:
 
 @contextmanager
 def running_stack(folder: Path, name: str = "test", **more: str) -> Iterator[Stack]:
-    """Start a stack; `more` are variables of make that differ from those of a first start."""
+    """Start a stack; `more` are further variables of make, or replace the defaults here."""
     volume = sample_volume(folder)
     project = f"customer-segmentation-{name}-{os.getpid()}"
     variables = {

@@ -1,4 +1,4 @@
-"""`make user`: who may sign in afterwards, and that passwords go where they should."""
+"""`make add-user`: who may sign in afterwards, and that passwords go where they should."""
 
 import secrets
 
@@ -21,13 +21,13 @@ def may_sign_in(stack: Stack, name: str, password: str) -> bool:
 
 
 def test_a_password_that_was_left_empty_is_made_up_and_printed(stack: Stack, name: str) -> None:
-    said = stack.make("user", NAME=name, ROLE="Viewer").stdout
+    said = stack.make("add-user", USER_NAME=name, ROLE="Viewer").stdout
     assert f"{name} may sign in at {stack.address} as Viewer with the password " in said
     assert may_sign_in(stack, name, said.split()[-1])
 
 
 def test_a_password_is_taken_from_stdin_and_printed_nowhere(stack: Stack, name: str) -> None:
-    ended = stack.make("user", NAME=name, ROLE="Viewer", stdin="correct horse\n")
+    ended = stack.make("add-user", USER_NAME=name, ROLE="Viewer", stdin="correct horse\n")
     assert "horse" not in ended.stdout + ended.stderr
     assert may_sign_in(stack, name, "correct horse")
 
@@ -41,15 +41,15 @@ def test_a_password_is_taken_from_stdin_and_printed_nowhere(stack: Stack, name: 
     ],
 )
 def test_a_password_that_is_easily_guessed_is_refused(stack: Stack, name: str, password: str, complaint: str) -> None:
-    ended = stack.make("user", NAME=name, ROLE="Viewer", stdin=f"{password}\n", check=False)
+    ended = stack.make("add-user", USER_NAME=name, ROLE="Viewer", stdin=f"{password}\n", check=False)
     assert ended.returncode != 0
     assert complaint in ended.stderr
     assert not may_sign_in(stack, name, password)
 
 
 def test_somebody_who_is_there_already_keeps_the_password(stack: Stack, name: str) -> None:
-    stack.make("user", NAME=name, ROLE="Viewer", stdin="the first password\n")
-    ended = stack.make("user", NAME=name, ROLE="Admin", stdin="the second password\n", check=False)
+    stack.make("add-user", USER_NAME=name, ROLE="Viewer", stdin="the first password\n")
+    ended = stack.make("add-user", USER_NAME=name, ROLE="Admin", stdin="the second password\n", check=False)
     assert ended.returncode != 0
     assert "already exists" in ended.stderr
     assert may_sign_in(stack, name, "the first password")
@@ -57,13 +57,13 @@ def test_somebody_who_is_there_already_keeps_the_password(stack: Stack, name: st
 
 
 def test_a_role_that_there_is_not_is_refused_by_its_name(stack: Stack, name: str) -> None:
-    ended = stack.make("user", NAME=name, ROLE="Analyst", check=False)
+    ended = stack.make("add-user", USER_NAME=name, ROLE="Analyst", check=False)
     assert ended.returncode != 0
     assert "Unknown roles: 'Analyst'" in ended.stderr
     assert "password" not in ended.stdout
 
 
 def test_without_a_name_it_says_how_to_give_one(stack: Stack) -> None:
-    ended = stack.make("user", check=False)
+    ended = stack.make("add-user", check=False)
     assert ended.returncode != 0
-    assert "make user NAME=ana ROLE=Viewer" in ended.stderr
+    assert "make add-user USER_NAME=ana ROLE=Viewer" in ended.stderr

@@ -40,9 +40,9 @@ def test_the_whole_chain_runs_hardened_and_leaves_files_that_the_caller_owns(vol
     (volume / "model").mkdir()
     results = {}
     for stage in SETTINGS:
-        ended = make("stage", NAME=stage, RUN="by hand", VOLUME=str(volume), TAG=TAG)
+        ended = make("run-stage", STAGE=stage, RUN="by hand", VOLUME=str(volume), TAG=TAG)
         results[stage] = json.loads(ended.stdout.splitlines()[-1])
-        assert "--cap-drop ALL" in ended.stderr, "make stage shows the command that it runs"
+        assert "--cap-drop ALL" in ended.stderr, "make run-stage shows the command that it runs"
 
     assert set(results["train"]) == {"k_values", "sse"}
     assert isinstance(results["evaluate"], int)
@@ -70,7 +70,7 @@ def test_another_user_of_group_0_can_carry_on_a_run(volume: Path) -> None:
 
 
 def test_what_a_stage_reports_as_wrong_reaches_the_one_who_called(volume: Path) -> None:
-    ended = make("stage", NAME="train", RUN="demo", VOLUME=str(volume), TAG=TAG, check=False)
+    ended = make("run-stage", STAGE="train", RUN="demo", VOLUME=str(volume), TAG=TAG, check=False)
     assert ended.returncode != 0
     assert "transform" in ended.stderr, "it names the stage to run first"
     assert "Traceback" not in ended.stderr

@@ -30,7 +30,9 @@ def test_docker_run_finds_the_figures_of_the_lab(images: None, lab_data: Path, s
     shutil.copytree(lab_data, tmp_path / "data")
     results = {}
     for stage in ("extract", "transform", "train", "evaluate"):
-        results[stage] = json.loads(make("stage", NAME=stage, RUN="lab", VOLUME=str(tmp_path), TAG=TAG).stdout.splitlines()[-1])
+        results[stage] = json.loads(
+            make("run-stage", STAGE=stage, RUN="lab", VOLUME=str(tmp_path), TAG=TAG).stdout.splitlines()[-1]
+        )
     assert results["extract"]["rows_read"] == 8950
     assert results["train"]["sse"] == sse
     assert json.loads((tmp_path / "runs/lab/evaluate/evaluation.json").read_text())["elbow"] == 5

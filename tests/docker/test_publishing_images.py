@@ -1,4 +1,4 @@
-"""What `make publish` would build and push, as buildx understands it; nothing is built here."""
+"""What `make push` would build and push, as buildx understands it; nothing is built here."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.needs_docker, pytest.mark.usefixtures("docker_engine")
 @pytest.fixture(scope="module")
 def plan() -> dict[str, Any]:
     arguments = {"REGISTRY": "registry.test/me/", "TAG": "1.2.3", "PLATFORMS": "linux/amd64,linux/arm64"}
-    targets: dict[str, Any] = json.loads(make("publish", **arguments, ARGS="--print").stdout)["target"]
+    targets: dict[str, Any] = json.loads(make("push", **arguments, ARGS="--print").stdout)["target"]
     return targets
 
 
@@ -37,6 +37,6 @@ def test_every_image_keeps_its_layers_in_the_registry_for_the_next_build(plan: d
 
 
 def test_where_to_push_has_to_be_said() -> None:
-    ended = make("publish", check=False)
+    ended = make("push", check=False)
     assert ended.returncode != 0
-    assert "make publish REGISTRY=" in ended.stderr
+    assert "make push REGISTRY=" in ended.stderr

@@ -1,4 +1,4 @@
-"""`make trigger` and `make user` where something else has taken the port of Airflow, or nothing is there."""
+"""`make trigger` and `make add-user` where something else has taken the port of Airflow, or nothing is there."""
 
 import threading
 from collections.abc import Iterator
@@ -44,12 +44,12 @@ def environment(folder: Path, port: int | str) -> str:
     return str(file)
 
 
-@pytest.mark.parametrize("target", ["trigger", "user"])
+@pytest.mark.parametrize("target", ["trigger", "add-user"])
 def test_a_stranger_at_the_port_is_recognised_and_never_gets_the_password(
     tmp_path: Path, stranger: ThreadingHTTPServer, target: str
 ) -> None:
     file = environment(tmp_path, stranger.server_port)
-    ended = make(target, check=False, ENV_FILE=file, NAME="ana", AIRFLOW_PORT=str(stranger.server_port))
+    ended = make(target, check=False, ENV_FILE=file, USER_NAME="ana", AIRFLOW_PORT=str(stranger.server_port))
     assert ended.returncode != 0
     assert "something else than Airflow answers at http://127.0.0.1:" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -89,7 +89,7 @@ def test_the_stages_never_run_as_root_and_may_write_where_they_publish(tmp_path:
     user, group = prepare(tmp_path)["SEGMENTATION_STAGE_USER"].split(":")
     assert user == str(os.getuid() or 50000)
     assert group == "0"
-    for name in ("runs", "model"):
+    for name in ("runs", "model", "history"):
         folder = (tmp_path / "shared_volume" / name).stat()
         assert folder.st_mode & 0o7777 == 0o2770
         assert str(folder.st_uid) == user or folder.st_gid == 0
@@ -177,7 +177,7 @@ def test_a_volume_without_data_is_a_warning(checkout: Path, bank: Path) -> None:
     assert "warning" not in run(checkout).stderr
 
 
-@pytest.mark.parametrize("name", ["runs", "model", "scores"])
+@pytest.mark.parametrize("name", ["runs", "model", "history", "scores"])
 def test_a_link_in_place_of_a_folder_of_results_is_refused(checkout: Path, bank: Path, name: str) -> None:
     (checkout / "shared_volume").mkdir()
     (checkout / "shared_volume" / name).symlink_to(bank)

@@ -1,6 +1,7 @@
 """Who changed segment, from publications that are made by the stage that makes them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from services.contract.results import CHANGED_COLUMNS
 from stagekit.volume.manifest import MANIFEST_NAME
+from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import SEGMENTS
 from tests.services.segment.runs import group, make_run, read_csv, read_register, table
@@ -20,6 +22,10 @@ def list_changes(volume, run):
     command = [sys.executable, "-m", "services.changes", "--volume", str(volume), "--run", run]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return ended.returncode, json.loads(ended.stdout or "null"), ended.stderr.splitlines()[-1]
+
+
+def read_crm(volume, run):
+    return read_csv(volume / "runs" / run_folder(run) / "changes/crm.csv")
 
 
 def changed(volume, run):
@@ -39,38 +45,58 @@ def volume(tmp_path_factory):
     return volume
 
 
-def test_the_first_publication_has_changed_nobody(volume):
-    assert list_changes(volume, "one")[:2] == (0, {"run": "one", "customers": 120, "changed": 0})
+NO_CHANGES = {"new": 0, "departed": 0, "moved": 0, "renamed": 0}
+
+
+def test_the_first_publication_has_every_customer_in_the_crm_file_and_no_changes(volume):
+    assert list_changes(volume, "one")[:2] == (0, {"run": "one", "customers": 120, **NO_CHANGES})
     assert changed(volume, "one") == []
+    assert [row["CUST_ID"] for row in read_crm(volume, "one")] == BEFORE["CUST_ID"].tolist()
 
 
-def test_who_is_in_another_segment_is_listed_with_both_by_number_and_name(volume):
+def test_moved_new_and_departed_customers_are_listed_with_both_segments_and_the_date(volume):
+    list_changes(volume, "one")
     code, result, _ = list_changes(volume, "two")
-    assert (code, result) == (0, {"run": "two", "customers": 120, "changed": 4})
+    assert (code, result) == (0, {"run": "two", "customers": 120, **NO_CHANGES, "new": 1, "departed": 1, "moved": 4})
     rows = changed(volume, "two")
     assert list(rows[0]) == list(CHANGED_COLUMNS)
-    names = read_register(volume).entry("two").publication.segments
+    entry = read_register(volume).entry("two")
+    names, today = entry.publication.segments, entry.first_published.date().isoformat()
     savers, buyers = (int(rows[0][f"{side}_segment_id"]) for side in ("from", "to"))
     assert savers != buyers
     moved = {"from_segment_id": str(savers), "from_segment_name": names[savers]}
-    moved |= {"to_segment_id": str(buyers), "to_segment_name": names[buyers]}
+    moved |= {"to_segment_id": str(buyers), "to_segment_name": names[buyers], "change": "moved", "since": today}
     assert rows[:3] == [{"CUST_ID": f"savers-{number}", **moved} for number in range(3)]
+    assert [(row["CUST_ID"], row["to_segment_name"], row["change"]) for row in rows[3:]] == [
+        ("savers-3", "(no segment)", "moved"),
+        ("new-0", names[int(rows[4]["to_segment_id"])], "new"),
+        ("savers-4", "", "departed"),
+    ]
 
 
-def test_who_has_lost_the_segment_is_listed_and_who_is_new_or_gone_is_not(volume):
+def test_the_dates_come_from_the_crm_file_of_the_previous_publication_unless_it_is_of_an_earlier_one(volume):
+    list_changes(volume, "one")
+    path = volume / "runs/one/changes/crm.csv"
+    [first_day] = {row["since"] for row in read_crm(volume, "one")}
     list_changes(volume, "two")
-    rows = {row["CUST_ID"]: row for row in changed(volume, "two")}
-    assert rows["savers-3"]["to_segment_id"] == ""
-    assert rows["savers-3"]["to_segment_name"] == "(no segment)"
-    assert set(rows) == {f"savers-{number}" for number in range(4)}
+    inputs = json.loads((volume / "runs/two/changes" / MANIFEST_NAME).read_text())["inputs"]
+    assert [record["name"] for record in inputs][-1] == "runs/one/changes/crm.csv"
+    path.write_text(path.read_text().replace(first_day, "1999-01-01"))
+    code, _, said = list_changes(volume, "two")
+    assert code == 65
+    assert "was changed or damaged" in said
+    path.unlink()
+    path.with_name(MANIFEST_NAME).unlink()
+    assert list_changes(volume, "two")[0] == 0
+    assert first_day in {row["since"] for row in read_crm(volume, "two")}
 
 
-def test_the_manifest_names_what_was_read_and_how_it_looked(volume):
+def test_the_manifest_names_the_publications_that_were_read(volume):
     list_changes(volume, "two")
     manifest = json.loads((volume / "runs/two/changes" / MANIFEST_NAME).read_text())
     publication = read_register(volume).entry("two").publication
     [published] = [record for record in publication.files if record.name == SEGMENTS.name]
-    assert [record["sha256"] for record in manifest["inputs"]] == [published.sha256]
+    assert manifest["inputs"][0]["sha256"] == published.sha256
 
 
 def test_what_the_run_did_after_it_was_published_does_not_matter(volume, tmp_path):
@@ -90,6 +116,17 @@ def test_a_run_that_has_published_nothing_is_refused_with_those_that_have(volume
     assert code == 66
     assert "run three has published no segments that are still kept: name one that has (two, one)" in said
     assert not (volume / "runs/three/changes/changed.csv").exists()
+
+
+def test_a_run_whose_predecessor_is_no_longer_kept_is_refused(volume, tmp_path):
+    copy = shutil.copytree(volume, tmp_path / "volume")
+    store = ModelStore(copy)
+    register = store.read()
+    runs = tuple(entry.model_copy(update={"publication": None}) if entry.run == "one" else entry for entry in register.runs)
+    store.write(register.model_copy(update={"runs": runs}))
+    code, _, said = list_changes(copy, "two")
+    assert code == 66
+    assert "run two followed run one, of which nothing is kept any more: name a later run (two)" in said
 
 
 def test_a_run_that_was_held_back_is_refused(tmp_path):

@@ -35,7 +35,7 @@ def features():
     return np.concatenate([rng.normal(centre, 0.5, (150, 2)) for centre in ([0, 0], [4, 0], [0, 4])])
 
 
-def test_every_k_gets_the_indices_that_scikit_learn_gives_for_all_customers(features):
+def test_every_k_has_the_indices_of_scikit_learn_for_all_customers(features):
     models = sweep(features, [2, 3])
     for candidate in score(features, models):
         model = models[candidate.k]
@@ -47,17 +47,17 @@ def test_every_k_gets_the_indices_that_scikit_learn_gives_for_all_customers(feat
         assert len(candidate.jaccard) == candidate.k
 
 
-def test_the_right_number_of_groups_stands_out(features):
+def test_the_right_number_of_groups_has_the_best_indices(features):
     found = {candidate.k: candidate for candidate in score(features, sweep(features, [2, 3, 4, 5]), n_resamples=10)}
     assert max(found, key=lambda k: found[k].silhouette) == 3
     assert max(found, key=lambda k: min(found[k].jaccard)) == 3
 
 
-def test_each_verdict_comes_as_soon_as_it_is_ready(features):
+def test_each_candidate_is_yielded_as_soon_as_it_is_ready(features):
     assert next(score(features, sweep(features, [2, 3]))).k == 2
 
 
-def test_where_there_are_many_customers_the_silhouette_is_that_of_a_sample_drawn_with_the_seed(features, monkeypatch):
+def test_the_silhouette_of_many_customers_is_that_of_a_sample_drawn_with_the_seed(features, monkeypatch):
     monkeypatch.setattr(candidates, "SILHOUETTE_CUSTOMERS", 100)
     models = sweep(features, [3])
     looked_at = np.random.default_rng(7).choice(len(features), 100, replace=False)
@@ -115,14 +115,14 @@ def test_the_weakest_cluster_is_the_weakest_of_those_that_were_assessed(features
     assert candidate.model_copy(update={"jaccard": (None,)}).weakest is None
 
 
-def test_a_sample_that_shows_one_cluster_only_is_no_trouble():
+def test_a_sample_with_only_one_cluster_is_accepted():
     features = np.concatenate([np.random.default_rng(0).normal(size=(12_000, 1)), [[1e4]]])
     candidate = next(score(features, sweep(features, [2]), seed=0))
     assert candidate.smallest_share == 1 / 12_001
     assert candidate.silhouette == 0.0
 
 
-def test_features_and_models_of_the_table_stay_as_they_were(features):
+def test_features_and_models_are_not_modified(features):
     models = sweep(features, [2, 3])
     before = features.copy(), {k: model.cluster_centers_.copy() for k, model in models.items()}
     list(score(features, models))
@@ -131,7 +131,7 @@ def test_features_and_models_of_the_table_stay_as_they_were(features):
         np.testing.assert_array_equal(model.cluster_centers_, before[1][k])
 
 
-def test_a_model_without_labels_is_judged_alike(features):
+def test_a_model_without_labels_gets_the_same_scores(features):
     models = sweep(features, [2, 3])
     with_labels = list(score(features, models))
     for model in models.values():
@@ -139,7 +139,7 @@ def test_a_model_without_labels_is_judged_alike(features):
     assert list(score(features, models)) == with_labels
 
 
-def test_as_many_clusters_as_customers_are_refused():
+def test_as_many_clusters_as_customers_are_rejected():
     features = np.arange(4.0).reshape(-1, 1)
     with pytest.raises(DataError, match="k = 4 for 4 customers leaves nothing to compare"):
         next(score(features, sweep(features, [3, 4])))

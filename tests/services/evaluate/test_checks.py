@@ -45,7 +45,7 @@ def test_a_candidate_that_reaches_every_threshold_exactly_fails_nothing():
         ),
     ],
 )
-def test_each_failed_check_names_what_was_found_and_the_threshold(found, sentence):
+def test_each_failed_check_names_the_value_and_the_threshold(found, sentence):
     assert check(found, THRESHOLDS).failed_checks == (sentence,)
 
 
@@ -59,13 +59,13 @@ def test_a_segment_that_is_too_small_to_assess_fails_nothing():
     assert check(candidate(None, None), THRESHOLDS).failed_checks == ()
 
 
-def test_screening_rules_out_only_what_is_below_the_threshold_by_more_than_three_standard_errors():
+def test_screening_excludes_only_candidates_below_the_threshold_by_more_than_three_standard_errors():
     assert screen(candidate(0.55, 0.9, error=0.02), THRESHOLDS).failed_checks == ()
     assert len(screen(candidate(0.53, 0.9, error=0.02), THRESHOLDS).failed_checks) == 1
     assert len(screen(candidate(0.9, 0.9, silhouette=0.2), THRESHOLDS).failed_checks) == 1
 
 
-def test_a_full_estimate_replaces_what_screening_found():
+def test_a_full_estimate_replaces_the_screening_estimate():
     screened = screen(candidate(0.4, 0.9), THRESHOLDS)
     assert screened.failed_checks
     full = screened.model_copy(update={"jaccard": (0.7, 0.9)})

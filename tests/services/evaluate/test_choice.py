@@ -58,19 +58,20 @@ def choose(*candidates: Candidate, elbow: int | None = None, requested: int | No
 def test_an_elbow_that_passes_is_chosen_and_no_other_k_is_assessed():
     choice, assessed = choose(candidate(2, silhouette=0.9), candidate(3), candidate(4), elbow=3)
     assert (choice.k, choice.rule, assessed) == (3, "elbow", [3])
-    assert choice.reason == "k = 3 is the elbow of the SSE curve over k = 2 to 4."
+    homogeneous = "With more than 3 segments the groups become only slightly more homogeneous"
+    assert choice.reason == f"{homogeneous} (elbow of the SSE curve over k = 2 to 4)."
     assert [(one.k, one.structure is not None) for one in choice.candidates] == [(2, False), (3, True), (4, False)]
 
 
-def test_what_is_asked_for_goes_before_the_elbow():
+def test_the_requested_k_takes_precedence_over_the_elbow():
     choice, assessed = choose(candidate(2), candidate(3), candidate(4), elbow=3, requested=4)
     assert (choice.k, choice.rule, assessed) == (4, "forced", [4])
-    assert choice.reason == "k = 4 was asked for; the SSE curve over k = 2 to 4 has its elbow at 3."
+    assert choice.reason == "k = 4 was requested; the SSE curve over k = 2 to 4 has its elbow at 3."
 
 
-def test_what_is_asked_for_needs_no_elbow():
+def test_the_requested_k_needs_no_elbow():
     choice, _ = choose(candidate(2), candidate(5), requested=5)
-    assert choice.reason == "k = 5 was asked for; the SSE curve over k = 2, 5 has no elbow."
+    assert choice.reason == "k = 5 was requested; the SSE curve over k = 2, 5 has no elbow."
 
 
 def test_a_requested_k_that_fails_is_kept_and_has_its_structure_tested_for_the_report():
@@ -80,7 +81,7 @@ def test_a_requested_k_that_fails_is_kept_and_has_its_structure_tested_for_the_r
     assert choice.candidates[1].structure == STRUCTURE
 
 
-def test_if_the_elbow_fails_the_largest_silhouette_that_passes_is_chosen_and_the_reason_says_why():
+def test_if_the_elbow_fails_the_largest_silhouette_that_passes_is_chosen_with_the_reason():
     candidates = [
         candidate(2, silhouette=0.3),
         candidate(3, silhouette=0.5),
@@ -111,10 +112,10 @@ def test_a_k_that_fails_a_quick_check_is_not_assessed():
     assert choice.candidates[0].passes is False
 
 
-def test_if_no_k_passes_the_elbow_is_chosen_and_that_is_said():
+def test_if_no_k_passes_the_elbow_is_chosen_with_the_reason():
     choice, _ = choose(candidate(2), candidate(3), candidate(4), elbow=3, failing=(2, 3, 4))
     assert (choice.k, choice.rule) == (3, "elbow")
-    assert choice.reason == "k = 3 is the elbow of the SSE curve over k = 2 to 4; no k passes every check."
+    assert choice.reason.endswith("(elbow of the SSE curve over k = 2 to 4); no k passes every check.")
 
 
 def test_if_no_k_passes_and_there_is_no_elbow_the_largest_silhouette_of_all_is_chosen_with_its_structure():
@@ -139,13 +140,13 @@ def test_a_single_k_leaves_no_choice_to_explain(requested):
     assert choice.reason == "k = 4 is the only number of segments that was fitted."
 
 
-def test_a_k_that_was_not_fitted_is_refused_with_those_that_were():
+def test_a_k_that_was_not_fitted_is_rejected_with_those_that_were():
     with pytest.raises(UsageError, match=r"n_clusters is 12, expected one of k_values \(2, 3, .*10\).* and run train again"):
         require_fitted_k(12, range(2, 11))
 
 
 @pytest.mark.parametrize("k", [None, 2, 10])
-def test_a_k_that_was_fitted_is_not_refused(k):
+def test_a_k_that_was_fitted_is_accepted(k):
     require_fitted_k(k, range(2, 11))
 
 
@@ -161,7 +162,7 @@ def test_a_curve_that_is_straight_or_bends_the_other_way_has_no_elbow(sse):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("k_values", "sse"), [([2], [10]), ([2, 3], [10, 1])])
-def test_what_makes_no_curve_has_no_elbow(k_values, sse):
+def test_too_few_points_have_no_elbow(k_values, sse):
     assert find_elbow(k_values, sse) is None
 
 

@@ -20,7 +20,7 @@ def heavy_tailed(n_features):
 
 
 @pytest.mark.parametrize("n_features", [1, 3, 8])
-def test_the_indices_are_those_of_scikit_learn_however_the_table_is_cut(n_features, monkeypatch):
+def test_the_indices_are_those_of_scikit_learn_for_any_division_into_parts(n_features, monkeypatch):
     monkeypatch.setattr(indices, "CHUNK_ROWS", 100)
     features = heavy_tailed(n_features)
     models = {k: KMeans(k, n_init=1, random_state=7).fit(features) for k in (2, 5, 9)}

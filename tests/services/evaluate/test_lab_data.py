@@ -1,4 +1,4 @@
-"""The lab's figures, on the lab's own data; its SSE stand in a README beside it."""
+"""The lab's figures, on the lab's own data; its SSE are listed in a README beside it."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
+from services.train.sampled_kmeans import KMeansParameters
 from services.train.sweep import sweep
 from services.transform.features import fit_preparation
 
@@ -31,7 +32,7 @@ def preparation_and_features(lab):
 
 @pytest.fixture(scope="module")
 def models(preparation_and_features) -> dict[int, KMeans]:
-    fits = sweep([preparation_and_features[1]], K_VALUES, n_init=10, max_iter=300, random_state=7)
+    fits = sweep([preparation_and_features[1]], K_VALUES, KMeansParameters(n_init=10, max_iter=300, random_state=7))
     return {fit.k: fit.model for fit in fits}
 
 

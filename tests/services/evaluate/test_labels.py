@@ -53,7 +53,7 @@ def test_a_customer_without_all_features_gets_a_reason_instead_of_a_label(read, 
     assert (second.customer, second.label, second.reason) == ("B", 1, "")
 
 
-def test_nobody_who_can_be_labelled_is_no_trouble(read, model):
+def test_a_file_in_which_no_customer_can_be_labelled_is_accepted(read, model):
     assert [customer.label for customer in label_customers(read("BALANCE,PURCHASES\n,\n,\n"), prepare(), model)] == [None, None]
 
 
@@ -66,7 +66,7 @@ def test_a_table_without_ids_is_labelled_too(read, model):
     assert label_customers(read("BALANCE,PURCHASES\n1,2\n"), prepare(), model)[0].customer is None
 
 
-def test_the_column_that_the_model_scales_by_has_to_be_there(read):
+def test_the_group_column_is_required(read):
     with pytest.raises(DataError, match="column 'REGION' is missing"):
         read("BALANCE,PURCHASES\n1,2\n", prepare(group_column="REGION"))
 
@@ -84,13 +84,13 @@ def test_a_file_without_customers_has_a_reason_instead_of_a_label(read, model):
         ('"C,1,5', "test.csv row 3: "),
     ],
 )
-def test_customers_before_a_row_that_cannot_be_read_are_labelled_and_that_row_has_the_reason(read, model, row, problem):
+def test_customers_before_a_row_that_cannot_be_read_are_labelled_and_that_row_gets_the_reason(read, model, row, problem):
     first, second = label_customers(read(f"CUST_ID,BALANCE,PURCHASES\nA,900,9\n{row}\nD,900,1\n"), prepare(), model)
     assert (first.customer, first.label, first.reason) == ("A", 1, "")
     assert (second.customer, second.label) == (None, None)
     assert second.reason.startswith(problem)
 
 
-def test_a_first_row_that_cannot_be_read_is_no_trouble(read, model):
+def test_an_unreadable_first_row_is_accepted(read, model):
     (only,) = label_customers(read("CUST_ID,BALANCE,PURCHASES\nA,one,9\n"), prepare(), model)
     assert (only.label, only.reason) == (None, "test.csv row 2: BALANCE is 'one', expected a number")

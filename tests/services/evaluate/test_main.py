@@ -1,4 +1,4 @@
-"""The stage, behind the three before it, on a volume of its own."""
+"""The stage, behind the three before it, on a temporary volume."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ def test_the_result_is_the_label_of_the_first_new_customer_under_the_last_model(
     assert evaluation.lab_k == 6
 
 
-def test_the_file_tells_what_was_chosen_and_from_what(volume):
+def test_the_file_lists_the_choice_and_the_candidates(volume):
     _, evaluation = run(volume)
     assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (3, 3, "elbow")
     assert [candidate.k for candidate in evaluation.candidates] == [2, 3, 4, 5, 6]
@@ -80,17 +80,17 @@ def test_the_same_run_gives_the_same_file(volume):
     assert run(volume) == run(volume)
 
 
-def test_a_forced_k_is_taken(volume):
+def test_a_requested_k_is_chosen(volume):
     _, evaluation = run(volume, n_clusters=5)
     assert (evaluation.elbow, evaluation.chosen_k, evaluation.rule) == (3, 5, "forced")
 
 
-def test_a_forced_k_that_was_not_fitted_is_refused(volume):
+def test_a_requested_k_that_was_not_fitted_is_rejected(volume):
     with pytest.raises(UsageError, match=r"n_clusters is 9, expected one of k_values \(2, 3, 4, 5, 6\)"):
         run(volume, n_clusters=9)
 
 
-def test_a_missing_elbow_is_said_plainly_and_something_is_chosen_all_the_same(volume, monkeypatch, caplog):
+def test_a_missing_elbow_is_logged_and_a_k_is_chosen_nevertheless(volume, monkeypatch, caplog):
     monkeypatch.setattr(evaluate, "find_elbow", lambda *_: None)
     with caplog.at_level(logging.INFO):
         _, evaluation = run(volume)

@@ -46,7 +46,7 @@ def test_correlations_between_three_features_are_kept(rng):
     np.testing.assert_allclose(np.corrcoef(draw(features).T), np.corrcoef(features.T), atol=0.05)
 
 
-def test_the_correlation_of_positive_amounts_is_kept_where_zeros_hide_it(rng):
+def test_the_correlation_of_positive_amounts_is_kept_although_zeros_hide_it(rng):
     amounts = with_zeros(np.exp(rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 5000)), rng)
     drawn = draw(amounts)
     positive, drawn_positive = amounts[(amounts > 0).all(axis=1)], drawn[(drawn > 0).all(axis=1)]
@@ -84,7 +84,7 @@ def test_rounded_values_are_no_atoms(rng):
     assert atoms(np.round(rng.normal(size=5000) * 4) / 4) == []
 
 
-def test_equal_values_are_spread_over_what_was_rounded_to_them(rng):
+def test_equal_values_are_spread_over_the_interval_rounded_to_them(rng):
     exact = rng.normal(size=(5000, 1))
     rounded = np.round(exact * 4) / 4
     spread = spread_ties(rounded, rng)
@@ -104,12 +104,12 @@ def test_zeros_below_all_other_values_are_at_the_end_and_those_in_the_middle_are
     np.testing.assert_array_equal(found, np.column_stack([data[:, 0] == 0, np.zeros(2000)]))
 
 
-def test_a_feature_with_one_value_stays_as_it_is(rng):
+def test_a_feature_with_one_value_is_not_changed(rng):
     features = np.column_stack([rng.normal(size=500), np.full(500, 7.0)])
     assert (draw(features)[:, 1] == 7).all()
 
 
-def test_a_draw_is_that_of_its_seed(rng):
+def test_a_draw_depends_only_on_its_seed(rng):
     features = rng.normal(size=(200, 2))
     np.testing.assert_array_equal(draw(features, seed=1), draw(features, seed=1))
     assert not np.array_equal(draw(features, seed=1), draw(features, seed=2))

@@ -4,7 +4,13 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from services.evaluate import stability as stability_module
-from services.evaluate.stability import STARTS, adjusted_rand_index, bootstrap_stability, draw_distinct, max_jaccard
+from services.evaluate.stability import (
+    RESAMPLE_INITIALISATIONS,
+    adjusted_rand_index,
+    bootstrap_stability,
+    draw_distinct,
+    max_jaccard,
+)
 
 
 def cluster(features, k):
@@ -23,7 +29,7 @@ def noise():
     return np.random.default_rng(0).normal(size=(2000, 3))
 
 
-def test_real_groups_come_back_and_pieces_of_noise_do_not(groups, noise):
+def test_real_groups_are_stable_and_divisions_of_noise_are_not(groups, noise):
     real = bootstrap_stability(groups, cluster(groups, 3), 3, n_resamples=15, seed=7)
     assert min(real.jaccard) > 0.95
     assert real.ari > 0.95
@@ -48,7 +54,7 @@ def literally(features, labels, k, *, n_resamples, seed):
         generator = np.random.default_rng([seed, number])
         distinct = sorted(set(generator.integers(len(features), size=len(features)).tolist()))
         random_state = int(generator.integers(2**32))
-        resample_labels = KMeans(k, n_init=STARTS, random_state=random_state).fit_predict(features[distinct])
+        resample_labels = KMeans(k, n_init=RESAMPLE_INITIALISATIONS, random_state=random_state).fit_predict(features[distinct])
         old = [{row for row in distinct if labels[row] == one} for one in range(k)]
         new = [{row for row, label in zip(distinct, resample_labels, strict=True) if label == one} for one in range(k)]
         jaccard.append([max(len(a & b) / len(a | b) for b in new) for a in old])
@@ -56,7 +62,7 @@ def literally(features, labels, k, *, n_resamples, seed):
     return np.array(jaccard), np.array(ari)
 
 
-def test_each_resample_is_clustered_from_starts_of_its_own_and_compared_as_clusterboot_does(noise):
+def test_each_resample_is_clustered_independently_and_compared_as_clusterboot_does(noise):
     labels = cluster(noise[:300], 5)
     stability = bootstrap_stability(noise[:300], labels, 5, n_resamples=4, seed=3)
     jaccard, ari = literally(noise[:300], labels, 5, n_resamples=4, seed=3)
@@ -67,7 +73,7 @@ def test_each_resample_is_clustered_from_starts_of_its_own_and_compared_as_clust
     assert stability.n_resamples == 4
 
 
-def test_of_a_large_table_a_resample_draws_a_part(monkeypatch):
+def test_a_resample_of_a_large_table_has_a_maximum_size(monkeypatch):
     monkeypatch.setattr(stability_module, "MAX_DRAWN", 30)
     distinct = draw_distinct(1_000, np.random.default_rng(0))
     assert len(distinct) == pytest.approx(30, abs=3)
@@ -76,13 +82,13 @@ def test_of_a_large_table_a_resample_draws_a_part(monkeypatch):
 
 
 def test_a_resample_too_large_for_many_starts_is_clustered_from_a_weighted_sample_of_it(groups, monkeypatch):
-    monkeypatch.setattr(stability_module, "START_CUSTOMERS", 60)
+    monkeypatch.setattr(stability_module, "MAX_INITIALISATION_CUSTOMERS", 60)
     features = np.concatenate([groups, [[40.0, 40.0]] * 4])  # a uniform sample of 60 would mostly miss the last ones
     stability = bootstrap_stability(features, cluster(features, 4), 4, n_resamples=10, seed=7)
     assert min(stability.jaccard) > 0.95
 
 
-def test_labels_that_say_nothing_about_the_customers_are_found_out(groups):
+def test_random_labels_are_unstable(groups):
     at_random = np.random.default_rng(1).integers(3, size=len(groups)).astype(np.int32)
     stability = bootstrap_stability(groups, at_random, 3, n_resamples=5, seed=7)
     assert max(stability.jaccard) < 0.3
@@ -96,21 +102,21 @@ def test_the_same_seed_gives_the_same_stability(groups):
     assert first != other
 
 
-def test_resamples_too_small_to_be_clustered_bring_nothing_back():
+def test_resamples_too_small_to_be_clustered_have_stability_0():
     features = np.arange(20.0).reshape(-1, 1)
     stability = bootstrap_stability(features, np.arange(20, dtype=np.int32), 20, n_resamples=5, seed=7)
     assert stability == ((0.0,) * 20, (0.0,) * 20, 0.0, 0.0, 5)
 
 
 @pytest.mark.filterwarnings("error")
-def test_many_equal_customers_are_no_trouble():
+def test_many_equal_customers_are_accepted():
     features = np.repeat([[0.0], [1.0], [2.0]], [50, 50, 1], axis=0)
     stability = bootstrap_stability(features, cluster(features, 3), 3, n_resamples=10, seed=7)
     assert all(0 <= value <= 1 for value in stability.jaccard)
 
 
-def test_a_cluster_of_which_nobody_is_looked_at_counts_as_not_coming_back(groups):
-    stability = bootstrap_stability(groups, cluster(groups, 3), 4, n_resamples=5, seed=7)  # nobody has label 3
+def test_a_cluster_without_sampled_customers_has_stability_0(groups):
+    stability = bootstrap_stability(groups, cluster(groups, 3), 4, n_resamples=5, seed=7)  # no customer has label 3
     assert stability.jaccard[3] == 0
 
 

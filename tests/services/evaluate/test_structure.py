@@ -4,7 +4,7 @@ from diptest import dipstat
 
 from services.contract.results import FeatureDip, NullComparison
 from services.evaluate import structure
-from services.evaluate.structure import FEWEST, STRUCTURE_CUSTOMERS, assess_structure, classify, measure_separation
+from services.evaluate.structure import MIN_TUBE_CUSTOMERS, STRUCTURE_CUSTOMERS, assess_structure, classify, measure_separation
 
 
 def groups(*centres, size=300, seed=0):
@@ -18,7 +18,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_groups_with_hardly_anybody_between_them_are_structure():
+def test_groups_with_few_customers_between_them_are_structure():
     found = assess_structure(groups([0, 0], [8, 0], [4, 7]), 3, seed=7)
     assert found.is_structured
     assert found.separation.p_value == 1 / 50
@@ -27,7 +27,7 @@ def test_groups_with_hardly_anybody_between_them_are_structure():
 
 
 @pytest.mark.parametrize("k", [2, 3, 6])
-def test_pieces_of_one_cloud_are_no_structure(k):
+def test_divisions_of_one_cloud_are_no_structure(k):
     found = assess_structure(groups([0, 0, 0], size=1000), k, seed=7)
     assert not found.is_structured
     assert found.separation.effect < 1.4
@@ -44,7 +44,7 @@ def test_a_distant_group_of_one_in_twenty_is_structure(rng):
     assert assess_structure(features, 4, seed=7).is_structured
 
 
-def test_customers_without_purchases_are_no_group_by_themselves(rng):
+def test_customers_without_purchases_are_no_separate_group(rng):
     balances, purchases = rng.lognormal(0, 0.5, 2000), 3 + rng.lognormal(0, 0.5, 2000)
     purchases[rng.random(2000) < 0.4] = 0
     assert not assess_structure(np.column_stack([balances, purchases]), 3, seed=7).is_structured
@@ -73,7 +73,7 @@ def test_the_null_model_is_summarised_by_its_draws():
     assert found.silhouette.effect == pytest.approx(found.silhouette.observed - found.silhouette.null_mean)
 
 
-def test_the_same_seed_gives_the_same_result_and_the_features_stay_as_they_are():
+def test_the_same_seed_gives_the_same_result_and_the_features_are_not_modified():
     features = groups([0, 0], size=300)
     before = features.copy()
     assert assess_structure(features, 3, seed=7) == assess_structure(features, 3, seed=7)
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_result_and_the_features_stay_as_they_are()
     np.testing.assert_array_equal(features, before)
 
 
-def test_of_many_customers_a_sample_is_looked_at(monkeypatch):
+def test_many_customers_are_sampled(monkeypatch):
     monkeypatch.setattr(structure, "N_DRAWS", 2)
     features = np.random.default_rng(0).normal(size=(STRUCTURE_CUSTOMERS + 1, 2))
     found = assess_structure(features, 2, seed=7)
@@ -99,7 +99,7 @@ def test_of_many_customers_a_sample_is_looked_at(monkeypatch):
     ],
     ids=["few customers", "all equal", "fewer distinct customers than clusters", "a constant feature"],
 )
-def test_tables_with_next_to_nothing_in_them_have_no_structure(features):
+def test_degenerate_tables_have_no_structure(features):
     assert not assess_structure(features, 4, seed=7).is_structured
 
 
@@ -127,9 +127,10 @@ def test_in_one_feature_all_customers_are_in_the_tube(rng):
     assert measure_separation(features, centroids, labels) == pytest.approx(dipstat(features[:, 0]) * 10)
 
 
-def test_a_tube_with_few_customers_counts_for_nothing():
-    features = np.concatenate([np.linspace(0, 1, FEWEST // 2 - 1), np.linspace(9, 10, FEWEST // 2)])[:, None]
-    labels = np.repeat([0, 1], [FEWEST // 2 - 1, FEWEST // 2])
+def test_a_tube_with_few_customers_has_no_gap():
+    half = MIN_TUBE_CUSTOMERS // 2
+    features = np.concatenate([np.linspace(0, 1, half - 1), np.linspace(9, 10, half)])[:, None]
+    labels = np.repeat([0, 1], [half - 1, half])
     assert measure_separation(features, np.array([[0.5], [9.5]]), labels) == 0
 
 
@@ -139,7 +140,7 @@ def test_the_ends_of_a_bent_cloud_are_no_separate_groups(rng):
     assert not assess_structure(bent, 4, seed=7).is_structured
 
 
-def test_groups_in_one_feature_are_found_where_the_segments_cut_across_them(rng):
+def test_groups_in_one_feature_are_found_if_the_segments_cut_across_them(rng):
     features = rng.normal(size=(1500, 3))
     features[:, 0] += 6 * rng.integers(3, size=1500)
     found = assess_structure((features - features.mean(axis=0)) / features.std(axis=0), 5, seed=7)
@@ -159,7 +160,7 @@ def test_groups_in_one_feature_are_found_where_the_segments_cut_across_them(rng)
         (0.03, 0.021, 2000, False),  # the values that many customers share explain it
     ],
 )
-def test_a_feature_has_groups_from_a_dip_of_some_size_on(dip, null_mean, n_customers, expected):
+def test_a_feature_has_groups_from_the_minimum_dip_on(dip, null_mean, n_customers, expected):
     assert structure._has_groups(FeatureDip(dip=dip, null_mean=null_mean), n_customers) == expected
 
 

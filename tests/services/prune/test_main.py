@@ -39,7 +39,7 @@ def volume(tmp_path):
     """Five runs, a to e from the oldest on, and the data and the model beside them."""
     for age_h, name in enumerate("edcba"):
         add_run(tmp_path, name, age_h)
-    for folder in ("data", "model"):
+    for folder in ("data", "model", "history"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "precious").write_text("keep me")
     return tmp_path
@@ -109,7 +109,7 @@ def test_a_dry_run_lists_and_removes_nothing(volume, caplog):
 
 def test_data_and_model_are_never_touched(volume):
     prune(volume, keep_runs=1)
-    assert [(volume / folder / "precious").read_text() for folder in ("data", "model")] == ["keep me", "keep me"]
+    assert [(volume / folder / "precious").read_text() for folder in ("data", "model", "history")] == ["keep me"] * 3
 
 
 @pytest.mark.parametrize("where", ["runs/link", "runs/a/link", "runs/a/train/link"])
@@ -164,18 +164,22 @@ def test_a_volume_that_fills_is_reported(volume, warn_share, is_filling):
 
 
 def test_sixty_runs_and_kills_at_random_moments_leave_exactly_what_is_to_be_kept(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "data").mkdir()
-    for age_h in range(60):
-        add_run(tmp_path, f"run-{age_h:02}", age_h, n_files=40)
+    for folder in ("model", "data"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "precious").write_text("keep me")
+    names = [f"run-{age_h:02}" for age_h in range(60)]
+    for age_h, name in enumerate(names):
+        add_run(tmp_path, name, age_h, n_files=40)
+        (tmp_path / "runs" / name / "train" / "link").symlink_to(tmp_path / "data", target_is_directory=True)
     publish(tmp_path, "run-55", "run-30")
-    expected = [f"run-{age_h:02}" for age_h in (*range(10), 30, 40, 55)]
+    in_use = files.lock(tmp_path / "runs" / "run-50" / "train")
+    expected = [*names[:10], "run-30", "run-40", "run-50", "run-55"]
+    removable = [name for name in names if name not in expected]
     command = [sys.executable, "-m", "services.prune", f"--volume={tmp_path}", "--keep=run-40"]
     moments, killed = random.Random(7), 0
     for _ in range(8):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _line in process.stderr:  # the first run has been removed
-            break
+        next(line for line in process.stderr if "removed runs/" in line)
         time.sleep(moments.uniform(0, 0.01))
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -183,10 +187,14 @@ def test_sixty_runs_and_kills_at_random_moments_leave_exactly_what_is_to_be_kept
             break
         killed += 1
         runs = [path for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")]
-        assert {path.name for path in runs} >= set(expected)
-        for path in runs:  # none of which half is gone
+        remaining = [name for name in removable if name in {path.name for path in runs}]
+        assert {path.name for path in runs} == {*expected, *remaining}
+        assert remaining == removable[: len(remaining)]  # the oldest go first
+        for path in runs:  # no run is half removed
             assert len(list(path.glob("*/part-*.pkl"))) == 80
     ended = subprocess.run(command, capture_output=True, text=True)
+    os.close(in_use)
     assert json.loads(ended.stdout)["n_kept"] == len(expected)
     assert left(tmp_path) == expected
+    assert [(tmp_path / folder / "precious").read_text() for folder in ("model", "data")] == ["keep me", "keep me"]
     assert killed >= 3

@@ -1,21 +1,31 @@
-"""A small run to report on: two segments among ten customers, compared with an earlier run."""
+"""A small run to report on: two segments among eleven customers, compared with an earlier run."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.contract.results import (
+    AcrossK,
     Candidate,
+    ClusterFlow,
+    ColumnValue,
     Comparison,
+    Description,
     Evaluation,
     FeatureDip,
     LabelledCustomer,
     NullComparison,
+    Rule,
+    Rules,
+    RunSummary,
     Segment,
+    SegmentAcrossK,
     Segmentation,
+    SegmentRules,
+    SegmentSummary,
     Structure,
 )
-from services.report.report_data import Findings, Move, Point, Trait
+from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint
 from stagekit.volume.manifest import FileRecord, Manifest
 
 STARTED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -33,7 +43,7 @@ STRUCTURE = Structure(
 )
 
 
-def manifest(stage, **known):
+def manifest(stage, **fields):
     parts = {
         "inputs": (),
         "outputs": (),
@@ -46,12 +56,12 @@ def manifest(stage, **known):
         "ended": STARTED + timedelta(seconds=2),
         "exit_reason": "done",
     }
-    return Manifest(run="demo", stage=stage, **{**parts, **known})
+    return Manifest(run="demo", stage=stage, **{**parts, **fields})
 
 
 @pytest.fixture(scope="session")
-def findings():
-    return Findings(
+def data():
+    return ReportData(
         evaluation=Evaluation(
             elbow=3,
             chosen_k=2,
@@ -88,17 +98,46 @@ def findings():
             comparison=Comparison(
                 run="last week", common_customers=9, same_segment=6, ari=0.7, psi={"BALANCE": 0.3}, vanished={2: "old money"}
             ),
+            description=Description(customers=10, is_sample=False, left_out={"COMMENT": "4,321 different texts"}),
+            value=(ColumnValue(column="BALANCE", total=60840.0, shares={1: 0.014, 4: 0.986}),),
+            across_k=(
+                AcrossK(
+                    k=3,
+                    customers=10,
+                    flows=(flow(0, 1, 4), flow(1, 1, 3), flow(2, 4, 3)),
+                    segments=(
+                        SegmentAcrossK(segment_id=1, best_cluster=0, best_jaccard=0.571, slsa=0.378),
+                        SegmentAcrossK(segment_id=4, best_cluster=2, best_jaccard=1.0, slsa=1.0),
+                    ),
+                ),
+            ),
         ),
         profile=[
-            Trait(1, "BALANCE", median=100.0, mean=120.0, index=40.0, sets_apart=1),
-            Trait(4, "BALANCE", median=12345.0, mean=20000.0, index=312.4, sets_apart=1),
+            profile_row(1, "BALANCE", median=100.0),
+            profile_row(4, "BALANCE", median=12345.0),
         ],
-        moves=[
-            Move(1, "low balance", 1, "low balance", 5),
-            Move(2, "old money", 4, "high balance", 3),
-            Move(None, "", 1, "low balance", 2),
+        migration=[
+            MigrationRow(1, "low balance", 1, "low balance", 5),
+            MigrationRow(2, "old money", 4, "high balance", 3),
+            MigrationRow(None, None, 1, "low balance", 2),
         ],
-        points=[Point(-1.0, 0.0, 1, 0.7), Point(-1.2, 0.1, 1, 0.6), Point(30.0, 0.5, 4, -0.1)],
+        points=[SamplePoint(-1.0, 0.0, 1, 0.7), SamplePoint(-1.2, 0.1, 1, 0.6), SamplePoint(30.0, 0.5, 4, -0.1)],
+        description=[
+            numeric_row(1, "BALANCE", difference=-1.7, rank=1, is_feature=True),
+            text_row(1, "REGION", "north", difference=0.9, rank=2),
+            numeric_row(1, "TENURE", difference=0.4, rank=3),
+            numeric_row(4, "BALANCE", difference=1.7, rank=1, is_feature=True),
+            text_row(4, "REGION", "north", difference=-0.9, rank=2),
+            numeric_row(4, "TENURE", difference=-0.4, rank=3),
+        ],
+        rules=Rules(
+            accuracy=0.95,
+            leaves=2,
+            customers_fitted=6,
+            customers_evaluated=4,
+            segments=(rule(1, "BALANCE at most 1,900"), rule(4, "BALANCE above 1,900")),
+        ),
+        history=[run("two weeks ago", 14, 6), run("last week", 7, 5), run("demo", 0, 7)],
         manifests={
             "extract": manifest(
                 "extract",
@@ -127,6 +166,44 @@ def candidate(k, *, sse, silhouette, **more):
         ari=0.9,
         **{"jaccard_se": (0.01,) * k, "ari_se": 0.01, "n_resamples": 20, **more},
     )
+
+
+def flow(cluster, segment_id, customers):
+    return ClusterFlow(cluster=cluster, segment_id=segment_id, customers=customers)
+
+
+def rule(segment_id, text):
+    one = Rule(text=text, conditions=(), share_of_segment=0.9, precision=0.96)
+    return SegmentRules(segment_id=segment_id, precision=0.96, recall=0.9, rules=(one,))
+
+
+def run(name, days_ago, customers):
+    segment = SegmentSummary(segment_id=1, name="low balance", customers=customers, jaccard=0.8)
+    return RunSummary(
+        run=name,
+        started=STARTED - timedelta(days=days_ago),
+        status="published",
+        k=2,
+        customers=11,
+        unassigned=1,
+        silhouette=0.6,
+        verdict="reproducible",
+        max_psi=None,
+        segments=(segment,),
+    )
+
+
+def profile_row(segment_id, feature, median=1.0):
+    return ProfileRow(segment_id, "a name", 7, 0.7, feature, median, median, 100.0, 0.0, 1)
+
+
+def numeric_row(segment_id, column, *, difference, rank, is_feature=False, median=100.0, missing_share=0.0):
+    quartiles = (median, 80.0, 150.0) if median is not None else (None, None, None)
+    return DescriptionRow(segment_id, column, None, is_feature, 7, missing_share, *quartiles, None, difference, rank)
+
+
+def text_row(segment_id, column, level, *, difference, rank):
+    return DescriptionRow(segment_id, column, level, False, 7, 0.0, None, None, None, 0.833, difference, rank)
 
 
 def segment(segment_id, name, *, customers, previous_customers):

@@ -20,13 +20,13 @@ def browser():
 
 
 @pytest.fixture
-def show(browser, findings, tmp_path):
+def show(browser, data, tmp_path):
     """Open the report; `noticed` collects what the browser asks for and what it complains about."""
     contexts = []
 
     def open_page(*, width=1280, **options):
         file = tmp_path / "report.html"
-        file.write_text(render(findings), encoding="utf-8")
+        file.write_text(render(data), encoding="utf-8")
         contexts.append(browser.new_context(viewport={"width": width, "height": 800}, **options))
         page = contexts[-1].new_page()
         page.noticed = []
@@ -52,7 +52,7 @@ def test_the_browser_asks_for_the_page_alone_and_has_nothing_to_complain_about(s
 
 def test_it_is_complete_where_scripts_are_forbidden(show):
     page = show(java_script_enabled=False)
-    assert page.locator("svg").count() == 12
+    assert page.locator("svg").count() == 15
     assert page.locator("svg").first.is_visible()
 
 

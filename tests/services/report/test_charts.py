@@ -1,73 +1,79 @@
 import pytest
 
-from services.report import charts as pictures
-from services.report.alluvial import draw_migration
-from services.report.report_data import Move, Point
-from services.report.theme import NOBODY, assign_styles
+from services.report.alluvial import Column, Flow, draw_alluvial
+from services.report.charts import draw_development, draw_map, draw_silhouettes
+from services.report.formatting import format_percent
+from services.report.k_charts import draw_elbow, draw_metric
+from services.report.report_data import SamplePoint
+from services.report.theme import UNASSIGNED_COLOUR, assign_styles
 
 BLUE = "#0072b2"
 
 
-def test_no_two_segments_look_the_same():
-    looks = assign_styles(range(1, 73), gone=())
-    assert len({(look.colour, look.marker) for look in looks.values()}) == 72
+def test_no_two_segments_have_the_same_style():
+    styles = assign_styles(range(1, 73))
+    assert len({(style.colour, style.marker) for style in styles.values()}) == 72
 
 
-def test_a_segment_keeps_its_colour_when_another_one_goes():
-    assert assign_styles([1, 2, 3], gone=())[3] == assign_styles([1, 3], gone=[2])[3]
+def test_a_segment_keeps_its_colour_if_another_one_vanishes():
+    assert assign_styles([1, 2, 3])[3] == assign_styles([1, 3], vanished_ids=[2])[3]
 
 
-def test_a_new_segment_takes_a_colour_that_is_free():
-    looks = assign_styles([1, 9], gone=[2])
-    assert looks[1].colour == BLUE
-    assert looks[9].colour not in (BLUE, NOBODY)
-    assert looks[2].colour == NOBODY
+def test_a_new_segment_gets_an_unused_colour():
+    styles = assign_styles([1, 9], vanished_ids=[2])
+    assert styles[1].colour == BLUE
+    assert styles[9].colour not in (BLUE, UNASSIGNED_COLOUR)
+    assert styles[2].colour == UNASSIGNED_COLOUR
 
 
-def test_the_elbow_is_told_with_every_k(findings):
-    told = pictures.draw_elbow(findings.evaluation.candidates, 2, 3).description
-    assert "k = 2: 900, k = 3: 500, k = 4: 400. Chosen is k = 2; the elbow is at k = 3." in told
+def test_the_elbow_chart_describes_every_k(data):
+    description = draw_elbow(data.evaluation.candidates, 2, 3).description
+    assert "k = 2: 900, k = 3: 500, k = 4: 400. Chosen is k = 2; the elbow is at k = 3." in description
 
 
-def test_a_curve_without_an_elbow_is_drawn_and_says_so(findings):
-    told = pictures.draw_elbow(findings.evaluation.candidates, 2, None).description
-    assert "no elbow was found" in told
+def test_a_curve_without_an_elbow_is_drawn(data):
+    assert "no elbow was found" in draw_elbow(data.evaluation.candidates, 2, None).description
 
 
-def test_a_sweep_of_a_single_k_is_drawn(findings):
-    single = findings.evaluation.candidates[:1]
-    assert "k = 2: 900." in pictures.draw_elbow(single, 2, None).description
-    assert "k = 2: 0.61." in pictures.draw_metric("Silhouette", single, [0.61], 2).description
+def test_a_sweep_of_a_single_k_is_drawn(data):
+    single = data.evaluation.candidates[:1]
+    assert "k = 2: 900." in draw_elbow(single, 2, None).description
+    assert "k = 2: 0.61." in draw_metric("Silhouette", single, [0.61], 2).description
 
 
-def test_the_silhouettes_are_told_by_segment(findings):
-    looks = assign_styles([1, 4], gone=())
-    told = pictures.draw_silhouettes(findings.points, findings.segmentation.segments, looks).description
-    assert "1 low balance: mean 0.65, 0% of its customers below 0" in told
-    assert "4 high balance: mean −0.10, 100% of its customers below 0" in told
+def test_silhouettes_are_described_by_segment(data):
+    description = draw_silhouettes(data.points, data.segmentation.segments, assign_styles([1, 4])).description
+    assert "1 low balance: mean 0.65, 0% of its customers below 0" in description
+    assert "4 high balance: mean −0.10, 100% of its customers below 0" in description
 
 
-def test_the_mean_silhouette_is_that_of_the_customers_drawn(findings):
-    points = [Point(0.0, 0.0, 1, silhouette) for silhouette in (0.9, 0.8, 0.1)]
-    picture = pictures.draw_silhouettes(points, findings.segmentation.segments, assign_styles([1, 4], gone=()))
-    assert picture.description.startswith("3 customers: mean 0.60. 1 low balance: mean 0.60")
-    assert "mean 0.60" in [text.get_text() for text in picture.figure.axes[0].texts]
+def test_the_mean_silhouette_is_that_of_the_sampled_customers(data):
+    points = [SamplePoint(0.0, 0.0, 1, silhouette) for silhouette in (0.9, 0.8, 0.1)]
+    chart = draw_silhouettes(points, data.segmentation.segments, assign_styles([1, 4]))
+    assert chart.description.startswith("3 customers: mean 0.60. 1 low balance: mean 0.60")
+    assert "mean 0.60" in [text.get_text() for text in chart.figure.axes[0].texts]
 
 
-def test_pictures_of_no_points_at_all_are_empty(findings):
-    looks = assign_styles([1, 4], gone=())
-    assert "0 customers: no silhouettes" in pictures.draw_silhouettes([], findings.segmentation.segments, looks).description
-    assert pictures.draw_map([], findings.segmentation.segments, looks).title == "Map of 0 customers"
+def test_charts_of_no_customers_are_empty(data):
+    styles = assign_styles([1, 4])
+    assert "0 customers: no silhouettes" in draw_silhouettes([], data.segmentation.segments, styles).description
+    assert draw_map([], data.segmentation.segments, styles).title == "Map of 0 customers"
 
 
-def test_moves_are_told_the_largest_first(findings):
-    told = draw_migration(findings.moves, assign_styles([1, 4], gone=[2])).description
-    assert told.startswith(
-        "5 of 10 customers stayed in their segment. The largest moves: 3 from 2 old money to 4 high balance; "
-    )
+def test_a_segment_that_some_runs_did_not_have_is_charted_with_a_gap():
+    chart = draw_development("Sizes", {1: [0.5, None, 0.6]}, ["2 Nov", "9 Nov", "16 Nov"], assign_styles([1]), format_percent)
+    assert chart.description == "3 runs, from 2 Nov to 16 Nov: segment 1: 50% to 60%."
 
 
 @pytest.mark.parametrize("customers", [1, 10**9])
-def test_a_single_move_is_drawn_whatever_its_size(customers):
-    picture = draw_migration([Move(1, "a", None, "", customers)], assign_styles([1], gone=()))
-    assert f"{customers:,} from 1 a to none" in picture.description
+def test_a_single_flow_is_drawn_at_any_size(customers):
+    columns = [Column("previous run", assign_styles([1])), Column("this run", assign_styles([1]))]
+    figure = draw_alluvial(columns, [[Flow(1, None, customers)]])
+    assert f"none {customers:,}" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_column_between_two_others_has_badges_and_no_sizes():
+    columns = [Column("2 segments", {}), Column("3 segments", assign_styles([1])), Column("4 segments", {})]
+    figure = draw_alluvial(columns, [[Flow(0, 1, 7)], [Flow(1, 0, 5), Flow(1, 3, 2)]])
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["2 segments", "7", "3 segments", "1", "4 segments", "5", "2"]

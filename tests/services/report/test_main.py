@@ -3,12 +3,14 @@ import io
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
-from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
+from services.contract.results import DESCRIPTION_COLUMNS, MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
 from services.contract.settings import SETTINGS
 from stagekit.volume import workspace as artifacts
+from stagekit.volume.history import record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.workspace import Workspace
 
@@ -20,17 +22,23 @@ def as_csv(columns, *rows):
 
 
 @pytest.fixture
-def volume(tmp_path, findings):
-    """A run in which every stage before the report has happened."""
+def volume(tmp_path, data):
+    """A run in which every stage before the report has finished."""
     written = {
-        artifacts.EVALUATION: findings.evaluation.model_dump(mode="json"),
-        artifacts.SEGMENTATION: findings.segmentation.model_dump(mode="json"),
+        artifacts.EVALUATION: data.evaluation.model_dump(mode="json"),
+        artifacts.SEGMENTATION: data.segmentation.model_dump(mode="json"),
         artifacts.PROFILE: as_csv(
             PROFILE_COLUMNS,
             (1, "low balance", 7, 0.63, "BALANCE", 100, 120, 40, -0.4, 1),
             (4, "high balance", 3, 0.27, "BALANCE", 12345, 20000, 312.4, 1.9, 1),
         ),
         artifacts.MIGRATION: as_csv(MIGRATION_COLUMNS, (1, "low balance", 1, "low balance", 5), ("", "", 4, "high balance", 2)),
+        artifacts.DESCRIPTION: as_csv(
+            DESCRIPTION_COLUMNS,
+            (1, "BALANCE", "", "yes", 7, 0, 100, 80, 150, "", -1.7, 1),
+            (4, "BALANCE", "", "yes", 3, 0, 12345, 9000, 31000, "", 1.7, 1),
+        ),
+        artifacts.RULES: data.rules.model_dump(mode="json"),
         artifacts.POINTS: as_csv(POINTS_COLUMNS, (-1, 0, 1, 0.7), (30, 0.5, 4, -0.1)),
     }
     for stage in list(SETTINGS)[: list(SETTINGS).index("report")]:
@@ -38,7 +46,7 @@ def volume(tmp_path, findings):
             for artifact, value in written.items():
                 if artifact.stage == stage:
                     work.save(artifact, value)
-            like = findings.manifests.get(stage, findings.manifests["segment"])
+            like = data.manifests.get(stage, data.manifests["segment"])
             read = tuple(record for record in like.inputs if record.stage is None)
             work.commit(like.model_copy(update={"stage": stage, "inputs": read, "outputs": tuple(work.outputs)}))
     return tmp_path
@@ -49,12 +57,24 @@ def run(volume, *code):
     return subprocess.run([sys.executable, *command], capture_output=True, text=True)
 
 
-def test_the_stage_writes_one_page_and_results_in_its_size(volume):
+def test_the_stage_writes_one_page_and_returns_its_size(volume):
     ended = run(volume)
     assert ended.returncode == 0, ended.stderr
     page = (volume / "runs/demo/report/report.html").read_bytes()
     assert b"2 segments among 11 customers" in page
     assert json.loads(ended.stdout) == {"report": "report.html", "bytes": len(page)}
+
+
+def test_the_report_has_the_history_up_to_its_run(volume, data):
+    for entry in [
+        *data.history,
+        data.history[-1].model_copy(update={"run": "later", "started": datetime(2027, 1, 1, tzinfo=UTC)}),
+    ]:
+        record_run(volume, entry)
+    ended = run(volume)
+    assert ended.returncode == 0, ended.stderr
+    page = (volume / "runs/demo/report/report.html").read_text()
+    assert '<desc id="sizes-desc">3 runs, from 9 Nov to 23 Nov: segment 1: 60% to 70%' in page
 
 
 def test_a_second_run_of_the_stage_writes_the_same_page(volume):
@@ -71,7 +91,7 @@ def test_it_reads_json_and_csv_only(volume):
     assert {record.name.rpartition(".")[2] for record in manifest.inputs} == {"json", "csv"}
 
 
-def test_it_does_without_the_libraries_that_other_stages_need(volume):
+def test_it_needs_no_data_library(volume):
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
@@ -85,14 +105,14 @@ with Workspace(Path({str(volume)!r}), "demo", "report", {{}}) as work:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_without_the_segments_it_says_what_to_run_first(volume):
+def test_without_segments_the_error_names_the_stage_to_run(volume):
     (volume / "runs/demo/segment/manifest.json").unlink()
     ended = run(volume)
     assert ended.returncode == 66
     assert "segment has not finished in run demo: run segment first" in ended.stderr
 
 
-def test_settings_and_counts_of_an_extract_that_was_run_again_are_not_combined_with_earlier_segments(volume):
+def test_results_of_a_repeated_extract_are_not_combined_with_earlier_segments(volume):
     made_of = FileRecord(name="extract/customers.pkl", sha256="0" * 64, bytes=1, stage="extract")
     with Workspace(volume, "demo", "extract", {}) as work:
         like = work.manifest("extract")
@@ -105,7 +125,7 @@ def test_settings_and_counts_of_an_extract_that_was_run_again_are_not_combined_w
     assert "extract was run again after transform had read its customers.pkl: run transform and" in ended.stderr
 
 
-def test_a_changed_table_is_refused(volume):
+def test_a_changed_table_is_an_error(volume):
     with (volume / "runs/demo/segment/points.csv").open("a") as file:
         file.write("1,1,1,1\n")
     ended = run(volume)

@@ -1,15 +1,18 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from services.contract.results import SEGMENTS_COLUMNS, Evaluation, LabelledCustomer, Segmentation
+from services.report import page as page_module
 from services.report.page import render
-from services.report.report_data import Move, Point, Trait
+from services.report.report_data import MigrationRow, SamplePoint
 from stagekit.volume.manifest import FileRecord
+from tests.services.report.conftest import flow, numeric_row, profile_row, rule, text_row
 
 INJECTION = "\"><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
-INLINE = {"span", "strong", "wbr"}
+INLINE = {"span", "strong", "wbr", "small"}
 VOID = {"meta", "br", "wbr", "input", "img", "link", "hr", "base"}
 
 
@@ -21,8 +24,9 @@ class Page(HTMLParser):
         self.html = html
         self.elements = []
         self.open = []
-        self.text = ""
+        self.chunks = []
         self.feed(html)
+        self.text = re.sub(r"\s+", " ", "".join(self.chunks))
         assert not self.open, f"not closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
@@ -44,7 +48,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if "style" not in self.open and "svg" not in self.open:
-            self.text = re.sub(r"\s+", " ", self.text + data)
+            self.chunks.append(data)
+
+    def section(self, start, end):
+        """Return the text from one heading up to another one."""
+        begin = self.text.index(start, self.text.index("Technical details") + 1)  # after the links to the sections
+        return self.text[begin : self.text.index(end, begin + 1)]
 
     def tags(self):
         return {tag for tag, _ in self.elements}
@@ -54,15 +63,32 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(findings):
-    return Page(render(findings))
+def page(data):
+    return Page(render(data))
 
 
-def changed(findings, **segmentation):
-    return findings._replace(segmentation=findings.segmentation.model_copy(update=segmentation))
+@pytest.fixture
+def text_of(monkeypatch):
+    """Render the page without its charts, which take most of the time, and return its text."""
+    monkeypatch.setattr(page_module, "to_svg", lambda *_: "")
+    return lambda data: Page(render(data)).text
 
 
-def test_the_page_needs_nothing_from_outside(page):
+def with_segmentation(data, **fields):
+    return data._replace(segmentation=data.segmentation.model_copy(update=fields))
+
+
+def with_chosen(data, **fields):
+    """Change the chosen candidate."""
+    chosen, *others = data.evaluation.candidates
+    candidates = (chosen.model_copy(update=fields), *others)
+    return data._replace(evaluation=data.evaluation.model_copy(update={"candidates": candidates}))
+
+
+# --- the page as a whole
+
+
+def test_the_page_loads_nothing(page):
     assert not page.tags() & {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "foreignobject"}
     assert all(value.startswith("#") for name, value in page.attributes() if name.endswith("href"))
     assert not [
@@ -71,84 +97,311 @@ def test_the_page_needs_nothing_from_outside(page):
     assert not re.search(r"//|@import|url\((?!#)", page.html.replace("<!doctype html>", ""))
 
 
-def test_a_browser_is_told_to_fetch_and_run_nothing(page):
+def test_the_policy_of_the_page_lets_a_browser_fetch_and_run_nothing(page):
     assert (
         "content",
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
     ) in page.attributes()
 
 
-def test_every_picture_can_be_heard(page):
+def test_every_chart_has_a_text_alternative(page):
     titles = {attributes["id"] for tag, attributes in page.elements if tag in ("title", "desc") and attributes}
-    pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(pictures) == 12
-    for picture in pictures:
-        assert picture["role"] == "img"
-        assert set(picture["aria-labelledby"].split()) <= titles
+    charts = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(charts) == 15
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert set(chart["aria-labelledby"].split()) <= titles
     assert not re.search(r"<(title|desc)[^>]*>\s*</", page.html)
 
 
-def test_no_two_elements_share_an_id(page):
+def test_ids_are_unique(page):
     ids = [value for name, value in page.attributes() if name == "id"]
     assert len(ids) == len(set(ids))
 
 
-def test_the_first_screen_says_how_many_segments_why_and_whether_they_are_in_force(page):
-    first_screen = page.text[: page.text.index("Why 2 segments")]
+def test_the_sections_answer_a_marketing_lead_first_and_an_analyst_last(page):
+    headings = re.findall(r"<h2>(.*?)</h2>", page.html)
+    assert headings == [
+        "The segments",
+        "Can I rely on them?",
+        "What changed since the previous run",
+        "What characterises each segment: all columns",
+        "With fewer or more segments",
+        "Technical details",
+    ]
+    ids = {attributes["id"] for tag, attributes in page.elements if tag == "section"}
+    assert {value.removeprefix("#") for name, value in page.attributes() if name == "href"} >= ids
+
+
+def test_technical_terms_are_explained_at_first_use(page):
+    text = page.text[page.text.index("Technical details") + len("Technical details") :]
+    for explanation in (
+        "The standardised difference compares",
+        "Drift of every feature, as population stability index (PSI): below 0.1 no drift",
+        "Similarity with the most similar group (Jaccard, 1 = the same customers)",
+        "The elbow is the number of segments beyond which",
+        "Stability: does the segment reappear in other samples",
+        "The silhouette compares",
+        "sum of squared distances (SSE)",
+    ):
+        assert explanation in text
+
+
+def test_the_same_data_gives_the_same_page(data):
+    assert render(data) == render(data)
+
+
+def test_the_page_names_no_customer(page):
+    assert "C1" not in page.html
+    assert SEGMENTS_COLUMNS[0] not in page.html
+
+
+# --- the segments
+
+
+def test_the_first_screen_has_the_segments_with_size_value_rule_and_typical_values(page):
+    first_screen = page.text[: page.text.index("Why 2?")]
     for words in (
         "23 November 2026, 09:00 UTC",
-        "2 segments among 11 customers",
-        "✓ published",
-        "Why 2? k = 2 was asked for.",
-        "1 low balance 7 64% low BALANCE (index 40)",
-        "▲ 2 more than last time (40%)",
-        "4 high balance 3 27%",
+        "2 segments among 11 customers ✓ published",
+        "1 low balance 7 customers 64% of customers 1.4% of BALANCE How to recognise a member BALANCE at most 1,900 "
+        "Finds 90.0% of the segment; 96.0% of those found belong to it. Typical values (median) BALANCE 100 "
+        "low BALANCE (index 40) Stability: very stable",
+        "▲ 2 more than in the previous run (40%)",
+        "4 high balance 3 customers 27% of customers 98.6% of BALANCE",
         "new segment",
+        "1 customers have no segment: no value for BALANCE (1).",
     ):
         assert words in first_screen
 
 
-def test_the_hard_words_are_explained_where_they_come(page):
-    for words in ("The elbow is the number of segments", "Stability asks whether", "The silhouette compares"):
-        assert words in page.text
-
-
-def test_an_elbow_that_was_not_taken_is_named(page):
-    assert "Here it bends at 3; 2 was taken all the same" in page.text
-
-
-def test_a_curve_without_an_elbow_is_named(findings):
-    evaluation = findings.evaluation.model_copy(
-        update={"elbow": None, "rule": "fallback", "reason": "No elbow; best silhouette."}
+def test_a_segment_without_a_rule_has_the_reason(data, text_of):
+    rules = data.rules.model_copy(
+        update={"segments": (rule(1, "x").model_copy(update={"rules": (), "reason": "It has 1 customer."}),)}
     )
-    text = Page(render(findings._replace(evaluation=evaluation))).text
-    assert "Why 2? No elbow; best silhouette." in text
-    assert "Here the curve has no such bend." in text
+    assert "No rule It has 1 customer." in text_of(data._replace(rules=rules))
+
+
+def test_two_rules_of_a_segment_are_alternatives_and_the_others_are_counted(data, text_of):
+    (one,) = rule(1, "BALANCE above 7").rules
+    rules = data.rules.model_copy(update={"segments": (rule(1, "").model_copy(update={"rules": (one,) * 4}),)})
+    assert "BALANCE above 7 or BALANCE above 7 2 more in rules.json." in text_of(data._replace(rules=rules))
+
+
+def test_more_amounts_than_fit_on_a_card_are_a_table(data, text_of):
+    (amount,) = data.segmentation.value
+    others = tuple(amount.model_copy(update={"column": f"AMOUNT_{n}"}) for n in range(25))
+    text = text_of(with_segmentation(data, value=(amount, *others)))
+    assert "Customers 64% 27% BALANCE 1.4% 98.6%" in text
+    assert "AMOUNT_18" in text
+    assert "AMOUNT_19" not in text
+    assert "6 more in segmentation.json." in text
+
+
+# --- status
+
+
+def test_an_experimental_run_names_the_checks_that_it_fails(data, text_of):
+    experiment = with_segmentation(data, published=False, experimental=True, held_back=("segment 1 is empty",))
+    text = text_of(experiment)
+    assert "◇ experimental" in text
+    assert "Experimental run (publish=never): nothing was published" in text
+    assert "It would not have been published because: segment 1 is empty" in text
+    assert "Not published because" not in text
+    assert "2 customer segments, experimental" in text
+
+
+def test_a_run_that_was_not_published_names_the_reason_and_which_segments_stay_active(data, text_of):
+    text = text_of(with_segmentation(data, published=False, held_back=("the silhouette is 0.2, less than 0.25",)))
+    assert "‖ not published" in text
+    assert "Not published because: the silhouette is 0.2, less than 0.25 The previous segments stay active." in text
+    assert "2 customer segments, not published" in text
+
+
+def test_a_first_run_that_was_not_published_leaves_no_active_segments(data, text_of):
+    segmentation = {"published": False, "held_back": ("the silhouette is low",), "comparison": None}
+    text = text_of(with_segmentation(data, **segmentation))
+    assert "There are no active segments yet." in text
+    assert "stay active" not in text
+
+
+def test_a_run_that_was_published_manually_names_the_failed_checks(data, text_of):
+    text = text_of(with_segmentation(data, held_back=("segment 1 is empty",)))
+    assert "✓ published manually despite failed checks" in text
+    assert "Published manually despite these failed checks: segment 1 is empty" in text
+
+
+# --- can I rely on them
 
 
 @pytest.mark.parametrize(
-    ("classification", "sentence"),
+    ("classification", "verdict"),
     [
-        ("natural", "These groups are separate in the data: "),
-        ("reproducible", "There are no gaps between these groups: customers near a border resemble those beyond it"),
-        ("constructive", "There are no gaps between these groups, and other samples of the customers give other borders: "),
+        ("natural", "Yes: these groups are separate in the data; "),
+        ("reproducible", "Yes, except near the borders: every sample of the customers gives the same segments"),
+        ("constructive", "No: there are no gaps between these groups, and other samples"),
     ],
 )
-def test_the_first_screen_says_what_the_kind_of_segmentation_means_for_its_readers(findings, classification, sentence):
-    text = Page(render(of_candidates(findings, classification=classification))).text
-    assert f"Are they separate groups? {sentence}" in text[: text.index("In a segment")]
+def test_the_verdict_follows_from_the_kind_of_segmentation(data, classification, verdict, text_of):
+    text = text_of(with_chosen(data, classification=classification))
+    assert f"Can I rely on them? {verdict}" in text
 
 
-def test_the_chosen_k_is_drawn_beside_its_null(page):
-    (desc,) = re.findall(r'<desc id="structure-desc">(.*?)</desc>', page.html)
-    assert desc.startswith("Deepest gap between two of 2 segments: 0.61 for these customers; 0.57 on average")
-    assert "4 simulated tables without groups, which range from 0.55 to 0.60" in desc
-    assert "A gap within a single feature counts, too; its dip, and that without groups: BALANCE 0.02 (0.01)." in page.text
-    assert " with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
+def test_warnings_and_the_reason_for_k_are_listed_beside_the_verdict(data):
+    section = Page(render(with_segmentation(data, warnings=("BALANCE: strong drift",)))).section("Can I rely", "What changed")
+    assert "Why 2? k = 2 was asked for." in section
+    assert "Check before use BALANCE: strong drift" in section
 
 
-def test_the_table_of_k_says_for_each_whether_it_passes_and_which_checks_fail(page):
-    table = page.text[page.text.index("Which numbers of segments pass") : page.text.index("Not tested:")]
+def test_segments_too_small_to_assess_have_no_stability(data, text_of):
+    segments = tuple(segment.model_copy(update={"jaccard": None, "jaccard_se": None}) for segment in data.segmentation.segments)
+    small = with_chosen(with_segmentation(data, segments=segments), jaccard=(None, None), jaccard_se=(None, None))
+    assert "Least stable segment – too small to assess" in text_of(small)
+
+
+# --- what changed
+
+
+def test_the_first_run_has_no_previous_run(data):
+    page = Page(render(with_segmentation(data, comparison=None)._replace(migration=[], history=[])))
+    assert "This is the first segmentation." in page.text
+    assert "appear after the second published run" in page.text
+    assert page.html.count("<svg") == 12
+
+
+def test_an_earlier_run_without_common_customers_is_compared_too(data, text_of):
+    comparison = data.segmentation.comparison.model_copy(update={"common_customers": 0, "same_segment": 0, "ari": 0.0})
+    text = text_of(with_segmentation(data, comparison=comparison))
+    assert "No customer was segmented both times" in text
+    assert "0 of 0" not in text
+
+
+def test_customers_who_stayed_are_a_share_of_those_segmented_both_times(page):
+    assert "67% of the 9 customers segmented both times are still in their segment." in page.text
+
+
+def test_customers_without_ids_are_compared_by_their_features_alone(data):
+    page = Page(render(data._replace(migration=[])))
+    assert "Migration: customers" not in page.text
+    assert "BALANCE 0.30 strong drift" in page.text
+
+
+def test_the_migration_is_a_table_of_previous_and_current_segments(page):
+    assert "from 1 4 1 low balance 5 · 2 old money · 3 – no segment 2 ·" in page.text
+    assert "Segments that no longer exist: 2 old money." in page.text
+
+
+def with_psi(data, psi):
+    return with_segmentation(data, comparison=data.segmentation.comparison.model_copy(update={"psi": psi}))
+
+
+def test_features_that_the_previous_run_did_not_have_are_named(data, text_of):
+    text = text_of(with_psi(data, {}))
+    assert "Have the customers changed?" not in text
+    assert "Run last week did not have BALANCE: the drift of it is unknown." in text
+
+
+def test_sizes_and_stability_are_charted_over_the_published_runs(data):
+    html = render(data)
+    (sizes,) = re.findall(r'<desc id="sizes-desc">(.*?)</desc>', html)
+    assert sizes == "3 runs, from 9 Nov to 23 Nov: segment 1: 60% to 70%; segment 4: unknown."
+    assert '<desc id="stabilities-desc">3 runs, from 9 Nov to 23 Nov: segment 1: 0.80 to 0.80' in html
+
+
+def test_earlier_runs_that_were_not_published_are_not_charted(data):
+    history = [run if run.run == "demo" else run.model_copy(update={"status": "experimental"}) for run in data.history]
+    assert 'id="sizes-desc"' not in render(data._replace(history=history))
+
+
+# --- all columns
+
+
+def test_columns_are_described_in_the_order_of_their_largest_difference(page):
+    section = page.section("Every column", "With fewer or more segments")
+    assert "BALANCE 100 80.0 – 150 −1.7 100 80.0 – 150 +1.7 REGION: north 83% +0.9 83% −0.9 TENURE" in section.replace(
+        "10080.0", "100 80.0"
+    ).replace("150−", "150 −").replace("150+", "150 +").replace("%+", "% +").replace("%−", "% −")
+    assert "Quartiles and texts of all 10 customers. Not described: COMMENT (4,321 different texts)." in section
+
+
+def test_clustering_features_are_marked(page):
+    assert page.html.count('<th scope="row" class="feature">BALANCE</th>') == 3  # two charts and the table
+    assert '<th scope="row">TENURE</th>' in page.html
+
+
+def test_the_strongest_differences_of_a_segment_are_bars_to_either_side(page):
+    bars = re.findall(r'<span class="(low|high)" style="--length:([\d.]+)"></span></td><td class="count">(\S+)</td>', page.html)
+    assert bars[:3] == [("low", "0.85", "−1.7"), ("high", "0.45", "+0.9"), ("high", "0.20", "+0.4")]
+
+
+def test_a_column_without_values_and_a_constant_one_are_described(data, text_of):
+    rows = [
+        numeric_row(1, "EMPTY", median=None, difference=None, rank=2, missing_share=1.0),
+        numeric_row(1, "CONSTANT", median=3.0, difference=0.0, rank=1),
+    ]
+    text = text_of(data._replace(description=rows))
+    assert "No column differs." in text
+    assert re.search(r"EMPTY – ?– ?100% missing –", text)
+    assert re.search(r"CONSTANT 3\.0 ?80\.0 – 150 ?0\.0 –", text)
+
+
+def test_older_runs_without_description_rules_and_history_name_the_stages_to_run(data, text_of):
+    added = {"value", "across_k", "description", "not_amounts"}
+    new = {"jaccard_se", "ari_se", "n_resamples", "failed_checks", "structure", "classification"}
+    evaluation = data.evaluation.model_dump(mode="json")
+    evaluation |= {"resamples": 20, "candidates": [without(one, new) for one in evaluation["candidates"]]}
+    segmentation = without(data.segmentation.model_dump(mode="json"), added | {"experimental"})
+    segmentation["segments"] = [without(segment, {"jaccard_se"}) for segment in segmentation["segments"]]
+    older = data._replace(
+        evaluation=Evaluation.model_validate(evaluation),
+        segmentation=Segmentation.model_validate(segmentation),
+        description=[],
+        rules=None,
+        history=[],
+    )
+    text = text_of(older)
+    assert "This run has no description: run the stages segment and report again." in text
+    assert "whether there are gaps between them was not tested" in text
+    assert "over 20 bootstrap samples" in text
+    assert "4 0.90 very stable" in text or "1 0.90 very stable" in text
+
+
+def without(values, names):
+    return {name: value for name, value in values.items() if name not in names}
+
+
+# --- stability across k
+
+
+def test_every_segment_is_looked_up_in_the_other_solutions(page):
+    section = page.section("With fewer or more segments", "For analysts")
+    assert re.search(r"3 segments 1 low balance 0\.57 ?partly 4 high balance 1\.00 ?yes", section)
+    (description,) = re.findall(r'<desc id="across-k-desc">(.*?)</desc>', page.html)
+    assert description.endswith("with 3 segments: segment 1 0.57, segment 4 1.00.")
+
+
+# --- technical details
+
+
+def test_an_elbow_that_was_not_chosen_is_named(page):
+    assert "Here it is at 3; 2 was chosen for another reason: k = 2 was asked for." in page.text
+
+
+def test_a_curve_without_an_elbow_is_reported(data, text_of):
+    evaluation = data.evaluation.model_copy(update={"elbow": None, "rule": "fallback", "reason": "No elbow."})
+    assert "This curve has no elbow." in text_of(data._replace(evaluation=evaluation))
+
+
+def test_the_chosen_k_is_compared_with_data_without_groups(page):
+    (description,) = re.findall(r'<desc id="structure-desc">(.*?)</desc>', page.html)
+    assert description.startswith("Deepest gap between two of 2 segments: 0.61 for these customers; 0.57 on average")
+    assert "4 simulated tables without groups, which range from 0.55 to 0.60" in description
+    assert "in brackets without groups: BALANCE 0.02 (0.01)." in page.text
+    assert "with 4 simulated tables of all 10 customers: p = 0.20, and the gap is 1.1 times as deep" in page.text
+
+
+def test_the_table_of_k_has_the_failed_checks_of_each(page):
+    table = page.section("Checks of every number of segments", "Not tested:")
     for row in (
         "2 chosen ✓ yes 0.61 0.72 ± 0.01 (100) 15% reproducible –",
         "3 elbow not tested 0.52 0.72 ± 0.01 (20) 10.0% – –",
@@ -157,193 +410,50 @@ def test_the_table_of_k_says_for_each_whether_it_passes_and_which_checks_fail(pa
         assert row in table
 
 
-def test_an_experimental_run_is_marked_as_one_and_names_the_checks_that_it_fails(findings):
-    experiment = changed(findings, published=False, experimental=True, held_back=("segment 1 is empty",))
-    text = Page(render(experiment)).text
-    assert "◇ experimental" in text
-    assert "Experimental run (publish=never): nothing was published" in text
-    assert "It would not have been published, because segment 1 is empty" in text
-    assert "Held back" not in text
-    assert "2 customer segments, experimental" in text
-
-
-def test_a_segment_too_small_to_assess_is_said_to_be_that(findings):
-    segments = tuple(one.model_copy(update={"jaccard": None, "jaccard_se": None}) for one in findings.segmentation.segments)
-    text = Page(render(of_candidates(changed(findings, segments=segments), jaccard=(None, None), jaccard_se=(None, None)))).text
-    assert "Least stable segment – too small to assess" in text
-
-
-def test_the_report_of_a_run_from_before_the_structure_test_can_be_made(findings):
-    new = {"jaccard_se", "ari_se", "n_resamples", "failed_checks", "structure", "classification"}
-    evaluation = findings.evaluation.model_dump(mode="json")
-    evaluation |= {"resamples": 20, "candidates": [without(one, new) for one in evaluation["candidates"]]}
-    segmentation = without(findings.segmentation.model_dump(mode="json"), {"experimental"})
-    segmentation["segments"] = [without(segment, {"jaccard_se"}) for segment in segmentation["segments"]]
-    older = findings._replace(
-        evaluation=Evaluation.model_validate(evaluation), segmentation=Segmentation.model_validate(segmentation)
-    )
-    page = Page(render(older))
-    assert "separate groups?" not in page.text
-    assert "over 20 bootstrap samples" in page.text
-    assert "Least stable segment 0.90 very stable" in page.text
-
-
-def without(values, names):
-    return {name: value for name, value in values.items() if name not in names}
-
-
-def of_candidates(findings, **first):
-    """Change the chosen candidate."""
-    chosen, *others = findings.evaluation.candidates
-    candidates = (chosen.model_copy(update=first), *others)
-    return findings._replace(evaluation=findings.evaluation.model_copy(update={"candidates": candidates}))
-
-
 def test_other_measures_name_their_best_k(page):
     assert "Silhouette 0.61 at k = 2 best (highest) at 2" in page.text
     assert "Davies–Bouldin 0.90 at k = 2 best (lowest) at 2" in page.text
 
 
-def test_a_run_that_was_held_back_says_why_and_what_stays_in_force(findings):
-    page = Page(render(changed(findings, published=False, held_back=("the silhouette is 0.2, less than 0.25",))))
-    assert "‖ held back" in page.text
-    assert (
-        "Held back, because the silhouette is 0.2, less than 0.25 The segments of this run were not published; the active"
-        in page.text
-    )
-    assert "2 customer segments, held back" in page.text
+def test_dips_are_named_by_the_features_in_the_order_of_the_setting(data, text_of):
+    extract = data.manifests["extract"].model_copy(update={"settings": {"feature_columns": ["PAYMENTS", "BALANCE"]}})
+    profile = [profile_row(n, name) for n in (1, 4) for name in ("BALANCE", "PAYMENTS")]
+    text = text_of(data._replace(profile=profile, manifests={**data.manifests, "extract": extract}))
+    assert "in brackets without groups: PAYMENTS 0.02 (0.01)" in text
 
 
-def test_a_run_published_all_the_same_says_so(findings):
-    page = Page(render(changed(findings, held_back=("segment 1 is empty",))))
-    assert "✓ published on request" in page.text
-    assert "Published on request, although segment 1 is empty" in page.text
+def test_the_rules_have_precision_and_recall(page):
+    assert "a decision tree with 2 leaves on the clustering features, fitted to 6 customers and tested on 4 others" in page.text
+    assert "1 low balance 0.96 0.90 1 4 high balance 0.96 0.90 1" in page.text
 
 
-def test_warnings_are_shown(findings):
-    assert "Worth a look BALANCE has shifted" in Page(render(changed(findings, warnings=("BALANCE has shifted",)))).text
+def with_new_customers(data, *customers):
+    return data._replace(evaluation=data.evaluation.model_copy(update={"new_customers": customers}))
 
 
-def test_many_warnings_do_not_push_the_rest_off_the_first_screen(findings):
-    page = Page(render(changed(findings, warnings=tuple(f"segment {n} is new" for n in range(5)))))
-    first_screen, _, rest = page.text.partition("Why 2 segments")
-    assert "Worth a look: 5 changes since last time" in first_screen
-    assert "segment 4 is new" in rest
-    assert {"id": "since"} in [attributes for tag, attributes in page.elements if tag == "section"]
-
-
-def test_the_first_run_has_nothing_to_compare_with(findings):
-    page = Page(render(changed(findings, comparison=None)._replace(moves=[])))
-    assert "There is no earlier segmentation to compare with." in page.text
-    assert "last time" not in page.text[: page.text.index("Index 100")].replace("In the segment of last time", "")
-    assert "Who moved where" not in page.text
-    assert page.html.count("<svg") == 11
-
-
-def test_an_earlier_run_without_common_customers_is_compared_too(findings):
-    comparison = findings.segmentation.comparison.model_copy(update={"common_customers": 0, "same_segment": 0, "ari": 0.0})
-    text = Page(render(changed(findings, comparison=comparison))).text
-    assert "no customer has one both times" in text
-    assert "nobody can be followed" in text
-    assert "0 of 0" not in text
-
-
-def test_customers_without_ids_are_compared_by_their_features_alone(findings):
-    page = Page(render(findings._replace(moves=[])))
-    assert "Who moved where" not in page.text
-    assert "BALANCE 0.30 a marked shift" in page.text
-
-
-def test_features_stand_in_the_order_in_which_they_were_asked_for(findings):
-    extract = findings.manifests["extract"].model_copy(update={"settings": {"feature_columns": ["PAYMENTS", "BALANCE"]}})
-    profile = [Trait(n, name, 1.0, 1.0, 100.0, 1) for n in (1, 4) for name in ("BALANCE", "PAYMENTS")]
-    text = Page(render(findings._replace(profile=profile, manifests={**findings.manifests, "extract": extract}))).text
-    profiles = text[text.index("What sets them apart") : text.index("Map of the customers")]
-    assert profiles.index("PAYMENTS") < profiles.index("BALANCE")
-
-
-def test_who_moved_where_is_a_table_of_all_moves(page):
-    assert "from 1 4 1 low balance 5 · 2 old money · 3 – no segment 2 ·" in page.text
-    assert "Gone: 2 old money." in page.text
-    assert "BALANCE 0.30 a marked shift" in page.text
-
-
-def test_the_profile_has_index_and_median_in_the_units_of_the_table(page):
-    assert "BALANCE 40 100 312 12,345" in page.text
-
-
-def test_what_is_below_the_average_is_not_shown_as_above_it(findings):
-    profile = [Trait(1, "BALANCE", 0.0, 0.0, 0.0, 1), Trait(4, "BALANCE", 2.0, 3.0, 100.0, 1)]
-    html = render(findings._replace(profile=profile))
-    assert '<td class="low" style="--heat:1.00"><strong>0</strong>' in html
-    assert '<td class="high" style="--heat:0.00"><strong>100</strong>' in html
-
-
-def test_a_first_run_that_is_held_back_mentions_no_active_segments(findings):
-    text = Page(render(changed(findings, published=False, held_back=("the silhouette is low",), comparison=None))).text
-    assert "The segments of this run were not published." in text
-    assert "stay active" not in text
-
-
-def with_psi(findings, psi):
-    return changed(findings, comparison=findings.segmentation.comparison.model_copy(update={"psi": psi}))
-
-
-def test_without_a_feature_that_both_runs_have_there_is_no_table_of_shifts(findings):
-    text = Page(render(with_psi(findings, {}))).text
-    assert "Have the customers changed?" not in text
-    assert "Run last week did not have BALANCE: whether the customers have changed in it cannot be said." in text
-
-
-def test_features_that_the_run_before_did_not_have_are_named_below_the_table_of_shifts(findings):
-    segments = [one.model_copy(update={"centroid": {"BALANCE": 1.0, "=AGE": 40.0}}) for one in findings.segmentation.segments]
-    text = Page(render(changed(with_psi(findings, {"BALANCE": 0.3}), segments=tuple(segments)))).text
-    assert "Have the customers changed?" in text
-    assert "Run last week did not have =AGE: whether" in text
-    assert "did not have" not in Page(render(findings)).text
-
-
-def new_customers(findings, *customers):
-    return findings._replace(evaluation=findings.evaluation.model_copy(update={"new_customers": customers}))
-
-
-def test_new_customers_without_a_label_are_counted(findings):
+def test_new_customers_without_a_label_are_counted(data, text_of):
     unread = LabelledCustomer(customer=None, label=None, reason="row 3 begins with 'C3'", outside_training_range=())
-    text = Page(render(new_customers(findings, findings.evaluation.new_customers[0], unread))).text
-    assert (
-        "labelled 1 of 2 new customers; none of them are outside the training range. evaluation.json names the reason" in text
-    )
+    text = text_of(with_new_customers(data, data.evaluation.new_customers[0], unread))
+    assert "labelled 1 of 2 new customers; none of them are outside the training range. evaluation.json contains" in text
     assert "C3" not in text
 
 
-def test_a_run_without_new_customers_says_so(findings):
-    text = Page(render(new_customers(findings))).text
-    assert "No new customers were labelled: there is no file of new customers that the run could use" in text
+def test_a_run_without_new_customers_is_reported(data, text_of):
+    text = text_of(with_new_customers(data))
+    assert "No new customers were labelled: there is no usable file of new customers" in text
 
 
-def test_a_sample_is_said_to_be_one(page):
+def test_a_sample_is_called_one(page):
     assert (
-        "Silhouette of all 10 customers. "
-        "Stability and agreement over 100 bootstrap samples for the chosen k of 8 of 10 customers"
+        "Silhouette of all 10 customers. Stability and agreement (adjusted Rand index, ARI) over 100 bootstrap samples "
+        "for the chosen k of a random sample with a fixed seed, 8 of 10 customers"
     ) in page.text
-    assert "3 of 10 customers, drawn at random and always the same, sorted within their segments" in page.text
+    assert "A random sample with a fixed seed, 3 of 10 customers, sorted within the segments" in page.text
 
 
-def test_an_index_that_there_is_none_of_is_a_dash(findings):
-    profile = [Trait(1, "BALANCE", None, None, None, 1), Trait(4, "BALANCE", 2.0, 3.0, None, 1)]
-    assert "BALANCE – – – 2.0" in Page(render(findings._replace(profile=profile))).text
-
-
-def test_without_an_index_the_colour_follows_the_effect(findings):
-    profile = [Trait(1, "YEAR", 1950.0, 1950.0, None, 1, -1.0), Trait(4, "YEAR", 2000.0, 2000.0, None, 1, 3.0)]
-    html = render(findings._replace(profile=profile))
-    assert '<td class="low" style="--heat:0.50"><strong>–</strong>' in html
-    assert '<td class="high" style="--heat:1.00"><strong>–</strong>' in html
-
-
-def test_customers_without_a_known_group_are_counted(findings):
-    segmentation = findings.segmentation.model_copy(update={"ungrouped": {"no REGION": 2}})
-    assert "for lack of a known group: 2 with no REGION." in Page(render(findings._replace(segmentation=segmentation))).text
+def test_customers_without_a_known_group_are_counted(data, text_of):
+    text = text_of(with_segmentation(data, ungrouped={"no REGION": 2}))
+    assert "for lack of a known group: 2 with no REGION." in text
 
 
 def test_the_rows_are_accounted_for(page):
@@ -353,45 +463,42 @@ def test_the_rows_are_accounted_for(page):
         "Customers 11",
         "Without a segment 1",
         "In a segment 10",
-        "no value for BALANCE 1",
         "BALANCE (a feature) 1 9.1%",
         "labelled 2 of 2 new customers; 1 of them is outside the training range.",
     ):
         assert words in page.text
 
 
-def test_settings_tell_where_they_came_from_and_files_their_digest(page):
+def test_settings_have_their_source_and_files_their_digest(page):
     assert "Feature columns BALANCE form" in page.text
     assert "Customer table data/file.csv default" in page.text
     assert "data/file.csv sha256 abababababababab… 1,234,567 bytes" in page.text
     assert "customers.pkl" not in page.text
 
 
-def test_a_user_file_in_a_folder_named_like_a_stage_is_among_the_files_read(findings):
+def test_a_user_file_in_a_folder_named_like_a_stage_is_among_the_files_read(data, text_of):
     file = FileRecord(name="train/file.csv", sha256="ef" * 32, bytes=7)
-    extract = findings.manifests["extract"].model_copy(update={"inputs": (file,)})
-    text = Page(render(findings._replace(manifests={**findings.manifests, "extract": extract}))).text
+    extract = data.manifests["extract"].model_copy(update={"inputs": (file,)})
+    text = text_of(data._replace(manifests={**data.manifests, "extract": extract}))
     assert "train/file.csv sha256 efefefefefefefef… 7 bytes" in text
 
 
-def test_versions_name_the_stages_that_had_them(findings):
-    train = findings.manifests["train"].model_copy(update={"versions": {"python": "3.14.0"}})
-    text = Page(render(findings._replace(manifests={**findings.manifests, "train": train}))).text
+def test_versions_name_the_stages_that_used_them(data, text_of):
+    train = data.manifests["train"].model_copy(update={"versions": {"python": "3.14.0"}})
+    text = text_of(data._replace(manifests={**data.manifests, "train": train}))
     assert "python 3.13.5 extract, segment python 3.14.0 train" in text
 
 
-def test_the_page_names_no_customer(page):
-    assert "C1" not in page.html
-    assert SEGMENTS_COLUMNS[0] not in page.html
+# --- bad input
 
 
-def test_nothing_that_others_wrote_is_markup(findings):
-    clean = Page(render(findings))
-    segmentation, evaluation = findings.segmentation, findings.evaluation
-    extract = findings.manifests["extract"]
+def test_text_from_files_is_never_markup(data):
+    segmentation, evaluation = data.segmentation, data.evaluation
+    extract = data.manifests["extract"]
+    clean = Page(render(data))
     dirty = Page(
         render(
-            findings._replace(
+            data._replace(
                 evaluation=evaluation.model_copy(
                     update={
                         "reason": INJECTION,
@@ -409,15 +516,20 @@ def test_nothing_that_others_wrote_is_markup(findings):
                         "comparison": segmentation.comparison.model_copy(
                             update={"run": INJECTION, "psi": {INJECTION: 0.1}, "vanished": {2: INJECTION}}
                         ),
+                        "description": segmentation.description.model_copy(update={"left_out": {INJECTION: INJECTION}}),
+                        "value": tuple(one.model_copy(update={"column": INJECTION}) for one in segmentation.value),
                     }
                 ),
-                profile=[
-                    Trait(1, INJECTION, 1.0, 1.0, 50.0, 1),
-                    Trait(4, INJECTION, 1.0, 1.0, 50.0, 1),
+                profile=[profile_row(n, INJECTION) for n in (1, 4)],
+                migration=[
+                    MigrationRow(2, INJECTION, 4, INJECTION, 3),
+                    MigrationRow(1, INJECTION, 1, INJECTION, 5),
+                    MigrationRow(None, None, 1, "", 2),
                 ],
-                moves=[Move(2, INJECTION, 4, INJECTION, 3), Move(1, INJECTION, 1, INJECTION, 5), Move(None, "", 1, "", 2)],
+                description=[replace(row, column=INJECTION, level=row.level and INJECTION) for row in data.description],
+                rules=data.rules.model_copy(update={"segments": (rule(1, INJECTION), rule(4, INJECTION))}),
                 manifests={
-                    **findings.manifests,
+                    **data.manifests,
                     "extract": extract.model_copy(
                         update={
                             "inputs": (extract.inputs[0].model_copy(update={"name": INJECTION}),),
@@ -434,33 +546,66 @@ def test_nothing_that_others_wrote_is_markup(findings):
     )
     assert dirty.tags() == clean.tags()
     assert {name for name, _ in dirty.attributes()} == {name for name, _ in clean.attributes()}
-    assert dirty.html.count("&lt;script&gt;alert(") > 20
+    assert dirty.html.count("&lt;script&gt;alert(") > 30
 
 
-def test_the_same_findings_give_the_same_page(findings):
-    assert render(findings) == render(findings)
-
-
-def test_a_large_run_stays_below_a_megabyte(findings):
-    ids = range(1, 101)
-    segment, candidate = findings.segmentation.segments[0], findings.evaluation.candidates[0]
-    page = render(
-        findings._replace(
-            evaluation=findings.evaluation.model_copy(
-                update={
-                    "chosen_k": 100,
-                    "candidates": tuple(candidate.model_copy(update={"k": k, "jaccard": (0.9,) * k}) for k in range(2, 101)),
-                }
-            ),
-            segmentation=findings.segmentation.model_copy(
-                update={"k": 100, "segments": tuple(segment.model_copy(update={"segment_id": n}) for n in ids)}
-            ),
-            profile=[Trait(n, f"FEATURE_{place}", 1234.5, 1234.5, 98.7, 1) for n in ids for place in range(17)],
-            moves=[Move(a, "low balance", b, "low balance", a * b) for a in ids for b in ids],
-            points=[Point(n * 0.777, n * 0.333, n % 100 + 1, 1 / (n + 1)) for n in range(2000)],
+def large_run(data, n_segments, n_columns):
+    """A run with so many segments and columns, half of these numeric and the other half levels of one text column."""
+    ids = range(1, n_segments + 1)
+    segment, candidate = data.segmentation.segments[0], data.evaluation.candidates[0]
+    rows = [
+        row
+        for n in ids
+        for place in range(0, n_columns, 2)
+        for row in (
+            numeric_row(n, f"COLUMN_{place}", difference=(n + place) / 99, rank=place + 1, median=1234.5),
+            text_row(n, "CITY", f"city {place}", difference=0.1, rank=place + 2),
         )
+    ]
+    candidates = tuple(candidate.model_copy(update={"k": k, "jaccard": (0.9,) * k}) for k in range(2, n_segments + 1))
+    amount = data.segmentation.value[0]
+    return data._replace(
+        evaluation=data.evaluation.model_copy(update={"chosen_k": n_segments, "candidates": candidates}),
+        segmentation=data.segmentation.model_copy(
+            update={
+                "k": n_segments,
+                "segments": tuple(segment.model_copy(update={"segment_id": n, "customers": n}) for n in ids),
+                "across_k": (data.segmentation.across_k[0].model_copy(update={"flows": tuple(flow(n, n, n) for n in ids)}),),
+                "value": tuple(amount.model_copy(update={"column": f"COLUMN_{place}"}) for place in range(n_columns)),
+            }
+        ),
+        rules=data.rules.model_copy(update={"segments": tuple(rule(n, "COLUMN_0 above 1,900") for n in ids)}),
+        profile=[profile_row(n, f"COLUMN_{place}", 1234.5) for n in ids for place in range(n_columns)],
+        migration=[MigrationRow(a, "low balance", b, "low balance", a * b) for a in ids for b in ids],
+        points=[SamplePoint(n * 0.777, n * 0.333, n % n_segments + 1, 1 / (n + 1)) for n in range(2000)],
+        description=rows,
     )
-    assert len(page.encode()) < 1_000_000
+
+
+def test_a_run_with_ten_segments_and_seventeen_columns_stays_below_a_megabyte(data):
+    html = render(large_run(data, 10, 17))
+    assert len(html.encode()) < 600_000
+    assert "<details>" not in html
+    assert "more in" not in html.replace("more in profile.csv", "")
+
+
+def test_a_hundred_segments_and_two_hundred_columns_are_limited_with_a_pointer_to_the_files(data):
+    page = Page(render(large_run(data, 100, 200)))
+    assert len(page.html.encode()) < 1_000_000
+    assert page.html.count('<li class="card"') == 12
+    assert "88 smaller segments Segment Customers" in page.text
+    for pointer in (
+        "The 12 largest segments; 88 more in description.csv.",
+        "Those with the largest differences, and 160 more in description.csv.",
+        "180 more in segmentation.json.",
+        "195 more in profile.csv",
+        "88 more in rules.json.",
+        "The largest segments; 87 more in migration.csv.",
+    ):
+        assert pointer in page.text
+
+
+# --- colours
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -472,7 +617,7 @@ def test_texts_have_contrast(page, scheme):
     for text in ("ink", "muted", "accent", "good", "warn"):
         for paper in ("page", "card", *(["warn-page"] if text in ("ink", "warn") else [])):
             assert contrast(colours[text], colours[paper]) >= 4.5, (text, paper)
-    assert contrast("#14181d", colours["nobody"]) >= 4.5
+    assert contrast("#14181d", colours["unassigned"]) >= 4.5
 
 
 def test_numbers_have_contrast_on_the_colour_of_their_segment(page):
@@ -482,7 +627,7 @@ def test_numbers_have_contrast_on_the_colour_of_their_segment(page):
 
 
 def contrast(one, other):
-    """The contrast ratio of WCAG 2."""
+    """Return the contrast ratio of WCAG 2."""
     darker, lighter = sorted(luminance(colour) for colour in (one, other))
     return (lighter + 0.05) / (darker + 0.05)
 

@@ -1,4 +1,4 @@
-"""The stage, on a volume of its own."""
+"""The stage train on a temporary volume."""
 
 import logging
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from stagekit.volume.workspace import Workspace
 
 @pytest.fixture
 def work(tmp_path):
-    """A run in which transform has prepared three groups of customers."""
+    """Provide a run with the features of three groups of customers."""
     rng = np.random.default_rng(0)
     now = datetime.now(UTC)
     empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
@@ -30,16 +30,16 @@ def work(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "decision"),
+    ("requested", "decision"),
     [
         ("auto", "exact: 180 customers are at most 100,000"),
-        ("exact", "exact: it was asked for"),
-        ("sample", "sample: it was asked for"),
+        ("exact", "exact: requested"),
+        ("sample", "sample: requested"),
     ],
 )
-def test_the_strategy_is_logged_and_recorded_and_the_result_stays_that_of_the_lab(work, asked, decision, caplog):
+def test_the_strategy_is_logged_and_recorded_and_the_result_has_the_keys_of_the_lab(work, requested, decision, caplog):
     with caplog.at_level(logging.INFO):
-        result = train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2, strategy=asked), work)
+        result = train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2, strategy=requested), work)
     assert work.decisions == {"strategy": decision}
     assert f"fitting 180 customers; strategy {decision}" in caplog.messages
     assert list(result) == ["k_values", "sse"]
@@ -47,7 +47,7 @@ def test_the_strategy_is_logged_and_recorded_and_the_result_stays_that_of_the_la
     assert {record.name for record in work.outputs} == {"kmeans_custom.sav", "sweep.pkl", "metrics.json"}
 
 
-def test_there_is_a_line_for_every_k_and_who_waits_long_is_told_for_how_long(work, caplog, monkeypatch):
+def test_the_log_has_a_line_for_every_k_with_the_estimated_time_left(work, caplog, monkeypatch):
     monkeypatch.setattr(train, "SHOW_ETA_AFTER_S", 0.0)
     with caplog.at_level(logging.INFO):
         train.main(TrainSettings(run="demo", k_values=(2, 3), n_init=2), work)

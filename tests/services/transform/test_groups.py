@@ -1,4 +1,4 @@
-"""Each group of a column standardised by itself."""
+"""Groups of a column that are standardised separately."""
 
 import dataclasses
 import io
@@ -34,7 +34,7 @@ def preparation(table):
 
 
 @pytest.mark.parametrize("region", ["north", "south"])
-def test_a_large_group_has_mean_0_and_deviation_1_by_itself(table, preparation, region):
+def test_a_large_group_has_mean_0_and_deviation_1(table, preparation, region):
     features = preparation.transform(table)[table["REGION"] == region]
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(features.std(axis=0), 1)
@@ -47,13 +47,13 @@ def test_a_small_group_and_a_customer_without_one_are_standardised_like_all_toge
     np.testing.assert_array_equal(preparation.transform(others), together.transform(others))
 
 
-def test_a_group_that_was_not_there_in_training_is_standardised_like_all_together(table, preparation):
+def test_a_group_that_is_unknown_from_training_is_standardised_like_all_together(table, preparation):
     newcomers = table.assign(REGION="overseas")
     together = fit_preparation(table, ("BALANCE", "PURCHASES"))
     np.testing.assert_array_equal(preparation.transform(newcomers), together.transform(newcomers))
 
 
-def test_a_group_is_large_enough_with_as_many_customers_as_asked_for(table):
+def test_a_group_is_large_enough_with_the_minimum_number_of_customers(table):
     def groups(min_group_size):
         return set(fit_preparation(table, ("BALANCE",), group_column="REGION", min_group_size=min_group_size).group_pipelines)
 
@@ -67,7 +67,7 @@ def test_only_customers_who_are_kept_make_a_group_large(table):
     assert set(fit_preparation(table, ("BALANCE",), group_column="REGION").group_pipelines) == {"south"}
 
 
-def test_a_group_in_which_a_feature_is_the_same_for_everybody_is_standardised_like_all_together(table):
+def test_a_group_in_which_a_feature_has_one_value_is_standardised_like_all_together(table):
     table.loc[table["REGION"] == "north", "BALANCE"] = 0.1
     assert set(fit_preparation(table, ("BALANCE", "PURCHASES"), group_column="REGION").group_pipelines) == {"south"}
 
@@ -100,7 +100,7 @@ def test_a_customer_is_prepared_the_same_alone_and_among_others(table, preparati
     "spelling",
     [["1", "2", "3"], ["1.0", "2.0", "3.0"], ["01", "02", "03"], [" 1", "2 ", "3.00"], [1.0, 2.0, 3.0], [1, 2, 3]],
 )
-def test_groups_that_are_numbers_compare_as_numbers_however_they_are_spelled(table, spelling):
+def test_groups_that_are_numbers_compare_as_numbers_whatever_their_spelling(table, spelling):
     regions = np.arange(84) % 3
     trained = fit_preparation(
         table.assign(REGION=np.array(["1", "2", "3"])[regions]), ("BALANCE",), group_column="REGION", min_group_size=5
@@ -117,14 +117,14 @@ def test_text_that_is_no_plain_decimal_number_compares_as_text():
     assert group_keys(pd.Series(texts, dtype="str")).tolist() == texts
 
 
-def test_numbers_of_many_digits_stay_apart():
+def test_numbers_of_many_digits_remain_distinct():
     assert group_keys(pd.Series(["12345678901234567890", "12345678901234567891"])).nunique() == 2
 
 
 @pytest.mark.parametrize(
     "keys", [{6.0: "short", 12.0: "long"}, {"6.0": "short", "12": "long"}, {"6": "other", "6.0": "x", "12": "long"}]
 )
-def test_a_preparation_from_before_groups_were_compared_as_numbers_gives_right_results(table, keys):
+def test_a_preparation_with_groups_keyed_by_value_gives_the_same_results(table, keys):
     table["TENURE"] = np.where(table["REGION"] == "north", 6.0, 12.0)
     preparation = fit_preparation(table, ("BALANCE",), group_column="TENURE")
     pipelines = {"short": preparation.group_pipelines["6"], "long": preparation.group_pipelines["12"]}
@@ -138,7 +138,7 @@ def test_a_preparation_from_before_groups_were_compared_as_numbers_gives_right_r
         assert older.count_groups(customers) == (0, 0)
 
 
-def test_customers_without_a_group_and_in_one_that_was_not_there_in_training_are_counted(table, preparation):
+def test_customers_without_a_group_and_in_an_unknown_one_are_counted(table, preparation):
     assert preparation.pooled_groups == ("isle",)
     assert preparation.count_groups(table) == (1, 0)
     assert preparation.count_groups(table.replace({"REGION": {"north": "North", "south": " "}})) == (41, 40)

@@ -1,4 +1,4 @@
-"""The stage, on a volume of its own."""
+"""The stage transform on a temporary volume."""
 
 import json
 from collections import Counter
@@ -54,7 +54,7 @@ def customers() -> pd.DataFrame:
     return frame
 
 
-def test_the_payload_has_the_features_in_the_order_of_the_table_their_names_and_how_they_were_made(transform, customers):
+def test_the_payload_has_features_in_the_order_of_the_table_their_names_and_the_preparation(transform, customers):
     _, features, _ = transform(customers)
     assert set(features) == {"scaled", "feature_columns", "preparation"}
     assert features["feature_columns"] == ["BALANCE", "PURCHASES", "CREDIT_LIMIT"]
@@ -73,7 +73,7 @@ def test_the_result_counts_the_dropped_by_reason_and_the_file_names_them(transfo
     assert dropped == "CUST_ID,reason\nC4,no value for BALANCE\nC9,no value for BALANCE; no value for CREDIT_LIMIT\n"
 
 
-def test_the_result_stays_short_whatever_is_missing(transform):
+def test_the_result_is_short_however_many_values_are_missing(transform):
     rng = np.random.default_rng(0)
     names = [f"A_FEATURE_WITH_A_RATHER_LONG_NAME_{number}" for number in range(17)]
     frame = pd.DataFrame(rng.random((500, 17)), columns=names).mask(rng.random((500, 17)) < 0.1)
@@ -88,21 +88,21 @@ def test_customers_without_ids_are_listed_by_their_row(transform, customers):
 
 
 @pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
-def test_a_logarithm_of_something_else_than_a_feature_is_refused_before_anything_runs(settings):
+def test_a_log_column_that_is_no_feature_is_rejected_before_the_stage_runs(settings):
     with pytest.raises(UsageError, match=r"--log-columns is .* TENURE is not among the feature columns"):
         parse(settings, ["--run", "demo", "--log-columns", "BALANCE,TENURE"], prog="test")
 
 
 @pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
-def test_a_feature_is_not_scaled_by_itself(settings):
+def test_a_feature_cannot_be_the_group_column(settings):
     with pytest.raises(UsageError, match="--group-column is 'BALANCE': is a feature column too"):
         parse(settings, ["--run", "demo", "--group-column", "BALANCE"], prog="test")
 
 
-def test_of_a_table_in_parts_the_same_features_and_the_same_list_come(transform, customers):
+def test_features_and_dropped_customers_do_not_depend_on_the_parts(transform, customers):
     for table in (customers, customers.drop(columns="CUST_ID")):
         result, features, dropped = transform(table)
-        parts = [table[:4], table[4:5], table[5:]]  # the second has nobody with all features
+        parts = [table[:4], table[4:5], table[5:]]  # no customer of the second part has all features
         result_of_parts, features_of_parts, dropped_of_parts = transform(*(part.reset_index(drop=True) for part in parts))
         assert result_of_parts == result
         assert dropped_of_parts == dropped
@@ -110,7 +110,7 @@ def test_of_a_table_in_parts_the_same_features_and_the_same_list_come(transform,
 
 
 @pytest.mark.parametrize("outliers", ["keep", "clip", "drop"])
-def test_each_part_is_read_at_most_twice_whatever_happens_to_outliers(transform, customers, outliers, monkeypatch):
+def test_each_part_is_read_at_most_twice_whatever_the_setting_for_outliers(transform, customers, outliers, monkeypatch):
     reads = Counter[str]()
     load = Part.load
 

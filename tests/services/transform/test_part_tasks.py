@@ -1,4 +1,4 @@
-"""A preparation that is fitted to parts is the one that is fitted to the whole table."""
+"""A preparation fitted to parts equals the one fitted to the whole table."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.transform.features import fit_preparation, fit_preparation_to_parts
+from services.transform.features import PreparationOptions, fit_preparation, fit_preparation_to_parts
 from stagekit.errors import DataError
 
 FEATURES = ("BALANCE", "PURCHASES")
@@ -22,7 +22,7 @@ def table() -> pd.DataFrame:
     return frame
 
 
-def in_parts(table: pd.DataFrame, *ends: int):
+def map_parts(table: pd.DataFrame, *ends: int):
     cuts = [0, *ends, len(table)]
     parts = [table[first:last].reset_index(drop=True) for first, last in pairwise(cuts)]
     return lambda function: [function(part) for part in parts]
@@ -38,9 +38,9 @@ def in_parts(table: pd.DataFrame, *ends: int):
         {"log_columns": ("BALANCE",), "outliers": "clip", "group_column": "REGION", "min_group_size": 100},
     ],
 )
-def test_it_does_not_matter_how_the_table_is_cut(table, ends, options):
+def test_the_result_does_not_depend_on_the_parts(table, ends, options):
     whole = fit_preparation(table, FEATURES, **options)
-    parts = fit_preparation_to_parts(in_parts(table, *ends), FEATURES, **options)
+    parts = fit_preparation_to_parts(map_parts(table, *ends), FEATURES, PreparationOptions(**options))
     assert parts.fences == whole.fences
     assert parts.training_range == whole.training_range
     assert list(parts.group_pipelines) == list(whole.group_pipelines)
@@ -49,24 +49,26 @@ def test_it_does_not_matter_how_the_table_is_cut(table, ends, options):
     np.testing.assert_allclose(parts.transform(table[fits]), whole.transform(table[fits]), rtol=1e-7, atol=1e-7)
 
 
-def test_variances_do_not_drown_in_large_means(table):
-    scaler = fit_preparation_to_parts(in_parts(table, 150, 250), FEATURES).pipeline[-1]
+def test_variances_are_accurate_beside_large_means(table):
+    scaler = fit_preparation_to_parts(map_parts(table, 150, 250), FEATURES, PreparationOptions()).pipeline[-1]
     values = table.dropna()["PURCHASES"] - 1e6
     assert np.sqrt(scaler.var_[1]) == pytest.approx(values.std(ddof=0), rel=1e-6)
     assert scaler.n_samples_seen_ == len(values)
 
 
-def test_a_group_counts_over_all_parts_and_is_judged_over_all(table):
+def test_size_and_variance_of_a_group_are_those_over_all_parts(table):
     table.loc[table["REGION"] == "south", "PURCHASES"] = 5.0
-    # The same for everybody in the first part alone.
+    # One value in the first part, several in the table.
     table.loc[table["REGION"] == "east", "PURCHASES"] = [1.0] * 60 + [2.0] * 73
-    preparation = fit_preparation_to_parts(in_parts(table, 100), FEATURES, group_column="REGION", min_group_size=110)
+    options = PreparationOptions(group_column="REGION", min_group_size=110)
+    preparation = fit_preparation_to_parts(map_parts(table, 100), FEATURES, options)
     assert set(preparation.group_pipelines) == {"north", "east"}
 
 
-def test_a_negative_number_is_named_by_its_customer_wherever_it_stands(table):
+def test_a_negative_number_is_reported_with_its_customer_in_any_part(table):
     table.loc[[250, 300], "BALANCE"] = -5.0
+    options = PreparationOptions(log_columns=("BALANCE",))
     with pytest.raises(DataError, match=r"customer C250: BALANCE is -5.*\(2 of 400 customers have one\)"):
-        fit_preparation_to_parts(in_parts(table, 200), FEATURES, log_columns=("BALANCE",))
+        fit_preparation_to_parts(map_parts(table, 200), FEATURES, options)
     with pytest.raises(DataError, match=r"customer 251: BALANCE is -5"):
-        fit_preparation_to_parts(in_parts(table.drop(columns="CUST_ID"), 200), FEATURES, log_columns=("BALANCE",))
+        fit_preparation_to_parts(map_parts(table.drop(columns="CUST_ID"), 200), FEATURES, options)

@@ -1,4 +1,4 @@
-"""The fitted preparation, as the stages that come later use it."""
+"""The fitted preparation, as later stages use it."""
 
 import io
 import pickle
@@ -18,68 +18,68 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture
-def newcomers() -> pd.DataFrame:
+def new_customers() -> pd.DataFrame:
     return pd.DataFrame(
         {"BALANCE": [100.0, -5.0, np.nan, 1e9], "PURCHASES": [300.0, 300.0, np.nan, 300.0], "TENURE": [6.0, 6.0, 6.0, np.nan]}
     )
 
 
-def test_a_missing_feature_is_what_keeps_a_customer_out(table, newcomers):
+def test_only_a_missing_feature_excludes_a_customer(table, new_customers):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
-    assert preparation.fits(newcomers).tolist() == [True, True, False, True]
-    assert preparation.complaints(newcomers) == ["", "", "no value for BALANCE; no value for PURCHASES", ""]
+    assert preparation.fits(new_customers).tolist() == [True, True, False, True]
+    assert preparation.complaints(new_customers) == ["", "", "no value for BALANCE; no value for PURCHASES", ""]
 
 
-def test_a_negative_amount_fits_unless_its_logarithm_is_needed(table, newcomers):
+def test_a_negative_amount_fits_unless_its_logarithm_is_needed(table, new_customers):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), log_columns=["BALANCE"])
-    assert preparation.fits(newcomers).tolist() == [True, False, False, True]
-    assert preparation.complaints(newcomers)[1] == "BALANCE is negative, which has no logarithm"
+    assert preparation.fits(new_customers).tolist() == [True, False, False, True]
+    assert preparation.complaints(new_customers)[1] == "BALANCE is negative, which has no logarithm"
 
 
-def test_a_newcomer_beyond_the_fence_is_left_out_where_outliers_are_dropped(table, newcomers):
+def test_a_new_customer_beyond_the_fence_is_excluded_if_outliers_are_dropped(table, new_customers):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), outliers="drop")
-    assert preparation.fits(newcomers).tolist() == [True, True, False, False]
-    assert preparation.complaints(newcomers)[3].startswith("BALANCE is above the outlier fence of ")
+    assert preparation.fits(new_customers).tolist() == [True, True, False, False]
+    assert preparation.complaints(new_customers)[3].startswith("BALANCE is above the outlier fence of ")
 
 
-def test_a_newcomer_below_the_fence_is_told_so(table):
+def test_a_new_customer_below_the_fence_gets_the_reason(table):
     table["BALANCE"] += 1e6
     preparation = fit_preparation(table, ("BALANCE",), outliers="drop")
     assert preparation.complaints(pd.DataFrame({"BALANCE": [3.0]}))[0].startswith("BALANCE is below the outlier fence of ")
 
 
-def test_a_newcomer_beyond_the_fence_is_clipped_where_outliers_are_clipped(table, newcomers):
+def test_a_new_customer_beyond_the_fence_is_clipped_if_outliers_are_clipped(table, new_customers):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), outliers="clip")
-    at_the_fence = newcomers.assign(BALANCE=preparation.fences["BALANCE"][1])
-    far_beyond = newcomers.assign(BALANCE=1e9)
+    at_the_fence = new_customers.assign(BALANCE=preparation.fences["BALANCE"][1])
+    far_beyond = new_customers.assign(BALANCE=1e9)
     fits = preparation.fits(far_beyond)
     np.testing.assert_array_equal(preparation.transform(far_beyond[fits]), preparation.transform(at_the_fence[fits]))
 
 
 @pytest.mark.parametrize("outliers", ["keep", "clip", "drop"])
-def test_whoever_fits_has_no_complaint_and_whoever_does_not_has_one(table, newcomers, outliers):
+def test_a_customer_has_a_rejection_reason_exactly_if_it_cannot_be_transformed(table, new_customers, outliers):
     settings = {"outliers": outliers, "outlier_fence": 0.1, "log_columns": ["BALANCE"]}
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), **settings)
-    everybody = pd.concat([table, newcomers], ignore_index=True)
-    assert [not complaint for complaint in preparation.complaints(everybody)] == preparation.fits(everybody).tolist()
+    all_customers = pd.concat([table, new_customers], ignore_index=True)
+    assert [not reason for reason in preparation.complaints(all_customers)] == preparation.fits(all_customers).tolist()
 
 
-def test_values_beyond_anything_seen_in_training_are_flagged_feature_by_feature(table, newcomers):
+def test_values_beyond_anything_seen_in_training_are_flagged_feature_by_feature(table, new_customers):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
-    outside = preparation.outside_training_range(newcomers)
+    outside = preparation.outside_training_range(new_customers)
     assert outside["BALANCE"].tolist() == [False, True, False, True]
     assert outside["PURCHASES"].tolist() == [False] * 4
     assert not preparation.outside_training_range(table).any(axis=None)
 
 
-def test_features_make_the_same_pickle_whether_or_not_the_table_came_out_of_one(table):
+def test_features_make_the_same_pickle_whether_or_not_the_table_was_unpickled(table):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"))
     tables = [table, pickle.loads(pickle.dumps(table))]
     one, other = [pickle.dumps([preparation.transform(customers), preparation.transform(table)]) for customers in tables]
     assert one == other
 
 
-def test_every_row_has_its_features_side_by_side_as_k_means_wants_them(table):
+def test_features_are_row_contiguous_for_k_means(table):
     assert fit_preparation(table, ("BALANCE", "PURCHASES")).transform(table).flags.c_contiguous
 
 
@@ -94,7 +94,7 @@ def test_every_row_has_its_features_side_by_side_as_k_means_wants_them(table):
         {"log_columns": ["BALANCE", "PURCHASES"], "outliers": "clip", "group_column": "TENURE"},
     ],
 )
-def test_a_preparation_passes_the_allow_list_and_comes_back_the_same(table, settings):
+def test_a_preparation_passes_the_allow_list_and_loads_unchanged(table, settings):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), **settings)
     again = load_pickle(io.BytesIO(pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)), "features.pkl")
     fits = preparation.fits(table)

@@ -1,13 +1,19 @@
-"""Lineage: a manifest as OpenLineage describes it. The second half needs Airflow's OpenLineage provider."""
+"""Lineage: a manifest as OpenLineage describes it."""
 
 import io
+import json
 import tarfile
 from hashlib import sha256
 
 import pytest
 from docker.errors import DockerException
+from openlineage.client import OpenLineageClient
+from openlineage.client.event_v2 import Job, Run, RunEvent
+from openlineage.client.generated.base import EventType
+from openlineage.client.transport.file import FileConfig, FileTransport
 
-from stagekit.airflow.lineage import _artifacts, is_enabled, read_manifest
+from stagekit.airflow.lineage import _artifacts, describe_lineage, is_enabled, read_manifest
+from tests.stagekit.airflow.openlineage_schema import check_event
 
 
 def record(name, sha256="a" * 64, n_bytes=10, **more):
@@ -81,9 +87,6 @@ MANIFEST = {
 
 
 def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
-    pytest.importorskip("airflow.providers.openlineage")
-    from stagekit.airflow.lineage import describe_lineage
-
     lineage = describe_lineage(MANIFEST, "/data/bank", "runs/demo/transform")
     assert [dataset.name for dataset in lineage.inputs] == [
         "/data/bank/runs/demo/extract/customers.pkl",
@@ -98,3 +101,46 @@ def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
     parameters = {one.key: one.value for one in lineage.run_facets["executionParameters"].parameters}
     assert parameters == {"feature_columns": '["BALANCE", "PURCHASES"]', "outliers": '"keep"'}
     assert {tag.key: tag.value for tag in lineage.run_facets["tags"].tags}["pandas"] == "3.1.1"
+
+
+@pytest.fixture
+def event(tmp_path):
+    """The event of a finished stage, as the client of OpenLineage writes it to a file."""
+    lineage = describe_lineage(MANIFEST, "/data/bank", "runs/demo/transform")
+    client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(tmp_path / "event.json"), append=True)))
+    client.emit(
+        RunEvent(
+            eventType=EventType.COMPLETE,
+            eventTime="2026-01-05T09:00:00Z",
+            producer="https://airflow.apache.org",
+            run=Run(runId="01890a5d-ac96-774b-bcce-b302099a8057", facets=lineage.run_facets),
+            job=Job(namespace="customer-segmentation", name="transform"),
+            inputs=lineage.inputs,
+            outputs=lineage.outputs,
+        )
+    )
+    return json.loads((tmp_path / "event.json").read_text())
+
+
+def test_the_event_conforms_to_the_schema_of_openlineage(event):
+    applied = check_event(event)
+    assert {url.rpartition("/")[2] for url in applied} == {
+        *("RunEvent", "Run", "Job", "InputDataset", "OutputDataset", "DatasetVersionDatasetFacet", "SchemaDatasetFacet"),
+        *("SchemaDatasetFacetFields", "InputStatisticsInputDatasetFacet", "OutputStatisticsOutputDatasetFacet", "TagsRunFacet"),
+        *("TagsRunFacetFields", "ExecutionParametersRunFacet", "ExecutionParameter"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda event: event["run"].pop("runId"), "event.run lacks runId"),
+        (lambda event: event["outputs"][0].update(size=1), "has {'size'}, which the schema does not"),
+        (lambda event: event["outputs"][0]["facets"]["version"].pop("datasetVersion"), "version lacks datasetVersion"),
+        (lambda event: event["inputs"][0]["inputFacets"]["inputStatistics"].update(size="10"), "size is '10', expected"),
+    ],
+)
+def test_what_does_not_conform_is_found(event, change, message):
+    change(event)
+    with pytest.raises(AssertionError, match=message):
+        check_event(event)

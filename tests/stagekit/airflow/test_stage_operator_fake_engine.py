@@ -91,6 +91,8 @@ def test_out_of_memory_names_the_limit_whoever_noticed_it(toy, end):
     ("end", "reason"),
     [
         (End(137), "failed (75, passing trouble): train was killed by signal 9 (Killed)"),
+        (End(255), "failed (75, passing trouble): train was lost: the Docker engine or its host stopped"),
+        (End(200), "failed (70, a defect of the stage): train ended with exit code 200: "),
         (End(128, stderr="odd\n"), "failed (70, a defect of the stage): train ended with exit code 128: odd"),
         (End(1), "failed (70, a defect of the stage): train ended with exit code 1: "),
         # Its last line is about something else than how it ended.
@@ -120,11 +122,11 @@ def test_the_stage_sees_the_volume_and_writes_to_its_own_folder_alone(toy):
     ]
 
 
-def test_one_that_publishes_writes_to_the_model_folder_too(toy):
+def test_one_that_publishes_writes_to_the_history_and_the_model_too(toy):
     Try(publishes=True).run()
     folders, stage = toy.created
-    assert folders["Cmd"][1:] == ["/shared/model"]
-    assert stage["HostConfig"]["Mounts"][2]["Source"] == "/data/bank/model"
+    assert folders["Cmd"][1:] == ["/shared/history", "/shared/model"]
+    assert [one["Source"] for one in stage["HostConfig"]["Mounts"][2:]] == ["/data/bank/history", "/data/bank/model"]
 
 
 def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(toy):
@@ -132,7 +134,7 @@ def test_a_stage_of_an_experimental_run_cannot_write_to_the_model_folder(toy):
     attempt.params["publish"] = "never"
     attempt.run()
     folders, stage = toy.created
-    assert "/shared/model" not in folders["Cmd"]
+    assert folders["Cmd"][1:] == ["/shared/history"]
     assert [one["Target"] for one in stage["HostConfig"]["Mounts"] if not one["ReadOnly"]] == folders["Cmd"]
 
 

@@ -149,7 +149,7 @@ def read_part(ranges: Sequence[RowRange], schema: TableSchema) -> pd.DataFrame:
     DataFrame of shape (n_rows, n_columns)
         Numbers as float64, missing ones as NaN; every other column as str.
     """
-    with connect(ranges[0].database.parent) as connection:
+    with connect(ranges[0].database.parent, n_threads=1) as connection:  # the worker pool reads several parts at a time
         queries = []
         for number, (database, first, end) in enumerate(ranges):
             attach(connection, database, number)
@@ -200,6 +200,7 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
         "threads": n_threads or count_cores(),
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": str(scratch / f"{secrets.token_hex(8)}.spilled"),  # /tmp of a container is small
+        "force_compression": "dictionary",  # trying all methods takes an eighth of the loading time and saves a tenth of the disk
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }

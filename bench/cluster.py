@@ -26,7 +26,7 @@ import pandas as pd
 from bench.measuring import REPOSITORY
 from bench.populations import write_table
 from bench.sections import LAB_DATA
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import Manifest
 
 FILES = 20
@@ -118,7 +118,7 @@ def run_dag(variables: Mapping[str, str], volume: Path, conf: Mapping[str, objec
         if (run / "changes/manifest.json").exists():
             break
         time.sleep(1)
-    manifests = [Manifest.model_validate_json((run / stage / "manifest.json").read_bytes()) for stage in SETTINGS]
+    manifests = [Manifest.model_validate_json((run / stage / "manifest.json").read_bytes()) for stage in PIPELINE.stage_names]
     stages = {one.stage: Stage((one.ended - one.started).total_seconds(), one.peak_memory_mib or 0) for one in manifests}
     seconds = (manifests[-1].ended - manifests[0].started).total_seconds()
     tables = sorted((run / "segment").glob("segments/*.csv")) or [run / "segment/segments.csv"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring import REPOSITORY
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from tests.docker.stack import Stack, running_stack
 
 TAG = "bench"
@@ -27,14 +27,16 @@ def measure_airflow(folder: Path, runs: int) -> dict[str, Any]:
         `tasks` and `docker run`: for each stage the seconds of every run; `gaps`: seconds between the end of a task and the
         start of the next one.
     """
-    results: dict[str, Any] = {how: {stage: [] for stage in SETTINGS} for how in ("tasks", "docker run")} | {"gaps": []}
+    results: dict[str, Any] = {how: {stage: [] for stage in PIPELINE.stage_names} for how in ("tasks", "docker run")} | {
+        "gaps": []
+    }
     with running_stack(folder, name="bench", TAG=TAG) as stack:
         for number in range(runs + 1):
             tasks = _run_dag(stack)
-            seconds = [_docker_run(stack.volume, stage, f"bench-{number}") for stage in SETTINGS]
+            seconds = [_docker_run(stack.volume, stage, f"bench-{number}") for stage in PIPELINE.stage_names]
             if number == 0:  # the first run fills the caches
                 continue
-            for stage, (begin, end), alone in zip(SETTINGS, tasks, seconds, strict=True):
+            for stage, (begin, end), alone in zip(PIPELINE.stage_names, tasks, seconds, strict=True):
                 results["tasks"][stage].append(end - begin)
                 results["docker run"][stage].append(alone)
             results["gaps"] += [after[0] - before[1] for before, after in pairwise(tasks)]
@@ -52,7 +54,7 @@ def _run_dag(stack: Stack) -> list[tuple[float, float]]:
         raise RuntimeError("the run of the DAG failed: nothing was measured")
     tasks = stack.get(f"{path}/taskInstances")["task_instances"]
     times = sorted((_seconds(task["start_date"]), _seconds(task["end_date"])) for task in tasks)
-    return times[: len(SETTINGS)]
+    return times[: len(PIPELINE.stage_names)]
 
 
 def _seconds(time_stamp: str) -> float:

@@ -12,7 +12,7 @@ RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
 FROM ${BASE_IMAGE} AS code
 WORKDIR /opt/airflow
 COPY stagekit stagekit
-COPY services/__init__.py services/
+COPY services/__init__.py services/pipeline.py services/
 COPY services/contract services/contract
 COPY dags dags
 COPY plugin[s] plugins/

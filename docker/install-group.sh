@@ -9,8 +9,11 @@ export UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never
 # The cache is on another file system; and who runs the image may not write, so every start would compile anew.
 export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 
+# A stage that needs nothing but pydantic has no group of its own.
+group=$1
+grep -q "^$group = " pyproject.toml || group=contract
 # --inexact: leave what the layers below have installed.
-/uv sync --quiet --frozen --inexact --only-group "$1"
+/uv sync --quiet --frozen --inexact --only-group "$group"
 
 # What only the libraries' own developers need. It must go in the layer that brought it, or it takes its space all the same.
 cd /opt/venv/lib/python3.*/site-packages

@@ -67,7 +67,7 @@ COPY services/train services/train
 COPY services/evaluate services/evaluate
 COPY services/segment services/segment
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
-ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PIPELINE_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A stage whose workers are all gone would wait for others forever.
 ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"
 # Threads that spin while they wait collapse beside a busy neighbour.
@@ -75,7 +75,7 @@ ENV OMP_WAIT_POLICY=passive
 USER 50000:0
 ARG VERSION=unknown
 ARG REVISION=unknown
-ENV SEGMENTATION_IMAGE=customer-segmentation/cluster:${VERSION}+${REVISION}
+ENV PIPELINE_IMAGE=customer-segmentation/cluster:${VERSION}+${REVISION}
 LABEL org.opencontainers.image.title="customer-segmentation/cluster" \
       org.opencontainers.image.description="Customer segmentation: the stages on a Dask cluster" \
       org.opencontainers.image.version="${VERSION}" \
@@ -95,14 +95,14 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
 WORKDIR /app
 COPY --from=code /app ./
 # HOME: some libraries look for a configuration there, and only /tmp is writable in a hardened container.
-ENV SEGMENTATION_VOLUME=/shared HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PIPELINE_VOLUME=/shared HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 50000:0
 ENTRYPOINT ["/app/entrypoint"]
 
 ARG VERSION=unknown
 ARG REVISION=unknown
 # For the manifest of what the stage writes; Airflow gives the image's digest instead.
-ENV SEGMENTATION_IMAGE=customer-segmentation/${STAGE}:${VERSION}+${REVISION}
+ENV PIPELINE_IMAGE=customer-segmentation/${STAGE}:${VERSION}+${REVISION}
 LABEL org.opencontainers.image.title="customer-segmentation/${STAGE}" \
       org.opencontainers.image.description="Customer segmentation: the ${STAGE} stage" \
       org.opencontainers.image.version="${VERSION}" \

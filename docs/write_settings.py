@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from services.contract.settings import ENVIRONMENT_PREFIX, SETTINGS, StageSettings
+from services.pipeline import PIPELINE
 from stagekit.serialization import to_text
+from stagekit.settings import ENVIRONMENT_PREFIX, StageSettings
 
 HEAD = """\
 # Settings
@@ -26,7 +27,7 @@ All stages also have `volume`, `run` and `upstream`, which Airflow fills in.
 def describe_settings() -> str:
     """Return the text of docs/settings.md."""
     parts = [HEAD.format(prefix=ENVIRONMENT_PREFIX)]
-    for stage, model in SETTINGS.items():
+    for stage, model in ((stage.name, stage.settings) for stage in PIPELINE.stages):
         properties = model.model_json_schema()["properties"]
         rows = [_row(name, schema) for name, schema in properties.items() if name not in StageSettings.model_fields]
         if rows:

@@ -1,10 +1,13 @@
-"""What Airflow's own pages gain: a run's report on the run's page, the segments in force one click away, links on the tasks."""
+"""Pages of this pipeline in Airflow: the report as a tab on the run's page, and the list of all runs in the menu."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from services.contract.results import RunSummary
 
 PREFIX = "segments"
 
@@ -24,15 +27,30 @@ REPORT_OF_RUN = {
     "href": f"{PREFIX}/dags/{{DAG_ID}}/runs/{{RUN_ID}}",
     "icon": ICON,
 }
-REPORT_IN_FORCE = {
+SEGMENTS = {
     "name": "Segments",
     "destination": "nav",
     "nav_top_level": True,
     "url_route": "segments",
-    "href": f"{PREFIX}/in-force",
+    "href": f"{PREFIX}/runs",
     "icon": ICON,
 }
-VIEWS = [REPORT_OF_RUN, REPORT_IN_FORCE]
+VIEWS = [REPORT_OF_RUN, SEGMENTS]
+
+
+def describe_run(run: RunSummary) -> dict[str, str]:
+    """Return the key figures of a run for the list of runs, by the title of their column."""
+    sizes = ", ".join(f"{segment.customers:,} ({segment.name})" for segment in run.segments)
+    stability = [segment.jaccard for segment in run.segments if segment.jaccard is not None]
+    return {
+        "Status": "; ".join([run.status, *run.failed_checks]),
+        "Segments": f"{run.k}: {sizes}",
+        "Customers": f"{run.customers:,}, {run.unassigned:,} without a segment",
+        "Silhouette": f"{run.silhouette:.2f}",
+        "Least stability": f"{min(stability):.2f}" if stability else "–",
+        "Verdict": run.verdict or "not tested",
+        "Largest drift (PSI)": "–" if run.max_psi is None else f"{run.max_psi:.2f}",
+    }
 
 
 class SegmentsPlugin(AirflowPlugin):
@@ -43,8 +61,13 @@ class SegmentsPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
-        from stagekit.airflow.report_pages import app
+        from dags.assets import DAG_ID
+        from services.contract.artifacts import REPORT
+        from services.contract.results import RunSummary
+        from services.pipeline import PIPELINE
+        from stagekit.airflow.report_pages import ReportPages
 
+        app = ReportPages(DAG_ID, PIPELINE, REPORT, RunSummary, describe_run).app()
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
 
     @property

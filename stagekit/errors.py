@@ -1,7 +1,7 @@
-"""How a stage fails: an exit code that says what kind of trouble it is, and one line that says what to do.
+"""How a stage fails: an exit code that classifies the failure, and one line that names the remedy.
 
-The codes are those of BSD's sysexits.h, because Airflow has to tell "never try again" from "try again later"
-and sees nothing of a container but its exit code and its output.
+The codes are those of BSD's sysexits.h. Airflow must distinguish failures that a retry can resolve from those that it cannot,
+and sees only the exit code and the output of a container.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a stage's exit code means."""
+    """The meaning of a stage's exit code."""
 
     SUCCESS = os.EX_OK
     USAGE = os.EX_USAGE  # 64
@@ -32,62 +32,62 @@ class ExitCode(IntEnum):
         return self in (ExitCode.INTERNAL_ERROR, ExitCode.TRANSIENT)
 
 
-_MEANING = {
-    ExitCode.SUCCESS: "done",
-    ExitCode.USAGE: "unusable settings",
-    ExitCode.DATA: "unusable data",
-    ExitCode.NO_INPUT: "an input is missing",
-    ExitCode.INTERNAL_ERROR: "a defect of the stage",
-    ExitCode.TRANSIENT: "passing trouble",
-    ExitCode.SETUP: "the volume or the image is set up wrong",
+_MEANING = {  # without parentheses: Airflow's side parses `failed (75, meaning): ...`
+    ExitCode.SUCCESS: "success",
+    ExitCode.USAGE: "invalid settings",
+    ExitCode.DATA: "invalid data",
+    ExitCode.NO_INPUT: "missing input",
+    ExitCode.INTERNAL_ERROR: "internal error",
+    ExitCode.TRANSIENT: "transient error",
+    ExitCode.SETUP: "volume or image misconfigured",
     ExitCode.OUT_OF_MEMORY: "out of memory",
 }
 
 
 class StageError(Exception):
-    """Ends a stage with its `exit_code`; the message says what was found, what was expected, what to do."""
+    """Ends a stage with its `exit_code`; the message says what was found, what was expected, and the remedy."""
 
     exit_code = ExitCode.INTERNAL_ERROR
 
 
 class UsageError(StageError):
-    """The command line or a setting cannot be used."""
+    """The command line or a setting is invalid."""
 
     exit_code = ExitCode.USAGE
 
 
 class DataError(StageError):
-    """The data cannot be used; the message names file, column, row and value."""
+    """The data is invalid; the message names file, column, row and value."""
 
     exit_code = ExitCode.DATA
 
 
 class MissingInputError(StageError):
-    """An input is not there; the message names the stage to run first."""
+    """An input does not exist; the message names the stage to run first."""
 
     exit_code = ExitCode.NO_INPUT
 
 
 class TransientError(StageError):
-    """Trouble that may be gone at the next try: a signal, a full disk, a lock that another process holds."""
+    """A failure that a retry may resolve: a signal, a full disk, a lock that another process holds."""
 
     exit_code = ExitCode.TRANSIENT
 
 
 class SetupError(StageError):
-    """The volume or the image is not set up as the stage needs it."""
+    """The volume or the image is not set up as the stage requires."""
 
     exit_code = ExitCode.SETUP
 
 
 class OutOfMemoryError(StageError):
-    """The memory limit does not fit the data."""
+    """The data does not fit into the memory limit."""
 
     exit_code = ExitCode.OUT_OF_MEMORY
 
 
 def from_os_error(error: OSError) -> StageError:
-    """Sort an error of the operating system, which means the volume wherever a stage meets one."""
+    """Classify an error of the operating system; a stage meets those only on the volume."""
     where = f" ({_shorten(error.filename)})" if error.filename else ""
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP) or (error.errno == errno.EINVAL and where):
         return UsageError(f"the file system of the volume refuses a path{where}: {error.strerror}; use another one")
@@ -100,7 +100,7 @@ def from_os_error(error: OSError) -> StageError:
     if error.errno in (errno.EACCES, errno.EPERM):
         user = f"{os.getuid()}:{os.getgid()}"
         return SetupError(f"user {user} may not use the volume{where}: give that user or group access to it")
-    return TransientError(f"the volume does not answer as it should: {error}")
+    return TransientError(f"the volume failed: {error}")
 
 
 def _shorten(path: str | bytes | int) -> str:

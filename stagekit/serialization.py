@@ -1,4 +1,4 @@
-"""How a setting's value is written as text, as a flag and an environment variable take it, and read again."""
+"""How a setting's value is written as text, in a flag or an environment variable, and parsed again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from contextlib import suppress
 from typing import Any
 
-VOLUME_PATH = r"^([^/\x00]*[^/.\x00][^/\x00]*/)*[^/\x00]*[^/.\x00][^/\x00]*$"  # names between slashes, each more than dots
+VOLUME_PATH = r"^([^/\x00]*[^/.\x00][^/\x00]*/)*[^/\x00]*[^/.\x00][^/\x00]*$"
+"""Pattern of a path inside the volume: names between slashes, each with a character other than a dot."""
 
 
-def split(value: Any) -> Any:
-    """Take `2,3,4` and `[2, 3, 4]` alike, since one is what people type and the other what programs send."""
+def parse_list(value: Any) -> Any:
+    """Parse `2,3,4`, which people type, or `[2, 3, 4]`, which programs send; anything but text is returned unchanged."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -23,27 +24,27 @@ def split(value: Any) -> Any:
 
 
 def parse_mapping(value: Any) -> Any:
-    """Take `extract=ab12,train=cd34` for a dictionary."""
+    """Parse `extract=ab12,train=cd34` into a dictionary; anything but text is returned unchanged."""
     if not isinstance(value, str):
         return value
     return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
 
 
 def to_text(value: Any) -> str:
-    """Write a setting's JSON value as a flag or an environment variable takes it."""
+    """Format a setting's JSON value for a flag or an environment variable."""
     if isinstance(value, dict):
         return ",".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, list | tuple):
         text = ",".join(str(item) for item in value)
         # A name with a comma, a quote or blanks at its ends survives only as JSON.
-        return text if split(text) == [str(item) for item in value] else json.dumps(value)
+        return text if parse_list(text) == [str(item) for item in value] else json.dumps(value)
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON makes no difference between 1e22 and the integer, but the text "1e+22" is none
+        value = int(value)  # JSON makes no difference between 1e22 and the integer, but the text "1e+22" is no integer
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def to_flag(name: str, value: Any) -> str:
-    """Write a setting's JSON value as an argument of the command line."""
+    """Format a setting's JSON value as a command-line argument."""
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{flag}" if value else f"--no-{flag}"

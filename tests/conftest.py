@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,6 +44,21 @@ def needs_docker(file: str) -> bool:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
     return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Skip without Chromium; fail instead if the environment promises all tools (REQUIRE_DOCKER=1)."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    from tests.browser.airflow_pages import NoChromiumError, launch
+
+    with playwright.sync_playwright() as started:
+        try:
+            browser = launch(started)
+        except NoChromiumError as reason:
+            skip_or_fail(str(reason))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

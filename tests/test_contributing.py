@@ -8,20 +8,26 @@ import sys
 import textwrap
 from pathlib import Path
 
-from stagekit.volume import workspace as artifacts
+from services.contract import artifacts
 from tests.docker.commands import REPOSITORY
 from tests.services.segment.runs import save
 
 
 def test_the_stage_of_the_example_runs_as_documented(tmp_path: Path) -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
-    start, main, _ = (textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    blocks = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
+    start, main, artifact, declaration, _ = blocks
     for package in ("stagekit", "services"):
         shutil.copytree(REPOSITORY / package, tmp_path / package)
     folder = tmp_path / "services/export"
     folder.mkdir()
     for name, code in {"__init__.py": "", "__main__.py": start, "main.py": main}.items():
         (folder / name).write_text(code)
+    with (tmp_path / "services/contract/artifacts.py").open("a") as file:
+        file.write(artifact)
+    pipeline = tmp_path / "services/pipeline.py"
+    code = pipeline.read_text().replace("    others=(", f"    others=({declaration.strip()},", 1)
+    pipeline.write_text(code.replace("    CUSTOMERS,\n", "    CUSTOMERS,\n    EXPORT,\n", 1))
 
     volume = tmp_path / "volume"
     volume.mkdir()

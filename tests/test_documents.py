@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from docs.write_settings import describe_settings
-from services.contract.settings import SETTINGS, StageSettings
+from services.pipeline import PIPELINE
 from stagekit.errors import ExitCode
+from stagekit.settings import StageSettings
 from tests.docker.commands import REPOSITORY, TAG
 
 DOCUMENTS = sorted(
@@ -76,10 +77,10 @@ def test_the_page_of_settings_matches_the_models() -> None:
     assert (REPOSITORY / "docs/settings.md").read_text() == describe_settings(), "run `make docs`"
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
 def test_every_setting_of_a_stage_is_documented(stage: str) -> None:
     section = (REPOSITORY / "docs/settings.md").read_text().partition(f"## {stage}\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(SETTINGS[stage].model_fields) - set(
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(PIPELINE[stage].settings.model_fields) - set(
         StageSettings.model_fields
     )
 

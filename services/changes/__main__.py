@@ -1,3 +1,4 @@
+from services.pipeline import PIPELINE
 from stagekit.stage.run import run_stage
 
-run_stage("changes")
+run_stage(PIPELINE, "changes")

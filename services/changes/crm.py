@@ -56,16 +56,12 @@ class CustomerTables:
         self._connection = connection
         self._current = current
         self._previous = previous
-        for table in ("current", "previous"):
-            connection.execute(f"CREATE TABLE {table} (id VARCHAR, segment_id INTEGER, known VARCHAR, since DATE)")
-            connection.execute(f"CREATE TABLE {table}_names (segment_id INTEGER, name VARCHAR)")
-        for table, publication in (("current", current), ("previous", previous)):
-            for segment_id, name in publication.names.items() if publication else ():
-                connection.execute(f"INSERT INTO {table}_names VALUES (?, ?)", [segment_id, escape_formula(name)])
+        connection.execute("CREATE TABLE current (id VARCHAR, segment_id INTEGER, known VARCHAR)")
+        connection.execute("CREATE TABLE previous (id VARCHAR, segment_id INTEGER, since DATE)")
 
     def add_current(self, segments: Iterable[BinaryIO]) -> None:
         """Add the customers of segments.csv of this publication, part by part."""
-        self._insert("current", segments, "segment_id, previous_segment_id, NULL")
+        self._insert("current", segments, "segment_id, previous_segment_id")
 
     def add_previous(self, segments: Iterable[BinaryIO]) -> None:
         """Add the customers of segments.csv of the previous publication.
@@ -73,11 +69,11 @@ class CustomerTables:
         The dates of their last changes are not known. They are not later than its date, which is used.
         """
         assert self._previous is not None
-        self._insert("previous", segments, f"segment_id, NULL, DATE {quoted(self._previous.published.isoformat())}")
+        self._insert("previous", segments, f"segment_id, {_date(self._previous)}")
 
     def add_previous_crm(self, crm: Iterable[BinaryIO]) -> None:
         """Add the customers of crm.csv of the previous publication, with the dates of their last changes."""
-        self._insert("previous", crm, "segment_id, NULL, since")
+        self._insert("previous", crm, "segment_id, since")
 
     def _insert(self, table: str, files: Iterable[BinaryIO], columns: str) -> None:
         for file in files:
@@ -101,49 +97,42 @@ class CustomerTables:
 
     def write_crm(self, path: str) -> None:
         """Write all customers of this publication, in the order of segments.csv."""
-        today = f"DATE {quoted(self._current.published.isoformat())}"
-        stays = "p.id IS NOT NULL AND p.segment_id IS NOT DISTINCT FROM c.segment_id"
+        is_same = "p.id IS NOT NULL AND p.segment_id IS NOT DISTINCT FROM c.segment_id"
+        # Row n of `joined` belongs to row n of `current`: numbers sort faster than ids.
         self._connection.execute(
             f"""
             CREATE TABLE joined AS
-            SELECT c.rowid AS position, c.id, c.segment_id, p.id IS NULL AS is_new, p.segment_id AS previous_id,
-                CASE WHEN {stays} THEN p.since ELSE {today} END AS since
-            FROM current c LEFT JOIN previous p USING (id)
+            SELECT c.rowid AS position, p.id IS NULL AS is_new, p.segment_id AS previous_id,
+                CASE WHEN {is_same} THEN p.since ELSE {_date(self._current)} END AS since
+            FROM current c LEFT JOIN previous p USING (id) ORDER BY position
             """
         )
-        self._copy(
-            f"""
-            SELECT id, segment_id, {_name("n", "segment_id")}, since
-            FROM joined LEFT JOIN current_names n USING (segment_id) ORDER BY position
-            """,
-            CRM_COLUMNS,
-            path,
-        )
+        name = _name("segment_id", self._current)
+        self._copy(f"SELECT id, segment_id, {name}, since FROM current POSITIONAL JOIN joined", CRM_COLUMNS, path)
 
     def write_changed(self, path: str) -> Counts:
         """Write the customers whose entry in crm.csv has changed, in the order of segments.csv, then the departed.
 
         Needs `write_crm` first. Without a previous publication there are none.
         """
-        today = f"DATE {quoted(self._current.published.isoformat())}"
-        is_moved = "c.previous_id IS DISTINCT FROM c.segment_id"
-        old_name = f"CASE WHEN is_new THEN NULL ELSE {_name('o', 'c.previous_id')} END"
+        columns = "id, previous_id, old_name, segment_id, new_name, change, since"
+        is_moved = "previous_id IS DISTINCT FROM segment_id"
         self._connection.execute(
             f"""
             CREATE TABLE changed AS
-            SELECT position, id, previous_id, {old_name} AS old_name, c.segment_id, {_name("n", "c.segment_id")} AS new_name,
-                CASE WHEN is_new THEN 'new' WHEN {is_moved} THEN 'moved' ELSE 'renamed' END AS change, since
-            FROM joined c
-            LEFT JOIN previous_names o ON o.segment_id = c.previous_id
-            LEFT JOIN current_names n ON n.segment_id = c.segment_id
-            WHERE {self._previous is not None} AND (is_new OR {is_moved} OR old_name <> new_name)
+            SELECT {columns}, position FROM (
+                SELECT id, previous_id, CASE WHEN NOT is_new THEN {_name("previous_id", self._previous)} END AS old_name,
+                    segment_id, {_name("segment_id", self._current)} AS new_name,
+                    CASE WHEN is_new THEN 'new' WHEN {is_moved} THEN 'moved' WHEN old_name <> new_name THEN 'renamed' END
+                        AS change, since, position
+                FROM current POSITIONAL JOIN joined
+            ) WHERE {self._previous is not None} AND change IS NOT NULL
             UNION ALL
-            SELECT p.rowid + (SELECT count(*) FROM current), p.id, p.segment_id, {_name("o", "p.segment_id")}, NULL, NULL,
-                'departed', {today}
-            FROM previous p ANTI JOIN current USING (id) LEFT JOIN previous_names o ON o.segment_id = p.segment_id
+            SELECT id, segment_id, {_name("segment_id", self._previous)}, NULL, NULL, 'departed', {_date(self._current)},
+                p.rowid + (SELECT count(*) FROM current)
+            FROM previous p ANTI JOIN current USING (id)
             """
         )
-        columns = "id, previous_id, old_name, segment_id, new_name, change, since"
         self._copy(f"SELECT {columns} FROM changed ORDER BY position", CHANGED_COLUMNS, path)
         (customers,) = self._fetch_one("SELECT count(*) FROM current")
         changes = dict(self._connection.execute("SELECT change, count(*) FROM changed GROUP BY ALL").fetchall())
@@ -163,9 +152,16 @@ class CustomerTables:
         return row
 
 
-def _name(table: str, segment_id: str) -> str:
+def _date(publication: Publication) -> str:
+    """Write the SQL of the date of a publication."""
+    return f"DATE {quoted(publication.published.isoformat())}"
+
+
+def _name(segment_id: str, publication: Publication | None) -> str:
     """Write the SQL of a segment's name."""
-    return f"CASE WHEN {segment_id} IS NULL THEN {quoted(UNASSIGNED_NAME)} ELSE coalesce({table}.name, '') END"
+    names = publication.names if publication else {}
+    ids, texts = ", ".join(map(str, [0, *names])), ", ".join(quoted(escape_formula(name)) for name in ["", *names.values()])
+    return f"CASE WHEN {segment_id} IS NULL THEN {quoted(UNASSIGNED_NAME)} ELSE map([{ids}], [{texts}])[{segment_id}] END"
 
 
 def _read_csv(file: BinaryIO) -> str:

@@ -4,18 +4,18 @@ import logging
 from typing import Any
 
 from services.changes.crm import CustomerTables, Publication
-from services.contract.settings import StageSettings
+from services.contract import artifacts
+from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
 from stagekit.errors import MissingInputError
+from stagekit.settings import StageSettings
 from stagekit.tables.duckdb_reader import connect
-from stagekit.volume import workspace as artifacts
-from stagekit.volume.registry import Register, RunEntry
 from stagekit.volume.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
 def main(_: StageSettings, work: Workspace) -> dict[str, Any]:
-    registry = work.register(hold=False)
+    registry = work.read_registry(lock=False)
     entry, previous = _find_publications(registry, work.run)
     scratch = work.scratch()
     with connect(scratch, scratch / "customers.duckdb") as connection:
@@ -23,9 +23,9 @@ def main(_: StageSettings, work: Workspace) -> dict[str, Any]:
         tables.add_current(work.open_published(entry, artifacts.SEGMENTS))
         if previous:
             _add_previous(tables, previous, work)
-        with work.writing(artifacts.CRM) as file:
+        with work.open_part(artifacts.CRM) as file:
             tables.write_crm(file.name)
-        with work.writing(artifacts.CHANGED) as file:
+        with work.open_part(artifacts.CHANGED) as file:
             counts = tables.write_changed(file.name)
     for old_name, new_name, n_customers in counts.moves:
         log.info("from %s to %s: %d", old_name, new_name, n_customers)
@@ -33,9 +33,9 @@ def main(_: StageSettings, work: Workspace) -> dict[str, Any]:
     return {"run": work.run, "customers": counts.customers, **counts.changes}
 
 
-def _find_publications(registry: Register, run: str) -> tuple[RunEntry, RunEntry | None]:
+def _find_publications(registry: SegmentRegistry, run: str) -> tuple[SegmentRunEntry, SegmentRunEntry | None]:
     """Find the entry of a run and that of the run which was active before it was published, None if there was none."""
-    kept = ", ".join(kept.run for kept in registry.kept()) or "none yet"
+    kept = ", ".join(kept.run for kept in registry.kept_runs()) or "none yet"
     entry = registry.entry(run)
     if entry is None or entry.publication is None:
         raise MissingInputError(f"run {run} has published no segments that are still kept: name one that has ({kept})")
@@ -47,12 +47,12 @@ def _find_publications(registry: Register, run: str) -> tuple[RunEntry, RunEntry
     return entry, previous
 
 
-def _describe(entry: RunEntry) -> Publication:
+def _describe(entry: SegmentRunEntry) -> Publication:
     assert entry.publication is not None
     return Publication(entry.publication.segments, (entry.first_published or entry.publication.published).date())
 
 
-def _add_previous(tables: CustomerTables, previous: RunEntry, work: Workspace) -> None:
+def _add_previous(tables: CustomerTables, previous: SegmentRunEntry, work: Workspace) -> None:
     """Add the previous customers with the dates of their last changes, if crm.csv of the previous publication was written."""
     try:
         tables.add_previous_crm(work.open_made_from(previous, artifacts.CRM))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,6 +49,14 @@ def _group_key(group: Any) -> str | None:
     sign, whole, fraction = number.groups()
     digits = f"{whole or 0}.{fraction}" if fraction else whole or "0"
     return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def top_reasons(reasons: Counter[str], max_reasons: int = 10) -> dict[str, int]:
+    """Sort reasons by their counts, largest first; all from number `max_reasons` on are counted as "other reasons"."""
+    counts = reasons.most_common()
+    if len(counts) > max_reasons:
+        counts = [*counts[: max_reasons - 1], ("other reasons", sum(count for _, count in counts[max_reasons - 1 :]))]
+    return dict(counts)
 
 
 class GroupCounts(NamedTuple):

@@ -22,8 +22,13 @@ SEGMENTS_COLUMNS = (
     "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
     "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
     # and than 0.25 standard deviations
-    "previous_segment_id",  # empty where it was in none, or not a customer yet
-    "reason",  # why a customer has no segment; empty for the others
+    "next_segment_id",  # segment of that other centroid
+    # The contribution of a feature x is (x - next)^2 - (x - own)^2, with the centroids of the next and the own segment, all
+    # standardised; the contributions sum to distance_to_next^2 - distance^2.
+    "own_feature",  # the feature that contributes most to the own segment
+    "next_feature",  # the feature that contributes most towards the next segment: the smallest, if it is negative; else empty
+    "previous_segment_id",  # empty if it had no segment, or was not a customer
+    "reason",  # why a customer has no segment; empty for all others
 )
 
 SCORES_COLUMNS = (
@@ -89,11 +94,11 @@ CRM_COLUMNS = (
 POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
 
 
-class Result(BaseModel):
+class ResultModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NullComparison(Result):
+class NullComparison(ResultModel):
     """A statistic of the data next to its values on data drawn from a null model, which has no clusters."""
 
     observed: float
@@ -107,7 +112,7 @@ class NullComparison(Result):
     """Effect size; the field that holds the comparison says in which unit."""
 
 
-class FeatureDip(Result):
+class FeatureDip(ResultModel):
     """Hartigan's dip of one feature: 0 for one mode; for two, up to half the share of the smaller group, 0.15 of it at 6 sd.
 
     Customers without such an amount (zero, if many have it) are left out.
@@ -118,7 +123,7 @@ class FeatureDip(Result):
     """Mean dip of the feature in the draws of the null model. It is not 0 where very many customers share a value."""
 
 
-class Structure(Result):
+class Structure(ResultModel):
     """Whether the data has more cluster structure than its margins and correlations explain, for one k."""
 
     k: int
@@ -144,7 +149,7 @@ CERTAINTY = 3.0
 """Standard errors beyond which a screening estimate of stability settles a check without a full one."""
 
 
-class Candidate(Result):
+class Candidate(ResultModel):
     """One k of the sweep."""
 
     k: int
@@ -200,7 +205,7 @@ class Candidate(Result):
         return True if is_stable else None
 
 
-class LabelledCustomer(Result):
+class LabelledCustomer(ResultModel):
     """A row of the test file, labelled by the lab's model; the last one may stand for the rows that cannot be read."""
 
     customer: str | None
@@ -210,7 +215,7 @@ class LabelledCustomer(Result):
     outside_training_range: tuple[str, ...]
 
 
-class Evaluation(Result):
+class Evaluation(ResultModel):
     """evaluation.json"""
 
     elbow: int | None
@@ -233,7 +238,7 @@ class Evaluation(Result):
     """Why there are no new customers; empty if there are some."""
 
 
-class Description(Result):
+class Description(ResultModel):
     """How description.csv was made.
 
     The standardised difference of a numeric column is (mean of the segment - mean of all other customers) / standard deviation
@@ -250,7 +255,7 @@ class Description(Result):
     """Columns that are not described, with the reason."""
 
 
-class ColumnValue(Result):
+class ColumnValue(ResultModel):
     """How the total of an amount is distributed over the segments."""
 
     column: str
@@ -260,7 +265,7 @@ class ColumnValue(Result):
     """Segment id to its share of the total, from 0 to 1."""
 
 
-class ClusterFlow(Result):
+class ClusterFlow(ResultModel):
     """How many customers of a cluster of another solution are in a segment."""
 
     cluster: int
@@ -269,7 +274,7 @@ class ClusterFlow(Result):
     customers: int
 
 
-class SegmentAcrossK(Result):
+class SegmentAcrossK(ResultModel):
     """How a segment appears in another solution."""
 
     segment_id: int
@@ -284,7 +289,7 @@ class SegmentAcrossK(Result):
     next smaller k; the same formula for the next larger k)."""
 
 
-class AcrossK(Result):
+class AcrossK(ResultModel):
     """The segments in the solution with the next smaller or next larger number of clusters that was fitted."""
 
     k: int
@@ -294,7 +299,7 @@ class AcrossK(Result):
     segments: tuple[SegmentAcrossK, ...]
 
 
-class Segment(Result):
+class Segment(ResultModel):
     """One segment; `segment_id` and `name` outlive retraining."""
 
     segment_id: int
@@ -314,7 +319,7 @@ class Segment(Result):
     previous_customers: int | None
 
 
-class Comparison(Result):
+class Comparison(ResultModel):
     """What changed since the segmentation that was in force."""
 
     run: str
@@ -332,7 +337,7 @@ class Comparison(Result):
     """Segments of before that matched none of today's: id and name."""
 
 
-class Segmentation(Result):
+class Segmentation(ResultModel):
     """segmentation.json"""
 
     run: str
@@ -365,7 +370,7 @@ class Segmentation(Result):
     """The next smaller and the next larger k that were fitted; empty in older runs."""
 
 
-class Condition(Result):
+class Condition(ResultModel):
     """A threshold on a clustering feature, in the units of the table."""
 
     column: str
@@ -373,7 +378,7 @@ class Condition(Result):
     value: float
 
 
-class Rule(Result):
+class Rule(ResultModel):
     """Conditions that all have to hold, from one leaf of the decision tree."""
 
     text: str
@@ -385,7 +390,7 @@ class Rule(Result):
     """Share of the customers that meet the conditions who are in the segment; None if no evaluated customer meets them."""
 
 
-class SegmentRules(Result):
+class SegmentRules(ResultModel):
     """How to recognise the members of a segment: a customer who meets any of the rules."""
 
     segment_id: int
@@ -399,7 +404,7 @@ class SegmentRules(Result):
     """Why the segment has no rule; empty if it has one."""
 
 
-class Rules(Result):
+class Rules(ResultModel):
     """rules.json: a decision tree on the clustering features, evaluated on customers that it was not fitted to.
 
     All figures are those of the conditions as written, with rounded thresholds.
@@ -413,7 +418,7 @@ class Rules(Result):
     segments: tuple[SegmentRules, ...]
 
 
-class SegmentSummary(Result):
+class SegmentSummary(ResultModel):
     """A segment in the history."""
 
     segment_id: int

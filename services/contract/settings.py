@@ -1,28 +1,18 @@
-"""Every setting of every stage: one typed model per stage.
-
-Each field is a flag (`--k-values`), an environment variable (`SEGMENTATION_K_VALUES`), a line of `--help` and a field of
-Airflow's trigger form; its description, default and bounds stand here and nowhere else. `stagekit/stage/command_line.py`
-reads flags and environment, `stagekit/serialization.py` converts values to text and back, and
-`stagekit/airflow/trigger_form.py` builds the form.
-"""
+"""Every setting of every stage: one typed model per stage (`stagekit/settings.py`)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from services.contract.columns import CUSTOMER_COLUMNS, CUSTOMER_ID
-from stagekit.serialization import VOLUME_PATH, parse_mapping, split
+from stagekit.serialization import parse_list
+from stagekit.settings import ColumnName, ColumnNames, PartitionedStageSettings, StageSettings, VolumePath
 from stagekit.tables.table_schema import TableFormat
-
-ENVIRONMENT_PREFIX = "SEGMENTATION_"
-MAX_NAME_BYTES = 255  # what ext4, XFS and NTFS take for a file name
-MAX_PATH_BYTES = 1024  # with the volume's own path well below the 4,096 of Linux
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -31,94 +21,7 @@ def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("names a column twice")
-    return values
-
-
-def _inside_volume(path: str) -> str:
-    if not re.search(VOLUME_PATH, path):
-        raise ValueError("must be a path inside the volume like data/file.csv, without '..'")
-    try:
-        names = path.encode().split(b"/")
-    except UnicodeEncodeError:
-        raise ValueError("must be UTF-8") from None
-    length, longest = sum(map(len, names)) + len(names) - 1, max(map(len, names))
-    if length > MAX_PATH_BYTES:
-        raise ValueError(f"must be a path of at most {MAX_PATH_BYTES:,} bytes, has {length:,}")
-    if longest > MAX_NAME_BYTES:
-        raise ValueError(f"must consist of names of at most {MAX_NAME_BYTES} bytes, one has {longest:,}")
-    return path
-
-
-# Not $, which Python takes for the place before a last line end too.
-_ADDRESS = r"^((tcp|tls)://[A-Za-z0-9._-]+:[0-9]{1,5})?(?![\s\S])"
-
-
-def _address(text: str) -> str:
-    if not re.search(_ADDRESS, text):
-        raise ValueError("must be an address like tcp://dask-scheduler:8786, or empty")
-    return text
-
-
 K = Annotated[int, Field(ge=2, le=100)]
-ColumnName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]  # no environment variable can hold a NUL
-# What a validator checks stands in the JSON schema once more, for those who check with that.
-ColumnNames = Annotated[
-    tuple[ColumnName, ...],
-    NoDecode,
-    BeforeValidator(split),
-    AfterValidator(_distinct),
-    Field(json_schema_extra={"uniqueItems": True}),
-]
-VolumePath = Annotated[
-    str, AfterValidator(_inside_volume), Field(json_schema_extra={"pattern": VOLUME_PATH, "maxLength": MAX_PATH_BYTES})
-]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class StageSettings(BaseSettings):
-    """What every stage is told."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_ignore_empty=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_exit_on_error=False,
-        frozen=True,
-    )
-
-    volume: Path = Field(
-        default=Path("shared_volume"),
-        title="Volume",
-        description="Folder that holds data/, runs/ and model/.",
-    )
-    run: str = Field(
-        min_length=1,
-        max_length=250,
-        title="Run",
-        description="Which run this is: Airflow's run id, or any name of your own.",
-    )
-    upstream: Annotated[dict[str, Sha256], NoDecode, BeforeValidator(parse_mapping)] = Field(
-        default={},
-        title="Upstream manifests",
-        description="stage=sha256 of the manifests to rely on, comma-separated. A stage that is named here is "
-        "believed only if its manifest has that digest; Airflow fills this in.",
-    )
-
-
-class PartitionedStageSettings(StageSettings):
-    """What the stages that work on parts of the customers have in common."""
-
-    dask_scheduler: Annotated[str, AfterValidator(_address), Field(json_schema_extra={"pattern": _ADDRESS})] = Field(
-        default="",
-        title="Dask scheduler",
-        description="Address of a Dask scheduler like tcp://dask-scheduler:8786 whose workers do the work on parts; they need "
-        "the same image and the same volume. Empty for the stage itself.",
-    )
 
 
 class FeatureSettings(PartitionedStageSettings):
@@ -264,7 +167,7 @@ class TransformSettings(FeatureSettings):
 
 
 class TrainSettings(PartitionedStageSettings):
-    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(split), AfterValidator(_ascending)] = Field(
+    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(parse_list), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
         json_schema_extra={"uniqueItems": True},
@@ -364,6 +267,11 @@ class SegmentSettings(PartitionedStageSettings):
         "and reported, and model/ on the volume stays as it is; always publishes even if a check fails. In Airflow, a run "
         "for a past date, like that of a backfill, publishes nothing unless this is always.",
     )
+    parquet: bool = Field(
+        default=False,
+        title="Parquet",
+        description="Write segments.parquet in addition to segments.csv: the same columns, numbers typed, texts not escaped.",
+    )
 
 
 class ScoreSettings(ReaderSettings):
@@ -392,35 +300,6 @@ class ScoreSettings(ReaderSettings):
         return {**values, "run": path.stem if path == PurePosixPath("data", f"{path.stem}.csv") else f"/{path}"}
 
 
-class PruneSettings(StageSettings):
-    """Remove the folders of old runs from the volume; published runs and those of which a stage is at work are kept."""
-
-    run: str = Field(default="", max_length=250, title="Run", description="Not used: this works on all runs.")
-    keep_runs: int = Field(
-        default=10,
-        ge=1,
-        title="Runs to keep",
-        description="How many runs to keep, the latest first.",
-    )
-    keep: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
-        default=(),
-        title="Folders to keep",
-        description="Folders in runs/ to keep however old they are, comma-separated; Airflow names those in progress.",
-    )
-    warn_share: float = Field(
-        default=0.85,
-        gt=0,
-        le=1,
-        title="Warn above",
-        description="Share of the volume in use above which a warning is raised.",
-    )
-    dry_run: bool = Field(
-        default=False,
-        title="Dry run",
-        description="List what would be removed, and remove nothing.",
-    )
-
-
 class ReportSettings(StageSettings):
     pass
 
@@ -435,21 +314,6 @@ class PipelineSettings(ExtractSettings, TransformSettings, TrainSettings, Evalua
         return self
 
 
-SETTINGS: dict[str, type[StageSettings]] = {
-    "extract": ExtractSettings,
-    "transform": TransformSettings,
-    "train": TrainSettings,
-    "evaluate": EvaluateSettings,
-    "segment": SegmentSettings,
-    "report": ReportSettings,
-}
-"""The stages that can be told something, in the order in which they run; a stage that is not named here runs after them."""
-
-
-CONSUMERS = frozenset({"changes", "prune"})
-"""Folders of services/ that are no stage of a run: they work on what runs have left, in DAGs of their own."""
-
-
 def require_fitted(n_clusters: int, k_values: Sequence[int]) -> None:
     """Raise ValueError unless the requested number of segments is among the numbers of clusters that are fitted."""
     if n_clusters not in k_values:
@@ -457,7 +321,3 @@ def require_fitted(n_clusters: int, k_values: Sequence[int]) -> None:
             f"n_clusters is {n_clusters}, expected one of k_values ({', '.join(map(str, k_values))}): "
             f"request one of these, or add {n_clusters} to k_values"
         )
-
-
-def settings_model(stage: str) -> type[StageSettings]:
-    return SETTINGS.get(stage, StageSettings)

@@ -5,6 +5,7 @@ from functools import partial
 
 from sklearn.cluster import KMeans
 
+from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation, LabelledCustomer
 from services.contract.settings import EvaluateSettings
@@ -17,8 +18,8 @@ from services.evaluate.labels import label_customers, read_new_customers
 from services.evaluate.part_tasks import draw_sample, load_scaled
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
 from stagekit.errors import DataError, MissingInputError
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
+from stagekit.workers.progress import progress
 from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
@@ -38,11 +39,12 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     models, seed = work.load(artifacts.SWEEP), model.random_state
     thresholds = Thresholds(settings.min_silhouette, settings.min_stability)
     candidates = []
-    with worker_pool(settings.dask_scheduler, work.target(artifacts.EVALUATION)[0]) as pool:
+    with worker_pool(settings.dask_scheduler, work.output_location(artifacts.EVALUATION).folder) as pool:
         features = pool.persist(load_scaled, parts)
         sample = draw_sample(features, STABILITY_CUSTOMERS, seed=seed)
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
-        for candidate in score_candidates(features, sample, models, n_resamples=n_screening, seed=seed):
+        scored = score_candidates(features, sample, models, n_resamples=n_screening, seed=seed)
+        for candidate in progress(scored, "evaluate", len(models), unit="k"):
             candidates.append(screen(candidate, thresholds))
             log_candidate(candidates[-1])
     assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
@@ -72,7 +74,7 @@ def _label_new_customers(
 ) -> tuple[list[LabelledCustomer], str]:
     """Label the customers of the test file; without a usable file, return the reason instead."""
     try:
-        new_customers = read_new_customers(work.data_file(settings.test_file), preparation, settings.table_format)
+        new_customers = read_new_customers(work.user_files.open(settings.test_file), preparation, settings.table_format)
     except (MissingInputError, DataError) as error:
         if settings.is_test_file_required:
             raise

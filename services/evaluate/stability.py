@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from services.evaluate.threads import one_thread, thread_pool
+from stagekit.workers.progress import progress
 
 RESAMPLE_INITIALISATIONS = 8  # k-means++; their best optimum is about as good as that of ten random ones of R's kmeans
 MAX_INITIALISATION_CUSTOMERS = 6_000  # above, they run on a weighted sample of the resample, and the best one on all of it
@@ -67,7 +68,8 @@ def bootstrap_stability(
     compare = partial(_compare, features, labels, n_clusters)
     with warnings.catch_warnings(), thread_pool() as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # a resample may have fewer distinct rows than clusters
-        contingencies = list(pool.map(compare, [np.random.default_rng([seed, number]) for number in range(n_resamples)]))
+        generators = [np.random.default_rng([seed, number]) for number in range(n_resamples)]
+        contingencies = list(progress(pool.map(compare, generators), "bootstrap", n_resamples, unit="resample"))
     jaccard = np.array([max_jaccard(contingency) for contingency in contingencies])
     ari = np.array([adjusted_rand_index(contingency) for contingency in contingencies])
     return Stability(

@@ -25,6 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from services.contract.results import STABLE, FeatureDip, NullComparison, Structure
 from services.evaluate.null_model import NullModel, draw_customers, find_end_atoms, fit_null_model, spread_ties
 from services.evaluate.threads import one_thread, thread_pool
+from stagekit.workers.progress import progress
 
 STRUCTURE_CUSTOMERS = 10_000  # size of the sample; the scaled dip of a gap grows with their square root
 N_DRAWS = 49  # tables drawn from the null model: the smallest p-value is 0.02
@@ -91,7 +92,8 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
     with warnings.catch_warnings(), thread_pool() as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # a table may have fewer distinct customers than clusters
         pending = pool.submit(_measure, features, null, n_clusters, seed)
-        draws = list(pool.map(partial(_draw_and_measure, null, n_clusters, seed), range(N_DRAWS)))
+        draw_null = pool.map(partial(_draw_and_measure, null, n_clusters, seed), range(N_DRAWS))
+        draws = list(progress(draw_null, "test structure", N_DRAWS, unit="draw"))
         observed = pending.result()
     separation = _compare(observed.separation, [draw.separation for draw in draws], _ratio)
     null_dips = np.mean([draw.feature_dips for draw in draws], axis=0).tolist()

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from services.contract import artifacts
 from services.contract.columns import CUSTOMER_ID
 from services.contract.settings import ExtractSettings
-from services.extract.part_tasks import plan_parts, write_part
+from services.extract.part_tasks import write_part
 from stagekit.errors import DataError
-from stagekit.tables.duckdb_reader import find_duplicate_rows, load_files, read_schema
+from stagekit.tables.duckdb_reader import TABLE_SUFFIXES, find_duplicate_rows, load_files, plan_parts, read_schema
 from stagekit.tables.faults import raise_if_faulty
 from stagekit.tables.strict_reader import read_header
 from stagekit.volume import files
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     """Write the customers in parts; returns the numbers of rows, duplicates, customers and missing values."""
-    sources = work.data_files(settings.data_file)
+    sources = work.user_files.find(settings.data_file, TABLE_SUFFIXES)
     _check_test_file(settings, work)
     paths = list(sources.values())
-    target = work.target(artifacts.CUSTOMERS)
+    target = work.output_location(artifacts.CUSTOMERS)
     n_bytes = sum(path.stat().st_size for path in paths)
-    with worker_pool(settings.dask_scheduler, target[0], n_bytes) as pool, files.unchanged(paths):
+    with worker_pool(settings.dask_scheduler, target.folder, n_bytes) as pool, files.fail_if_modified(paths):
         schema = read_schema(paths, settings.feature_columns, settings.table_format, _columns_to_keep(settings))
         digests = pool.map(files.digest_file, sources.values(), sources)
         load = partial(load_files, schema=schema, folder=work.scratch())
@@ -38,11 +38,11 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         duplicates = find_duplicate_rows(tables, schema)
         write = partial(write_part, schema=schema, target=target)
         parts = list(pool.map(write, plan_parts(tables, duplicates, settings.rows_per_part)))
-        work.read(digests)
+        work.user_files.record(digests)
     if not parts:
         raise DataError(f"{settings.data_file} has a header and no rows: expected one row per customer")
     for part in parts:
-        work.add(artifacts.CUSTOMERS, part.pending)
+        work.add_part(artifacts.CUSTOMERS, part.pending)
 
     n_rows, n_customers = sum(table.n_rows for table in tables), sum(part.n_customers for part in parts)
     counts = {name: sum(part.missing[name] for part in parts) for name in schema.columns}
@@ -60,7 +60,7 @@ def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:
     """Reject a file of new customers that `evaluate` would reject, before hours of training."""
     if settings.is_test_file_required:
         group_column = [settings.group_column] if settings.group_column else []
-        read_header(work.data_file(settings.test_file), [*settings.feature_columns, *group_column], settings.table_format)
+        read_header(work.user_files.open(settings.test_file), [*settings.feature_columns, *group_column], settings.table_format)
 
 
 def _columns_to_keep(settings: ExtractSettings) -> list[str] | None:

@@ -1,1 +1,1 @@
-"""Prune: the folders of old runs, for a volume that must not fill."""
+"""prune: remove the folders of old runs (stagekit/prune)."""

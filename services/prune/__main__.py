@@ -1,4 +1,4 @@
-from services.contract.settings import PruneSettings
-from stagekit.stage.run import run_stage, work_alone
+from services.pipeline import PIPELINE
+from stagekit.stage.run import run_stage
 
-run_stage("prune", PruneSettings, work=work_alone)
+run_stage(PIPELINE, "prune")

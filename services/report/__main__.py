@@ -1,3 +1,4 @@
+from services.pipeline import PIPELINE
 from stagekit.stage.run import run_stage
 
-run_stage("report")
+run_stage(PIPELINE, "report")

@@ -4,18 +4,19 @@ import logging
 from itertools import takewhile
 from typing import Any
 
+from services.contract import artifacts
 from services.contract.results import Evaluation, Rules, RunSummary, Segmentation
-from services.contract.settings import SETTINGS, ReportSettings
+from services.contract.settings import ReportSettings
+from services.pipeline import PIPELINE
 from services.report.page import render
 from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint, read_rows
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
 def main(_: ReportSettings, work: Workspace) -> dict[str, Any]:
-    manifests = {stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, SETTINGS)}
+    manifests = {stage: work.manifest(stage) for stage in takewhile(lambda stage: stage != work.stage, PIPELINE.stage_names)}
     started = manifests["extract"].started
     is_current = bool(work.manifest(artifacts.RULES.stage).parts(artifacts.RULES.name))  # older runs have fewer files
     data = ReportData(

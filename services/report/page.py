@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from services.contract.results import ClusterFlow
 from services.report import formatting, tables
 from services.report.alluvial import Column, Flow, draw_alluvial
 from services.report.charts import draw_development, draw_map, draw_silhouettes, draw_stability
@@ -147,12 +148,13 @@ def _draw_across_k(data: ReportData, styles: Styles) -> Chart:
     flows: list[list[Flow]] = []
     for solution in sorted(data.segmentation.across_k, key=lambda solution: solution.k):
         visible = [flow for flow in solution.flows if flow.segment_id in shown]
+        place = _order_clusters(visible)
         if solution.k < k:
             columns.insert(0, Column(f"{solution.k} segments", {}))
-            flows.insert(0, [Flow(flow.cluster, flow.segment_id, flow.customers) for flow in visible])
+            flows.insert(0, [Flow(place[flow.cluster], flow.segment_id, flow.customers) for flow in visible])
         else:
             columns.append(Column(f"{solution.k} segments", {}))
-            flows.append([Flow(flow.segment_id, flow.cluster, flow.customers) for flow in visible])
+            flows.append([Flow(flow.segment_id, place[flow.cluster], flow.customers) for flow in visible])
     similarities = [
         f"with {solution.k} segments: "
         + ", ".join(
@@ -164,3 +166,14 @@ def _draw_across_k(data: ReportData, styles: Styles) -> Chart:
     ]
     description = f"Similarity of every segment with the most similar group, from 0 to 1, {'; '.join(similarities)}."
     return Chart(draw_alluvial(columns, flows), "The segments with fewer and with more segments", description)
+
+
+def _order_clusters(flows: Sequence[ClusterFlow]) -> dict[int, int]:
+    """Place each cluster beside the segments that most of its customers are in, so that few ribbons cross."""
+    customers: dict[int, int] = {}
+    weighted: dict[int, int] = {}
+    for flow in flows:
+        customers[flow.cluster] = customers.get(flow.cluster, 0) + flow.customers
+        weighted[flow.cluster] = weighted.get(flow.cluster, 0) + flow.customers * flow.segment_id
+    order = sorted(customers, key=lambda cluster: weighted[cluster] / customers[cluster])
+    return {cluster: place for place, cluster in enumerate(order)}

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from services.contract.results import Candidate, Evaluation, Rules, RunSummary, Segmentation
 from stagekit.errors import DataError
 from stagekit.tables.csv_injection import unescape
-from stagekit.volume.manifest import Manifest, explain
+from stagekit.volume.manifest import Manifest, format_validation_error
 
 Row = TypeVar("Row")
 
@@ -118,4 +118,4 @@ def read_rows(row_type: type[Row], text: str, name: str) -> list[Row]:
     try:
         return TypeAdapter(list[row_type]).validate_python(records)  # type: ignore[valid-type]
     except ValidationError as error:
-        raise DataError(f"{name} cannot be read ({explain(error)}): run segment again") from None
+        raise DataError(f"{name} cannot be read ({format_validation_error(error)}): run segment again") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from services.contract.results import Evaluation, Segment, Segmentation
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from services.report.report_data import DescriptionRow, MigrationRow
 from stagekit.volume.manifest import FileRecord, Manifest
 
@@ -123,7 +123,7 @@ class SettingRow(NamedTuple):
 
 
 def setting_rows(stage: str, manifest: Manifest) -> list[SettingRow]:
-    titles = {name: field.title for name, field in SETTINGS[stage].model_fields.items()}
+    titles = {name: field.title for name, field in PIPELINE[stage].settings.model_fields.items()}
     return [
         SettingRow(titles.get(name) or name, value, manifest.setting_sources.get(name, "default"))
         for name, value in manifest.settings.items()

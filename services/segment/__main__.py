@@ -1,9 +1,10 @@
 import os
 import sys
 
-from services.contract.settings import ENVIRONMENT_PREFIX, ScoreSettings
+from services.pipeline import PIPELINE
+from stagekit.settings import ENVIRONMENT_PREFIX
 from stagekit.stage.run import run_stage
 
-if os.environ.get(f"{ENVIRONMENT_PREFIX}SCORE") or any(argument.partition("=")[0] == "--score" for argument in sys.argv[1:]):
-    run_stage("score", ScoreSettings, "services.segment.score")
-run_stage("segment")
+names = [f"{prefix}SCORE" for prefix in (ENVIRONMENT_PREFIX, PIPELINE.former_environment_prefix)]
+is_score = any(map(os.environ.get, names)) or any(flag.partition("=")[0] == "--score" for flag in sys.argv[1:])
+run_stage(PIPELINE, "score" if is_score else "segment")

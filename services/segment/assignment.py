@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,54 +12,75 @@ from scipy.spatial.distance import cdist
 
 from services.contract.preparation import Preparation
 
-NOBODY = -1
-"""Stands in an array of clusters for a customer who is in none."""
+UNASSIGNED = -1
+"""Cluster of a customer who has none."""
 
 MAX_CENTROID_DISTANCE = 0.25
-"""Distance in standard deviations within which centres are the same, whatever the spread of the customers around them. No
-customer who is as close as that to the centroid is unusual."""
+"""Distance in standard deviations within which two centroids count as equal, whatever the spread of the customers around them.
+No customer within this distance of the centroid is an outlier."""
 
-_PIECE = 1 << 18  # customers at a time: memory for distances to every centroid stays below 256 MB with 100 of them
+_CHUNK_ROWS = 1 << 16  # the distances to ten centroids fit into the cache of a core, those to 100 take 50 MB
 
 
 class Segmenter(NamedTuple):
-    """All it takes to put a customer into a segment; what is published as segmenter.pkl."""
+    """All that is needed to put a customer into a segment; published as segmenter.pkl."""
 
     preparation: Preparation
     centroids: NDArray[np.float64]
     """Shape (n_segments, n_features), standardised."""
     reach: NDArray[np.float64]
-    """Shape (n_segments,): the distance to its centroid beyond which a customer is unusual."""
+    """Shape (n_segments,): the distance to its centroid beyond which a customer is an outlier."""
     segment_ids: NDArray[np.int64]
     """Shape (n_segments,)"""
     names: tuple[str, ...]
     has_ids: bool
-    """Whether the customers had a CUST_ID; without one nobody can be recognised later."""
+    """Whether the customers had a CUST_ID; without one no customer can be recognised later."""
 
 
 class Assignment(NamedTuple):
-    """Where customers belong; arrays of shape (n_customers,)."""
+    """Nearest and second nearest centroid; arrays of shape (n_customers,)."""
 
     cluster: NDArray[np.int16]
-    """Position of the nearest centroid, NOBODY for a customer who cannot be prepared."""
+    """Position of the nearest centroid, UNASSIGNED for a customer to whom the preparation cannot be applied."""
+    next_cluster: NDArray[np.int16]
+    """Position of the second nearest centroid."""
     distance: NDArray[np.float64]
-    """To the nearest centroid, in standard deviations; NaN for NOBODY."""
+    """To the nearest centroid, in standard deviations; NaN for UNASSIGNED."""
     distance_to_next: NDArray[np.float64]
     """To the second nearest."""
 
-    def part(self, piece: slice) -> Assignment:
-        return Assignment(self.cluster[piece], self.distance[piece], self.distance_to_next[piece])
-
     @property
-    def assigned(self) -> NDArray[np.bool_]:
-        assigned: NDArray[np.bool_] = self.cluster != NOBODY
-        return assigned
+    def is_assigned(self) -> NDArray[np.bool_]:
+        is_assigned: NDArray[np.bool_] = self.cluster != UNASSIGNED
+        return is_assigned
 
 
-def pieces(n_customers: int) -> Iterator[slice]:
-    """Cut a long table into pieces that fit into memory beside it."""
-    for start in range(0, n_customers, _PIECE):
-        yield slice(start, start + _PIECE)
+def iter_slices(n_rows: int) -> Iterator[slice]:
+    """Divide a table into slices of at most _CHUNK_ROWS rows."""
+    for first in range(0, n_rows, _CHUNK_ROWS):
+        yield slice(first, min(first + _CHUNK_ROWS, n_rows))
+
+
+def iter_prepared(
+    customers: pd.DataFrame, preparation: Preparation
+) -> Iterator[tuple[slice | NDArray[np.intp], NDArray[np.float64]]]:
+    """Prepare the customers, chunk by chunk.
+
+    Yields
+    ------
+    rows : slice or ndarray of shape (n_prepared,)
+        Positions of the customers to whom the preparation can be applied, at least one.
+    features : ndarray of shape (n_prepared, n_features)
+        Their standardised features.
+    """
+    columns = customers[list(preparation.columns)]
+    for chunk in iter_slices(len(columns)):
+        part = columns.iloc[chunk]
+        can_transform = preparation.fits(part).to_numpy()
+        if can_transform.all():
+            yield chunk, preparation.transform(part)
+        elif can_transform.any():
+            yield np.flatnonzero(can_transform) + chunk.start, preparation.transform(part[can_transform])
 
 
 def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray[np.float64]) -> Assignment:
@@ -67,28 +88,92 @@ def assign(customers: pd.DataFrame, preparation: Preparation, centroids: NDArray
 
     Parameters
     ----------
-    customers : DataFrame of shape (n_customers, n_columns), in the units of the table
-    centroids : array of shape (n_clusters, n_features), standardised, at least two
+    customers : DataFrame of shape (n_customers, n_columns)
+        In the units of the table.
+    preparation : Preparation
+    centroids : ndarray of shape (n_clusters, n_features)
+        Standardised; at least two.
+
+    Returns
+    -------
+    Assignment
     """
     n_customers = len(customers)
-    cluster = np.full(n_customers, NOBODY, dtype=np.int16)
-    distance = np.full(n_customers, np.nan)
-    distance_to_next = np.full(n_customers, np.nan)
-    columns = customers[list(preparation.columns)]
-    for piece in pieces(n_customers):
-        part = columns.iloc[piece]
-        fits = preparation.fits(part).to_numpy()
-        rows = np.flatnonzero(fits) + piece.start
-        if not rows.size:
-            continue
-        distances = cdist(preparation.transform(part[fits]), centroids)
-        cluster[rows] = distances.argmin(axis=1)
-        nearest = np.partition(distances, 1, axis=1)
-        distance[rows], distance_to_next[rows] = nearest[:, 0], nearest[:, 1]
-    return Assignment(cluster, distance, distance_to_next)
+    assignment = Assignment(
+        np.full(n_customers, UNASSIGNED, dtype=np.int16),
+        np.full(n_customers, UNASSIGNED, dtype=np.int16),
+        np.full(n_customers, np.nan),
+        np.full(n_customers, np.nan),
+    )
+    for rows, features in iter_prepared(customers, preparation):
+        distances = cdist(features, centroids)
+        each = np.arange(len(features))
+        nearest = distances.argmin(axis=1)
+        assignment.cluster[rows], assignment.distance[rows] = nearest, distances[each, nearest]
+        distances[each, nearest] = np.inf
+        following = distances.argmin(axis=1)
+        assignment.next_cluster[rows], assignment.distance_to_next[rows] = following, distances[each, following]
+    return assignment
 
 
-def find_lacking(preparation: Preparation, customers: pd.DataFrame) -> tuple[str, ...]:
+def decisive_features(
+    customers: pd.DataFrame, preparation: Preparation, centroids: NDArray[np.float64], assignment: Assignment
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Find the feature that contributes most to the assignment, and the one that contributes most towards the next cluster.
+
+    With x_j the standardised feature j of a customer, o_j and n_j that of its own and of the next centroid, the contribution of
+    feature j is (x_j - n_j)^2 - (x_j - o_j)^2. The contributions sum to distance_to_next^2 - distance^2, so they explain the
+    choice between the two clusters exactly. A positive contribution favours the own cluster, a negative one the next.
+
+    Parameters
+    ----------
+    customers : DataFrame of shape (n_customers, n_columns)
+        In the units of the table.
+    preparation : Preparation
+    centroids : ndarray of shape (n_clusters, n_features)
+        Standardised.
+    assignment : Assignment
+        Of these customers to these centroids.
+
+    Returns
+    -------
+    own_feature : ndarray of shape (n_customers,)
+        Position of the feature with the largest contribution if that is positive; UNASSIGNED otherwise.
+    next_feature : ndarray of shape (n_customers,)
+        Position of the feature with the smallest contribution if that is negative; UNASSIGNED otherwise.
+    """
+    own_feature, next_feature = (np.full(len(customers), UNASSIGNED, dtype=np.int16) for _ in range(2))
+    for rows, features in iter_prepared(customers, preparation):
+        own, following = centroids[assignment.cluster[rows]], centroids[assignment.next_cluster[rows]]
+        contributions = np.square(features - following) - np.square(features - own)
+        each, largest, smallest = np.arange(len(features)), contributions.argmax(axis=1), contributions.argmin(axis=1)
+        own_feature[rows] = np.where(contributions[each, largest] > 0, largest, UNASSIGNED)
+        next_feature[rows] = np.where(contributions[each, smallest] < 0, smallest, UNASSIGNED)
+    return own_feature, next_feature
+
+
+def nearest_centroid(features: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the position of the nearest centroid of each customer, given their standardised features."""
+    nearest: NDArray[np.intp] = cdist(features, centroids).argmin(axis=1)
+    return nearest
+
+
+def add_by_cluster(totals: NDArray[np.float64], cluster: NDArray[np.integer], values: NDArray[np.float64]) -> None:
+    """Add the rows of `values` to the totals of their clusters.
+
+    Parameters
+    ----------
+    totals : ndarray of shape (n_clusters, n_features)
+        Changed in place.
+    cluster : ndarray of shape (n_customers,)
+        Positions in `totals`.
+    values : ndarray of shape (n_customers, n_features)
+    """
+    for feature, column in enumerate(values.T):
+        totals[:, feature] += np.bincount(cluster, weights=column, minlength=len(totals))
+
+
+def find_missing_columns(preparation: Preparation, customers: pd.DataFrame) -> tuple[str, ...]:
     """Name the columns that a preparation needs and a table does not have, or has as text instead of numbers."""
     return tuple(
         name
@@ -98,57 +183,82 @@ def find_lacking(preparation: Preparation, customers: pd.DataFrame) -> tuple[str
 
 
 def confidence(assignment: Assignment) -> NDArray[np.float64]:
-    """1 - distance / distance_to_next: 1 on a centroid, 0 half-way between two; NaN for nobody.
+    """Return 1 - distance / distance_to_next: 1 on a centroid, 0 half-way between two; NaN for unassigned customers.
 
-    It says how clear the choice was, not how likely it is to be right: K-Means knows no probabilities.
+    It measures how clear the choice is, not how likely it is to be right: K-Means has no probabilities.
     """
     nearest, following = assignment.distance, assignment.distance_to_next
     with np.errstate(invalid="ignore"):  # two centroids at one point: no choice, no confidence
         return np.where(following > 0, 1 - nearest / following, np.where(np.isnan(nearest), np.nan, 0.0))
 
 
-def outlier_distances(assignment: Assignment, n_clusters: int) -> NDArray[np.float64]:
-    """Find the distance beyond which a customer is unusual for its cluster, shape (n_clusters,).
+def outlier_distances(
+    distances: Sequence[tuple[NDArray[np.integer], NDArray[np.float64]]], n_clusters: int
+) -> NDArray[np.float64]:
+    """Find the distance beyond which a customer is an outlier of its cluster.
 
-    It is Tukey's outer fence (1977) of the distances within the cluster: three interquartile ranges above the third quartile.
+    It is Tukey's outer fence of the distances within the cluster: three interquartile ranges above the third quartile.
+
+    Parameters
+    ----------
+    distances : sequence of pairs of ndarray of shape (n_customers,)
+        Cluster and distance of the customers of each part; see `Assignment`.
+    n_clusters : int
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,)
+        Infinite for a cluster without customers.
+
+    References
+    ----------
+    Tukey 1977, Exploratory Data Analysis.
     """
-    reach = np.full(n_clusters, np.inf)
-    for cluster in range(n_clusters):
-        distances = assignment.distance[assignment.cluster == cluster]
-        if distances.size:
-            first, third = np.quantile(distances, (0.25, 0.75))
-            reach[cluster] = third + 3 * (third - first)
-    return reach
+    fences = np.full(n_clusters, np.inf)
+    for position in range(n_clusters):
+        members = np.concatenate([distance[cluster == position] for cluster, distance in distances])
+        if members.size:
+            first, third = np.quantile(members, (0.25, 0.75), overwrite_input=True)
+            fences[position] = third + 3 * (third - first)
+    return fences
 
 
-def is_outlier(assignment: Assignment, reach: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return a mask of the outliers: customers farther from their centroid than `reach` and than MAX_CENTROID_DISTANCE.
+def is_outlier(assignment: Assignment, fences: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return a mask of the customers farther from their centroid than `fences` and than MAX_CENTROID_DISTANCE.
 
-    In a segment of one customer, or of customers with equal features, `reach` alone is 0 and anybody else would be unusual.
+    In a segment of one customer, or of customers with equal features, the fence alone is 0, and any other customer would be an
+    outlier.
     """
-    return assignment.assigned & (assignment.distance > np.maximum(reach, MAX_CENTROID_DISTANCE)[assignment.cluster])
+    return assignment.is_assigned & (assignment.distance > np.maximum(fences, MAX_CENTROID_DISTANCE)[assignment.cluster])
 
 
 def sum_shifts(
     customers: pd.DataFrame, previous: Preparation, centroids: NDArray[np.float64], current: Preparation
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Sum how far customers are moved by another preparation, and count them, by previous segment; see `translate`.
+    """Sum how far another preparation moves the customers of each previous segment, and count them; see `translate`.
 
     Parameters
     ----------
     customers : DataFrame of shape (n_customers, n_columns)
-    centroids : array of shape (n_segments, n_features), in the space of `previous`
-    current : a preparation of the same features in the same order
+    previous : Preparation
+    centroids : ndarray of shape (n_segments, n_features)
+        In the space of `previous`.
+    current : Preparation
+        Of the same features in the same order.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_segments, n_features)
+    counts : ndarray of shape (n_segments,)
     """
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
-    for piece in pieces(len(customers)):
-        part = customers.iloc[piece]
+    for chunk in iter_slices(len(customers)):
+        part = customers.iloc[chunk]
         part = part[previous.fits(part) & current.fits(part)]
         if part.empty:
             continue
-        before, now = previous.transform(part), current.transform(part)
-        cluster = cdist(before, centroids).argmin(axis=1)
+        before, after = previous.transform(part), current.transform(part)
+        cluster = nearest_centroid(before, centroids)
         counts += np.bincount(cluster, minlength=len(centroids))
-        for feature, shifts in enumerate((now - before).T):
-            sums[:, feature] += np.bincount(cluster, weights=shifts, minlength=len(centroids))
+        add_by_cluster(sums, cluster, after - before)
     return sums, counts

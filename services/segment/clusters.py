@@ -1,151 +1,170 @@
-"""Decide on the clusters of a run: those that were trained, or those in force fitted to today's customers."""
+"""Decide on the clusters of a run: those that were trained, or the active segments fitted to the current customers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contract.preparation import Preparation
-from services.segment.assignment import NOBODY, Assignment, Segmenter, is_outlier
+from services.contract.segment_registry import SegmentPublication
+from services.segment.assignment import Segmenter
 from services.segment.groups import MAX_SHARE
-from services.segment.matching import MIN_JACCARD, match, overlap
-from services.segment.segments_csv import Members
+from services.segment.matching import MIN_JACCARD, jaccard_matrix, match_clusters
+from services.segment.membership import PreviousMembership, split_by_part
+from services.segment.part_tasks import (
+    ClusterSums,
+    add_up,
+    assign_part,
+    count_customers,
+    locate_by_centroids,
+    locate_by_membership,
+    sum_clusters,
+    sum_nearest,
+    sum_previous,
+)
 from services.segment.warm_start import refit
-from stagekit.errors import DataError
-from stagekit.volume.registry import Publication
-
-Assign = Callable[[Preparation, NDArray[np.float64]], Assignment]
-"""Assigns all customers to centroids; see `assign`."""
+from stagekit.workers.worker_pool import PersistedParts
 
 
-class Earlier(NamedTuple):
+class PreviousRun(NamedTuple):
     """The run to compare with."""
 
     run: str
-    publication: Publication
+    publication: SegmentPublication
     segmenter: Segmenter
-    lacking: tuple[str, ...]
-    """Columns that its preparation needs and the current table lacks."""
-    members: Members | None
-    """None where its customers or today's have no CUST_ID."""
+    missing_columns: tuple[str, ...]
+    """Columns that its preparation needs and the current table does not have."""
+    membership: PreviousMembership | None
+    """None if its customers or the current ones have no CUST_ID."""
     centroids: NDArray[np.float64] | None = None
     """Its centroids in the space of the current preparation; None if the features differ. See `translate`."""
-    unknown_groups: int = 0
+    n_unknown_groups: int = 0
     """Number of current customers in a group that its preparation does not know."""
 
 
-class Clusters(NamedTuple):
-    """The clusters of a run, and what they have to do with the segments of before."""
+class ClusterResult(NamedTuple):
+    """The clusters of a run, and the previous segments that they continue."""
 
     centroids: NDArray[np.float64]
     """Shape (n_clusters, n_features), standardised, in the order of the trained ones."""
-    assignment: Assignment
+    parts: PersistedParts
+    """The customers, each part a `CustomerPart` with its assignment to `centroids`."""
     continues: dict[int, int]
     """Cluster to the id of the segment that it continues."""
     notes: list[str]
-    """What has to be said about how that was found."""
-    continued_sse: float | None
+    """Warnings about how the segments were recognised."""
+    warm_start_sse_ratio: float | None
     """See `Segmentation`."""
 
 
 def find_clusters(
-    assign: Assign,
+    parts: PersistedParts,
     preparation: Preparation,
-    scaled: NDArray[np.float64],
-    trained: NDArray[np.float64],
-    earlier: Earlier | None,
-    continuity: float,
-) -> Clusters:
-    """Take the trained clusters, or the segments of before fitted to today's customers where these are about as good.
+    trained_centroids: NDArray[np.float64],
+    previous: PreviousRun | None,
+    tolerance: float,
+) -> ClusterResult:
+    """Take the trained clusters, or the previous segments fitted to the current customers if these are about as good.
 
     Parameters
     ----------
-    assign : assigns all customers
-    scaled : array of shape (n_prepared, n_features), the standardised features of those who can be prepared
-    trained : array of shape (n_clusters, n_features), the centroids of the chosen k, standardised
-    continuity : by what share the sum of squared distances may be larger than that of the trained clusters
+    parts : PersistedParts
+        All customers, each part a `CustomerPart`.
+    preparation : Preparation
+    trained_centroids : ndarray of shape (n_clusters, n_features)
+        The centroids of the chosen k, standardised.
+    previous : PreviousRun or None
+        None if there are no previous segments.
+    tolerance : float
+        The share by which the sum of squared distances may exceed that of the trained clusters.
+
+    Returns
+    -------
+    ClusterResult
     """
-    assignment = assign(preparation, trained)
-    assigned = assignment.assigned
-    if len(scaled) != assigned.sum():
-        raise DataError(
-            f"features.pkl holds {len(scaled)} customers, of those in customers.pkl it should hold {assigned.sum()}: "
-            "run all stages from transform on again"
-        )
-    if earlier is None:
-        return Clusters(trained, assignment, {}, [], None)
-    then, typical, notes = _place_before(assign, len(assigned), earlier)
-    n_now, n_then = len(trained), len(earlier.segmenter.centroids)
-    similarity = overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then)
-    pairs = match(similarity, MIN_JACCARD)
-    sse = _sum_of_squares(assignment)
-    ratio = None
-    centroids = trained
-    for candidate in _continue(scaled, trained, then[assigned], similarity, earlier.centroids):
-        continued = assign(preparation, candidate)
-        has_all = np.bincount(continued.cluster[assigned], minlength=n_now).all()
-        if has_all and _sum_of_squares(continued) <= (1 + continuity) * sse:
-            ratio = _sum_of_squares(continued) / sse if sse else 1.0
-            centroids, assignment = candidate, continued
-            pairs = match(overlap(assignment.cluster, np.where(typical, then, NOBODY), n_now, n_then), MIN_JACCARD)
+    n_clusters = len(trained_centroids)
+    if previous is None:
+        assigned = parts.derive(partial(assign_part, preparation=preparation, centroids=trained_centroids))
+        return ClusterResult(trained_centroids, assigned, {}, [], None)
+    located, notes = _locate_previous(parts, previous)
+    n_previous = len(previous.segmenter.centroids)
+
+    def assign(centroids: NDArray[np.float64]) -> tuple[PersistedParts, ClusterSums]:
+        assigned = located.derive(partial(assign_part, preparation=preparation, centroids=centroids))
+        return assigned, sum_clusters(assigned, n_clusters, n_previous)
+
+    centroids = trained_centroids
+    assigned, trained = assign(centroids)
+    chosen, ratio = trained, None
+    for candidate in _candidates(located, preparation, trained_centroids, previous.centroids, jaccard_matrix(trained.shared)):
+        candidate_parts, sums = assign(candidate)
+        if sums.sizes.all() and sums.sse <= (1 + tolerance) * trained.sse:
+            ratio = sums.sse / trained.sse if trained.sse else 1.0
+            centroids, assigned, chosen = candidate, candidate_parts, sums
             break
-    continues = {cluster: int(earlier.segmenter.segment_ids[position]) for cluster, position in pairs.items()}
-    return Clusters(centroids, assignment, continues, notes, ratio)
+    pairs = match_clusters(jaccard_matrix(chosen.shared), MIN_JACCARD)
+    continues = {cluster: int(previous.segmenter.segment_ids[position]) for cluster, position in pairs.items()}
+    return ClusterResult(centroids, assigned, continues, notes, ratio)
 
 
-def _continue(
-    scaled: NDArray[np.float64],
-    trained: NDArray[np.float64],
-    previous: NDArray[np.integer],
-    similarity: NDArray[np.float64],
+def _candidates(
+    parts: PersistedParts,
+    preparation: Preparation,
+    trained_centroids: NDArray[np.float64],
     translated: NDArray[np.float64] | None,
+    similarity: NDArray[np.float64],
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the candidates that continue previous segments: first those that move fewer customers. See `continuity`."""
-    pairs, all_pairs = match(similarity, MIN_JACCARD), match(similarity, 0)
-    if translated is not None and len(all_pairs) == len(trained) == len(translated):
-        # Another optimum may share less than half of the customers with any previous segment, and be no better.
-        yield translated[[all_pairs[cluster] for cluster in range(len(trained))]]
+    """Yield the centroids that continue previous segments, those that move fewer customers first. See `warm_start`."""
+    pairs, all_pairs = match_clusters(similarity, MIN_JACCARD), match_clusters(similarity, 0)
+    n_clusters, n_previous = similarity.shape
+    if translated is not None and len(all_pairs) == n_clusters == n_previous:
+        # Another optimum may share less than half of the customers with every previous segment, and be no better.
+        yield translated[[all_pairs[cluster] for cluster in range(n_clusters)]]
     if not pairs:
         return
     if translated is not None:
-        as_they_were = trained.copy()
-        as_they_were[list(pairs)] = translated[list(pairs.values())]
-        yield as_they_were
-    fitted = refit(scaled, trained, previous, pairs)
+        yield _replace_rows(trained_centroids, pairs, translated)
+    sums, counts = add_up(parts.map(partial(sum_previous, preparation=preparation, n_previous=n_previous)))
+    start = _replace_rows(trained_centroids, pairs, sums / np.maximum(counts, 1)[:, None])
+    fitted = refit(start, lambda centroids: _sum_nearest(parts, preparation, centroids))
     if fitted is not None:
         yield fitted
 
 
-def _sum_of_squares(assignment: Assignment) -> float:
-    return float(np.square(assignment.distance[assignment.assigned]).sum())
+def _replace_rows(
+    centroids: NDArray[np.float64], pairs: Mapping[int, int], replacements: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Replace the centroid of each cluster in `pairs` by that of the previous segment."""
+    replaced = centroids.copy()
+    replaced[list(pairs)] = replacements[list(pairs.values())]
+    return replaced
 
 
-def _place_before(
-    assign: Assign, n_customers: int, earlier: Earlier
-) -> tuple[NDArray[np.integer], NDArray[np.bool_], list[str]]:
-    """Find the position of the segment of before that each customer of today belongs to.
+def _sum_nearest(
+    parts: PersistedParts, preparation: Preparation, centroids: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    sums, counts = add_up(parts.map(partial(sum_nearest, preparation=preparation, centroids=centroids)))
+    return sums, counts
 
-    Returns these positions, NOBODY for who cannot be told; whether each customer is typical enough of that segment to count
-    when it is to be recognised; and what has to be said about how it was found.
-    """
-    segmenter = earlier.segmenter
+
+def _locate_previous(parts: PersistedParts, previous: PreviousRun) -> tuple[PersistedParts, list[str]]:
+    """Find the previous segment of each current customer; returns the parts with it, and warnings about the fallback used."""
+    segmenter = previous.segmenter
+    sizes = parts.map(count_customers)
     column = segmenter.preparation.group_column
-    unknown = f"{earlier.unknown_groups} of {n_customers} customers are in a {column} that run {earlier.run} did not have"
-    has_unknown = earlier.unknown_groups > MAX_SHARE * n_customers
-    if not earlier.lacking and not (has_unknown and earlier.members):
-        found = assign(segmenter.preparation, segmenter.centroids)
+    unknown = f"{previous.n_unknown_groups} of {sum(sizes)} customers are in a {column} that run {previous.run} did not have"
+    has_unknown = previous.n_unknown_groups > MAX_SHARE * sum(sizes)
+    if not previous.missing_columns and not (has_unknown and previous.membership):
         notes = [f"segments may not be recognised: {unknown}"] if has_unknown else []
-        return found.cluster, ~is_outlier(found, segmenter.reach), notes
-    everybody = np.ones(n_customers, dtype=np.bool_)
-    if earlier.members is None:
-        note = f"no segment of run {earlier.run} can be recognised: the table has neither its features nor CUST_ID"
-        return np.full(n_customers, NOBODY), everybody, [note]
-    position = {int(segment_id): index for index, segment_id in enumerate(segmenter.segment_ids)}
-    distinct, inverse = np.unique(earlier.members.segment_ids, return_inverse=True)
-    lacking = f"the table lacks what run {earlier.run} grouped customers by, {', '.join(earlier.lacking)}"
-    reason = lacking if earlier.lacking else unknown
-    note = f"segments are recognised by who was in them: {reason}"
-    return np.array([position.get(int(segment_id), NOBODY) for segment_id in distinct])[inverse], everybody, [note]
+        return parts.derive(partial(locate_by_centroids, segmenter=segmenter)), notes
+    positions = {int(segment_id): position for position, segment_id in enumerate(segmenter.segment_ids)}
+    located = parts.derive(partial(locate_by_membership, positions=positions), split_by_part(previous.membership, sizes))
+    if previous.membership is None:
+        note = f"no segment of run {previous.run} can be recognised: the table has neither its features nor CUST_ID"
+        return located, [note]
+    missing = f"the table lacks what run {previous.run} grouped customers by, {', '.join(previous.missing_columns)}"
+    return located, [f"segments are recognised by who was in them: {missing if previous.missing_columns else unknown}"]

@@ -1,22 +1,26 @@
-"""Tell what has changed since the segments that were in force: who moved, and whether the customers are still alike."""
+"""Report what has changed since the previous segments: who moved, and whether the customers are still alike."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from services.contract.results import MIGRATION_COLUMNS, UNASSIGNED_NAME, Comparison, Segment
-from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members
+from services.contract.segment_registry import Deciles
+from services.segment.membership import NO_SEGMENT, NOT_IN_TABLE, PreviousMembership, split_by_part
+from services.segment.part_tasks import CustomerPart, count_customers
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.volume.registry import Deciles
+from stagekit.workers.worker_pool import PersistedParts
 
 PSI_MODERATE, PSI_LARGE = 0.1, 0.25
-"""Population stability indices above which a distribution has changed somewhat, and so much that a model is to be questioned:
-the customary thresholds of credit scoring (Siddiqi 2006, Credit Risk Scorecards)."""
+"""Population stability indices from which drift is moderate, and large enough to question a model: the customary thresholds of
+credit scoring (Siddiqi 2006, Credit Risk Scorecards)."""
 
 GOOD_AGREEMENT = 0.8
 """Adjusted Rand index below which two segmentations no longer agree well (Steinley 2004)."""
@@ -24,94 +28,118 @@ GOOD_AGREEMENT = 0.8
 MIN_KNOWN_SHARE = 0.5
 """Share of the customers of the smaller table below which the ids of the two runs are questioned."""
 
-_SMALLEST_SHARE = 1e-4  # stands for an empty bin, whose logarithm there is not
+_MIN_SHARE = 1e-4  # of a bin, since an empty one has no logarithm
+
+Moves = Counter[tuple[int, int]]
+"""Number of current customers by previous segment id (or NO_SEGMENT, NOT_IN_TABLE) and current segment id (or NO_SEGMENT)."""
 
 
-def find_deciles(features: pd.DataFrame) -> dict[str, Deciles]:
-    """Note how each feature is distributed.
-
-    Parameters
-    ----------
-    features : DataFrame of shape (n_customers, n_features), in the units of the table, missing values as NaN
-    """
-    deciles = {}
-    for name, column in features.items():
-        present = column.dropna().to_numpy()
-        edges = np.unique(np.quantile(present, np.arange(1, 10) / 10)) if present.size else np.empty(0)
-        deciles[str(name)] = Deciles(edges=tuple(edges.tolist()), shares=tuple(_shares(column, edges).tolist()))
-    return deciles
-
-
-def population_stability_index(then: Deciles, now: pd.Series[float]) -> float:
-    """Compute the population stability index of a feature: 0 where it is distributed as it was then.
+def population_stability_index(previous: Deciles, shares: NDArray[np.float64]) -> float:
+    """Compute the population stability index of a feature: 0 if its distribution has not changed.
 
     Parameters
     ----------
-    now : the values of all customers, missing ones as NaN
+    previous : Deciles
+    shares : ndarray of shape (n_edges + 2,)
+        Shares of the current customers in the same bins; see `find_shares`.
     """
-    before = np.maximum(then.shares, _SMALLEST_SHARE)
-    after = np.maximum(_shares(now, np.array(then.edges)), _SMALLEST_SHARE)
+    before, after = np.maximum(previous.shares, _MIN_SHARE), np.maximum(shares, _MIN_SHARE)
     return float(((after - before) * np.log(after / before)).sum())
 
 
-def _shares(values: pd.Series[float], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the values up to each edge, above the last, and missing."""
-    present = values.dropna().to_numpy()
-    counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
-    shares: NDArray[np.float64] = np.append(counts, len(values) - len(present)) / max(len(values), 1)
-    return shares
-
-
-def compare(
-    run: str,
-    members: Members,
-    segment_ids: NDArray[np.int64],
-    before: Mapping[int, str],
-    after: Sequence[int],
-    psi: dict[str, float],
-) -> Comparison:
-    """Compare the segments of each customer of today with those of before.
+def count_moves(parts: PersistedParts, membership: PreviousMembership, segment_ids: Sequence[int]) -> Moves:
+    """Count the customers of all parts by previous and current segment.
 
     Parameters
     ----------
-    run : the run in force before
-    segment_ids : of each customer today, shape (n_customers,), NO_SEGMENT for none
-    before : segments of before, id and name
-    after : the segment ids of today
-    psi : see `population_stability_index`
+    parts : PersistedParts
+        The customers, each part a `CustomerPart` with an assignment.
+    membership : PreviousMembership
+    segment_ids : sequence of int
+        The id of each cluster.
     """
-    common = (members.segment_ids > NO_SEGMENT) & (segment_ids > NO_SEGMENT)
-    then, now = members.segment_ids[common], segment_ids[common]
+    previous = split_by_part(membership, parts.map(count_customers))
+    return sum(parts.map(partial(_count_moves, segment_ids=segment_ids), previous), Counter())
+
+
+def _count_moves(part: CustomerPart, previous: NDArray[np.int32], *, segment_ids: Sequence[int]) -> Moves:
+    distinct, position = np.unique(previous, return_inverse=True)
+    current = np.array([*segment_ids, NO_SEGMENT])  # UNASSIGNED takes the last
+    cells = np.bincount(position * len(current) + part.assigned.cluster % len(current), minlength=len(distinct) * len(current))
+    counts = cells.reshape(len(distinct), len(current))
+    return Counter(
+        {(int(distinct[row]), int(current[column])): int(counts[row, column]) for row, column in np.argwhere(counts)}
+    )
+
+
+def adjusted_rand_index(moves: Moves) -> float:
+    """Compute the adjusted Rand index of two segmentations as `sklearn.metrics.adjusted_rand_score` does.
+
+    References
+    ----------
+    Hubert and Arabie 1985, Comparing Partitions.
+    """
+    previous, current = Counter[int](), Counter[int]()
+    for (before, after), count in moves.items():
+        previous[before] += count
+        current[after] += count
+    n_pairs = math.comb(moves.total(), 2)
+    together = sum(math.comb(count, 2) for count in moves.values())
+    before, after = (sum(math.comb(count, 2) for count in sizes.values()) for sizes in (previous, current))
+    largest = (before + after) / 2
+    expected = before * after / n_pairs if n_pairs else 0.0
+    return 1.0 if largest == expected else (together - expected) / (largest - expected)
+
+
+def compare(
+    run: str, moves: Moves, previous_names: Mapping[int, str], segment_ids: Sequence[int], psi: dict[str, float]
+) -> Comparison:
+    """Compare the current segment of each customer with the previous one.
+
+    Parameters
+    ----------
+    run : str
+        The previous run.
+    moves : Moves
+    previous_names : dict of segment id to name
+        The previous segments.
+    segment_ids : sequence of int
+        The current segments.
+    psi : dict of feature to float
+        See `population_stability_index`.
+    """
+    common = Counter({pair: count for pair, count in moves.items() if min(pair) > NO_SEGMENT})
     return Comparison(
         run=run,
-        common_customers=int(common.sum()),
-        same_segment=int((then == now).sum()),
-        ari=float(adjusted_rand_score(then, now)) if common.any() else 0.0,
+        common_customers=common.total(),
+        same_segment=sum(count for (before, after), count in common.items() if before == after),
+        ari=adjusted_rand_index(common) if common else 0.0,
         psi=psi,
-        vanished={segment_id: name for segment_id, name in before.items() if segment_id not in after},
+        vanished={segment_id: name for segment_id, name in previous_names.items() if segment_id not in segment_ids},
     )
 
 
 def make_migration(
-    members: Members, segment_ids: NDArray[np.int64], before: Mapping[int, str], after: Mapping[int, str]
+    moves: Moves, departed: Mapping[int, int], previous_names: Mapping[int, str], current_names: Mapping[int, str]
 ) -> pd.DataFrame:
-    """Make migration.csv: how many customers went from each segment of before to each of today, by ids, no segment last.
+    """Make migration.csv: the customers by previous and current segment, in the order of the ids, no segment last.
 
     Parameters
     ----------
-    segment_ids : of each customer today, NO_SEGMENT for none
-    before, after : id and name of the segments
+    moves : Moves
+    departed : dict of int to int
+        Customers who are no longer in the table, by previous segment id, or NO_SEGMENT.
+    previous_names, current_names : dict of segment id to name
     """
-    then = np.maximum(members.segment_ids, NO_SEGMENT)  # who was not there was in no segment
-    width = 1 + int(segment_ids.max(initial=NO_SEGMENT))
-    cells, sizes = np.unique(then * width + segment_ids, return_counts=True)
-    counts = {divmod(cell, width): count for cell, count in zip(cells.tolist(), sizes.tolist(), strict=True)}
-    for origin, count in members.departed.items():
-        counts[origin, NO_SEGMENT] = counts.get((origin, NO_SEGMENT), 0) + count
-    last = 1 + max([*before, *after], default=0)
+    counts: Moves = Counter()
+    for (before, after), count in moves.items():
+        counts[max(before, NO_SEGMENT), after] += count  # a customer who was not in the table had no segment
+    for before, count in departed.items():
+        counts[before, NO_SEGMENT] += count
+    last = 1 + max([*previous_names, *current_names], default=0)
     rows = [
-        (*_named(origin, before), *_named(target, after), count)
-        for (origin, target), count in sorted(counts.items(), key=lambda item: tuple(one or last for one in item[0]))
+        (*_named(before, previous_names), *_named(after, current_names), count)
+        for (before, after), count in sorted(counts.items(), key=lambda item: tuple(one or last for one in item[0]))
     ]
     return pd.DataFrame(rows, columns=list(MIGRATION_COLUMNS))
 
@@ -120,17 +148,18 @@ def _named(segment_id: int, names: Mapping[int, str]) -> tuple[str, str]:
     return ("", UNASSIGNED_NAME) if segment_id == NO_SEGMENT else (str(segment_id), escape_formula(names[segment_id]))
 
 
-def find_identity_warnings(run: str, members: Members) -> Iterator[str]:
-    """Yield a warning if few customers have the same CUST_ID in both runs: ids that were replaced follow nobody.
+def find_identity_warnings(run: str, membership: PreviousMembership) -> Iterator[str]:
+    """Yield a warning if few customers have the same CUST_ID in both runs: replaced ids make customers unrecognisable.
 
     Parameters
     ----------
-    run : the previous run
-    members : its customers, looked up by the current ones
+    run : str
+        The previous run.
+    membership : PreviousMembership
     """
-    n_current = len(members.segment_ids)
-    n_known = int((members.segment_ids != NOT_IN_TABLE).sum())
-    n_previous = n_known + sum(members.departed.values())
+    n_current = len(membership.segment_ids)
+    n_known = int((membership.segment_ids != NOT_IN_TABLE).sum())
+    n_previous = sum(membership.sizes.values())
     if n_known < MIN_KNOWN_SHARE * min(n_current, n_previous):
         yield (
             f"only {n_known} of {n_current} customers have a CUST_ID that was among the {n_previous} of run {run}: if ids were "
@@ -139,7 +168,7 @@ def find_identity_warnings(run: str, members: Members) -> Iterator[str]:
 
 
 def find_warnings(comparison: Comparison, segments: Sequence[Segment]) -> Iterator[str]:
-    """Say what in a comparison passes a threshold, in sentences for people."""
+    """Yield a sentence for each figure of a comparison that passes a threshold."""
     for segment_id, name in comparison.vanished.items():
         yield f"segment {segment_id} ({name}) has vanished since run {comparison.run}"
     for segment in segments:

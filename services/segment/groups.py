@@ -1,28 +1,23 @@
-"""Customers without a group that the preparation knows: counted, and a warning if they are many."""
+"""Customers without a group that the preparation knows: counted, with a warning if they are many."""
 
 from __future__ import annotations
 
 from services.contract.preparation import GroupCounts, Preparation
 
 MAX_SHARE = 0.05
-"""Share of the customers without a known group above which a warning says so: as much as may be without a segment by default
-(`largest_unassigned`)."""
+"""Share of the customers without a known group above which there is a warning: as much as may be without a segment by default
+(`max_unassigned`)."""
 
 
-def total(counts: list[GroupCounts]) -> GroupCounts:
-    """Add up the counts of all parts."""
-    return GroupCounts(sum(part.missing for part in counts), sum(part.unknown for part in counts))
-
-
-def reasons(preparation: Preparation, counts: GroupCounts) -> dict[str, int]:
-    """Name why customers are standardised like all customers together although there are groups, with their number."""
+def group_reasons(preparation: Preparation, counts: GroupCounts) -> dict[str, int]:
+    """Return why customers are standardised like all customers together although there are groups, with their number."""
     column = preparation.group_column
     by_reason = {f"no {column}": counts.missing, f"a {column} that was not there in training": counts.unknown}
     return {reason: count for reason, count in by_reason.items() if count}
 
 
 def find_warning(by_reason: dict[str, int], n_customers: int) -> str | None:
-    """Return a warning if more than MAX_SHARE of the customers have no known group; see `reasons`."""
+    """Return a warning if more than MAX_SHARE of the customers have no known group; see `group_reasons`."""
     n_ungrouped = sum(by_reason.values())
     if n_ungrouped <= MAX_SHARE * n_customers:
         return None

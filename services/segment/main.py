@@ -1,123 +1,133 @@
-"""Segment: give every customer a segment, compare with the segments in force, publish unless the run falls short."""
+"""Segment: give every customer a segment, compare with the active segments, publish unless a check fails."""
 
 import logging
 from functools import partial
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from services.contract.columns import CUSTOMER_ID
+from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
+from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
-from services.segment.assignment import Segmenter, find_lacking
-from services.segment.clusters import Earlier, find_clusters
+from services.segment.assignment import Segmenter, find_missing_columns
+from services.segment.clusters import PreviousRun, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
+from services.segment.membership import find_previous_membership, split_by_part
 from services.segment.names import read_names
 from services.segment.part_tasks import (
-    assign_all,
+    add_up,
+    count_customers,
     count_groups,
-    join,
-    load_columns,
-    map_with_previous_ids,
+    count_scaled,
+    load_part,
+    take_header,
+    take_ids,
     translate_centroids,
-    write_part,
 )
-from services.segment.profiles import find_effects
-from services.segment.segmentation import segment_customers
-from services.segment.segments_csv import read_members
+from services.segment.segmentation import RunInputs, SegmentationOutput, segment_customers
+from services.segment.segments_csv import write_part
 from services.segment.summary import log_outcome, make_result
-from stagekit.volume import workspace as artifacts
-from stagekit.volume.registry import RunEntry
+from stagekit.errors import DataError
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import PersistedParts, worker_pool
+from stagekit.workers.worker_pool import PersistedParts, WorkerPool, worker_pool
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
-    names = _read_names(settings.names_file, work)
+    user_names = _read_names(settings.names_file, work)
     evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
-    register = work.register(hold=not is_experimental)
-    entry = find_predecessor(register, work.run)
-    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
-    features = list(work.load_parts(artifacts.FEATURES))
-    preparation: Preparation = features[0]["preparation"]
-    scaled = np.concatenate([part["scaled"] for part in features])
-    del features
+    registry = work.read_registry(lock=not is_experimental)
     centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
-    target = work.target(artifacts.SEGMENTS)
-    with worker_pool(settings.dask_scheduler, target[0]) as pool:
+    preparation: Preparation = work.parts(artifacts.FEATURES)[0].load()["preparation"]
+    entry = find_predecessor(registry, work.run)
+    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
+
+    with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SEGMENTS).folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
-        held = pool.persist(partial(load_columns, columns=needed), work.parts(artifacts.CUSTOMERS))
-        customers = join(held, list(preparation.columns))
-        columns = held.map(partial(pd.DataFrame.head, n=0))[0]
-        earlier = _load_earlier(work, entry, segmenter, columns, held, preparation)
-        log.info("%d customers, k=%d, compared with run %s", len(customers), len(centroids), earlier.run if earlier else "none")
+        load = partial(load_part, columns=needed, folder=work.scratch())
+        parts = pool.persist(load, work.parts(artifacts.CUSTOMERS))
+        previous = _find_previous(work, entry, segmenter, parts, preparation) if entry and segmenter else None
+        log.info("k=%d, compared with run %s", len(centroids), previous.run if previous else "none")
+        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity)
+        has_ids = parts.map(take_ids)[0] is not None
+        inputs = RunInputs(work.run, preparation, evaluation, previous, registry, user_names, has_ids)
+        output = segment_customers(inputs, clusters, Gate(settings.max_unassigned, settings.publish))
+        _check_features(work, pool, output)
+        log_outcome(output.segmentation)
+        _write_segments(work, clusters.parts, output.segmenter, previous, parquet=settings.parquet)
 
-        clusters = find_clusters(partial(assign_all, held), preparation, scaled, centroids, earlier, settings.continuity)
-        effects = find_effects(scaled, clusters.assignment.cluster[clusters.assignment.assigned], len(centroids))
-        del scaled
-        outcome = segment_customers(
-            work.run,
-            customers,
-            preparation,
-            clusters,
-            effects,
-            evaluation,
-            earlier,
-            register,
-            CUSTOMER_ID in columns,
-            names,
-            Gate(settings.max_unassigned, settings.publish),
-        )
-        log_outcome(outcome.segmentation)
-        write = partial(write_part, segmenter=outcome.segmenter, target=target)
-        for draft in map_with_previous_ids(held, write, earlier.members if earlier else None):
-            work.add(artifacts.SEGMENTS, draft)
-    work.save(artifacts.PROFILE, outcome.profile.to_csv(index=False, lineterminator="\n"))
-    work.save(artifacts.MIGRATION, outcome.migration.to_csv(index=False, lineterminator="\n"))
-    work.save(artifacts.POINTS, outcome.points.to_csv(index=False, lineterminator="\n"))
-    work.save(artifacts.SEGMENTATION, outcome.segmentation.model_dump(mode="json"))
-    work.save(artifacts.SEGMENTER, outcome.segmenter._asdict())
+    work.save(artifacts.PROFILE, output.profile.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.MIGRATION, output.migration.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.POINTS, output.points.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.SEGMENTATION, output.segmentation.model_dump(mode="json"))
+    work.save(artifacts.SEGMENTER, output.segmenter._asdict())
     if not is_experimental:
-        contents = outcome.contents if outcome.segmentation.published else None
-        work.enter_register(outcome.register, contents, [artifacts.SEGMENTER, artifacts.SEGMENTS])
-        if outcome.segmentation.published:
-            work.publish(artifacts.MODEL)
-    return make_result(outcome.segmentation)
+        metadata = dict(output.metadata) if output.segmentation.published else None
+        work.update_registry_after_commit(output.registry, metadata, [artifacts.SEGMENTER, artifacts.SEGMENTS])
+        if output.segmentation.published:
+            work.publish_after_commit(artifacts.MODEL)
+    return make_result(output.segmentation)
 
 
-def _load_earlier(
-    work: Workspace,
-    entry: RunEntry | None,
-    segmenter: Segmenter | None,
-    columns: pd.DataFrame,
-    held: PersistedParts,
-    preparation: Preparation,
-) -> Earlier | None:
-    if entry is None or entry.publication is None or segmenter is None:
+def _find_previous(
+    work: Workspace, entry: SegmentRunEntry, segmenter: Segmenter, parts: PersistedParts, preparation: Preparation
+) -> PreviousRun | None:
+    """Find the previous segment of each customer, and what the previous centroids are in the current space."""
+    if entry.publication is None:
         return None
-    members = None
-    if segmenter.has_ids and CUSTOMER_ID in columns:
-        members = read_members(work.open_published(entry, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
-    earlier = Earlier(entry.run, entry.publication, segmenter, find_lacking(segmenter.preparation, columns), members)
-    if earlier.lacking:
-        return earlier
-    same_features = segmenter.preparation.feature_columns == preparation.feature_columns
-    return earlier._replace(
-        centroids=translate_centroids(held, segmenter, preparation) if same_features else None,
-        unknown_groups=count_groups(held, segmenter.preparation).unknown,
+    databases = [database for database in parts.map(take_ids) if database]
+    membership = None
+    if segmenter.has_ids and databases:
+        published = work.open_published(entry, artifacts.SEGMENTS)
+        membership = find_previous_membership(published, databases, parts.map(count_customers), work.scratch())
+    missing_columns = find_missing_columns(segmenter.preparation, parts.map(take_header)[0])
+    previous = PreviousRun(entry.run, entry.publication, segmenter, missing_columns, membership)
+    if missing_columns:
+        return previous
+    has_same_features = segmenter.preparation.feature_columns == preparation.feature_columns
+    _, n_unknown_groups = add_up(parts.map(partial(count_groups, preparation=segmenter.preparation)))
+    return previous._replace(
+        centroids=translate_centroids(parts, segmenter, preparation) if has_same_features else None,
+        n_unknown_groups=n_unknown_groups,
     )
 
 
+def _check_features(work: Workspace, pool: WorkerPool, output: SegmentationOutput) -> None:
+    """Raise DataError unless features.pkl is made from the same customers."""
+    n_scaled = sum(pool.map(count_scaled, work.parts(artifacts.FEATURES)))
+    n_assigned = sum(segment.customers for segment in output.segmentation.segments)
+    if n_scaled != n_assigned:
+        raise DataError(
+            f"features.pkl holds {n_scaled} customers, of those in customers.pkl it should hold {n_assigned}: "
+            "run all stages from transform on again"
+        )
+
+
+def _write_segments(
+    work: Workspace, parts: PersistedParts, segmenter: Segmenter, previous: PreviousRun | None, *, parquet: bool
+) -> None:
+    sizes = parts.map(count_customers)
+    firsts = [sum(sizes[:number]) for number in range(len(sizes))]
+    previous_ids = split_by_part(previous.membership if previous else None, sizes)
+    write = partial(
+        write_part,
+        segmenter=segmenter,
+        csv=work.output_location(artifacts.SEGMENTS),
+        parquet=work.output_location(artifacts.SEGMENTS_PARQUET) if parquet else None,
+    )
+    for written in parts.map(write, firsts, previous_ids):
+        work.add_part(artifacts.SEGMENTS, written.csv)
+        if written.parquet:
+            work.add_part(artifacts.SEGMENTS_PARQUET, written.parquet)
+
+
 def _read_names(path: str, work: Workspace) -> dict[int, str]:
-    """Read the names that the user gives; only the default file may be missing."""
-    if path == SegmentSettings.model_fields["names_file"].default and not work.has_data_file(path):
+    """Read the user's names; only the default file may be missing."""
+    if path == SegmentSettings.model_fields["names_file"].default and not work.user_files.exists(path):
         return {}
-    names = read_names(work.data_file(path))
+    names = read_names(work.user_files.open(path))
     log.info("read %d names from %s", len(names), path)
     return names

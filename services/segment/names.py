@@ -1,90 +1,174 @@
-"""Name segments: shortly, from their profile, and never two the same; the user's names go before ours."""
+"""Name segments: shortly, from their profile, and never two alike; names that the user gives take precedence.
+
+A generated name consists of phrases like `high balance`. It stays from run to run as long as every phrase fits the segment, and
+is replaced otherwise. A user's name always stays; there is a warning if a phrase in it contradicts the segment.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from services.segment.profiles import Profile
+from services.segment.profiles import EFFECT, LARGE_EFFECT, FeatureProfile, Profile
 from stagekit.errors import DataError
 
-_TRAITS = 2  # in a name, unless it takes more to be unique
-_LONGEST = 80
+_N_PHRASES = 2  # in a name, unless more are needed to make it unique
+_MAX_LENGTH = 80
+_AVERAGE = "average customers"
+
+_PHRASE = re.compile(r"(very low|low|average|high|very high) (.+)")
+_NUMBER = re.compile(r" \([\d-]+\)$")
 
 
 def make_names(
-    profiles: Sequence[Profile], segment_ids: Sequence[int], known: Mapping[int, str], chosen: Mapping[int, str]
+    profiles: Sequence[Profile], segment_ids: Sequence[int], known_names: Mapping[int, str], user_names: Mapping[int, str]
 ) -> list[str]:
-    """Name each segment: as the user chose, as it was named before, or after its profile.
+    """Name each segment: as the user does, by its known name if that still fits, or else from its profile.
 
     Parameters
     ----------
-    profiles : of the segments with these ids
-    known : every name that we have ever given, by segment id; none of them is given to another segment
-    chosen : names by segment id that the user gives
+    profiles : sequence of Profile
+    segment_ids : sequence of int
+        The ids of the segments with these profiles.
+    known_names : dict of segment id to name
+        The generated names of all segments that there have ever been. No other segment gets one that looks like it.
+    user_names : dict of segment id to name
+
+    Returns
+    -------
+    list of str
+        In the order of the profiles.
     """
-    chosen_keys = {_key(name) for name in chosen.values()}
-    taken = {_key(name) for name in known.values()} | chosen_keys
-    names = {}
+    user_keys = {name_key(name) for name in user_names.values()}
+    known_keys = {name_key(name) for name in known_names.values()}
+    names: dict[int, str] = {}
     for segment_id, profile in sorted(zip(segment_ids, profiles, strict=True), key=lambda item: item[0]):
-        name = chosen.get(segment_id) or known.get(segment_id) or _name_from_profile(profile, segment_id, taken)
-        if segment_id not in chosen and _key(name) in chosen_keys:  # the user calls another segment so
-            name = _numbered(name, segment_id, taken)
-        taken.add(_key(name))
-        names[segment_id] = name
+        given_keys = user_keys | {name_key(name) for name in names.values()}
+        used_keys = known_keys | given_keys
+        known = known_names.get(segment_id, "")
+        if segment_id in user_names:
+            names[segment_id] = user_names[segment_id]
+        elif not is_fitting(known, profile):
+            names[segment_id] = _name_from_profile(profile, segment_id, used_keys)
+        else:
+            names[segment_id] = known if name_key(known) not in given_keys else _numbered(known, segment_id, used_keys)
     return [names[segment_id] for segment_id in segment_ids]
 
 
-def name_warnings(chosen: Mapping[int, str], known: Collection[int]) -> Iterator[str]:
-    """Yield a warning if the user names segments that no run has made.
+def is_fitting(name: str, profile: Profile) -> bool:
+    """Return whether every phrase of a generated name still describes a segment.
+
+    To keep names stable, a phrase fits until the effect of its feature is below half of the smallest one that it is given for,
+    or, if the phrase is `average`, above twice the largest one. A phrase about a column that is not a feature does not fit.
+    """
+    name = _NUMBER.sub("", name)
+    if name == _AVERAGE:
+        return all(_fits("average", one) for one in profile.features)
+    phrases = [_PHRASE.fullmatch(text) for text in name.split(", ")]
+    return all(
+        phrase and any(feature.label == phrase[2] and _fits(phrase[1], feature) for feature in profile.features)
+        for phrase in phrases
+    )
+
+
+def _fits(level: str, feature: FeatureProfile) -> bool:
+    if level == "average":
+        return not abs(feature.effect) > 2 * EFFECT
+    effect = feature.effect if level.endswith("high") else -feature.effect
+    return effect >= (LARGE_EFFECT if level.startswith("very") else EFFECT) / 2
+
+
+def name_key(name: str) -> tuple[str, ...]:
+    """Return a key that names share if they look alike: equal apart from case, blanks, punctuation and order."""
+    letters = (re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", part).casefold()) for part in re.split(r"[,;]", name))
+    return tuple(sorted(filter(None, letters))) or (name,)
+
+
+def name_warnings(user_names: Mapping[int, str], profiles: Mapping[int, Profile], known_ids: Collection[int]) -> Iterator[str]:
+    """Yield a warning for names of segments that no run has made, and for each name that contradicts its segment.
 
     Parameters
     ----------
-    chosen : names by segment id that the user gives
-    known : the segment ids that this and all earlier runs have given
+    user_names : dict of segment id to name
+        Names that the user gives.
+    profiles : dict of segment id to Profile
+        The current segments.
+    known_ids : collection of int
+        The segment ids that this and all earlier runs have given.
     """
-    unknown = sorted(set(chosen) - set(known))
+    unknown = sorted(set(user_names) - set(known_ids))
     if unknown:
         shown = ", ".join(map(str, unknown[:10])) + (", …" if len(unknown) > 10 else "")
         yield (
             f"the names file names {len(unknown)} segment{'s' if len(unknown) > 1 else ''} that no run has made ({shown}): "
-            f"correct segment_id; the ids of this and earlier runs go from 1 to {max(known, default=0)}"
+            f"correct segment_id; the ids of this and earlier runs go from 1 to {max(known_ids, default=0)}"
         )
+    for segment_id in sorted(set(user_names) & set(profiles)):
+        for feature in _contradicted(user_names[segment_id], profiles[segment_id]):
+            yield (
+                f"the names file calls segment {segment_id} {user_names[segment_id]!r}, but {feature.feature} is "
+                f"{feature.level} there: the name is kept; change it if it misleads"
+            )
 
 
-def _key(name: str) -> tuple[str, ...]:
-    """Return what two names that read alike have in common: their parts without regard to order and case."""
-    return tuple(sorted(name.casefold().split(", ")))
+def _contradicted(name: str, profile: Profile) -> Iterator[FeatureProfile]:
+    """Yield the features that a name calls high although they are low, or low although they are high."""
+    words = " ".join(re.sub(r"[\W_]+", " ", name.casefold()).split())
+    for feature in profile.features:
+        for direction, opposite in (("high|many", "low"), ("low|few", "high")):
+            if feature.level.endswith(opposite) and re.search(rf"\b({direction}) {re.escape(feature.label)}\b", words):
+                yield feature
 
 
-def _name_from_profile(profile: Profile, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
-    """Make a name of the traits that set a cluster apart, of as many as it takes to be unique."""
-    phrases = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level != "average"]
-    averages = [f"{trait.level} {trait.words}" for trait in profile.traits if trait.level == "average"]
-    n_parts = min(len(phrases), _TRAITS) or 1
-    parts = [*(phrases or ["average customers"]), *averages]
-    for end in range(n_parts, len(parts) + 1):
+def rename_notes(names: Mapping[int, str], previous_names: Mapping[int, str], user_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield a note for each segment whose generated name differs from its previous name.
+
+    Parameters
+    ----------
+    names, previous_names : dict of segment id to name
+        The current segments, and those that the previous run published.
+    user_names : dict of segment id to name
+        Names that the user gives; the user knows that they have changed.
+    """
+    for segment_id, name in sorted(names.items()):
+        former = previous_names.get(segment_id, name)
+        if former != name and segment_id not in user_names:
+            yield f"segment {segment_id} is now called {name!r}, formerly {former!r}"
+
+
+def _name_from_profile(profile: Profile, segment_id: int, used_keys: Collection[tuple[str, ...]]) -> str:
+    """Make a name of the phrases that distinguish a segment, of as many as are needed to be unique."""
+    phrases = [f"{one.level} {one.label}" for one in profile.features if one.level != "average"]
+    averages = [f"{one.level} {one.label}" for one in profile.features if one.level == "average"]
+    n_phrases = min(len(phrases), _N_PHRASES) or 1
+    parts = [*(phrases or [_AVERAGE]), *averages]
+    for end in range(n_phrases, len(parts) + 1):
         name = ", ".join(parts[:end])
-        if end > n_parts and len(name) > _LONGEST:
+        if end > n_phrases and len(name) > _MAX_LENGTH:
             break
-        if _key(name) not in taken:
+        if name_key(name) not in used_keys:
             return name
-    return _numbered(", ".join(parts[:n_parts]), segment_id, taken)
+    return _numbered(", ".join(parts[:n_phrases]), segment_id, used_keys)
 
 
-def _numbered(name: str, segment_id: int, taken: Collection[tuple[str, ...]]) -> str:
-    numbered = f"{name} ({segment_id})"
-    while _key(numbered) in taken:
-        numbered += "'"
-    return numbered
+def _numbered(name: str, segment_id: int, used_keys: Collection[tuple[str, ...]]) -> str:
+    """Append the segment id to a name, and a second number if another name looks like that."""
+    numbered = (f"{name} ({segment_id})" if number == 1 else f"{name} ({segment_id}-{number})" for number in count(1))
+    return next(one for one in numbered if name_key(one) not in used_keys)
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Read a file of names: CSV with the columns segment_id and name; others are left alone.
+    """Read a file of names: CSV with the columns segment_id and name; other columns are ignored.
 
-    Raises DataError that names the row and what is wrong with it.
+    Raises
+    ------
+    DataError
+        The file is malformed; the message names the row and the value.
     """
     names: dict[int, str] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -98,12 +182,15 @@ def read_names(path: Path) -> dict[int, str]:
                 where = f"{path.name} row {reader.line_num}"
                 segment_id, name = _check(row, where)
                 if segment_id in names:
-                    raise DataError(f"{where}: segment_id {segment_id} stands twice: leave one of them")
-                if name.casefold() in {other.casefold() for other in names.values()}:
-                    raise DataError(f"{where}: name {name!r} stands twice: every segment needs one of its own")
+                    raise DataError(f"{where}: segment_id {segment_id} occurs twice: leave one of them")
+                alike = next((other for other, used in names.items() if name_key(used) == name_key(name)), None)
+                if alike is not None:
+                    raise DataError(
+                        f"{where}: name {name!r} looks like {names[alike]!r} of segment {alike}: each needs its own name"
+                    )
                 names[segment_id] = name
         except csv.Error as error:
-            raise DataError(f"{path.name} row {reader.reader.line_num}: {error}: is a quote left open?") from None
+            raise DataError(f"{path.name} row {reader.reader.line_num}: {error}: is a quote not closed?") from None
         except UnicodeDecodeError as error:
             raise DataError(f"{path.name}: byte 0x{error.object[error.start]:02x} is not UTF-8: save it as UTF-8") from None
     return names
@@ -116,6 +203,6 @@ def _check(row: dict[Any, Any], where: str) -> tuple[int, str]:
     text, name = text.strip(), " ".join(name.split())
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
         raise DataError(f"{where}: segment_id is {text[:40]!r}, expected a number from 1")
-    if not name or len(name) > _LONGEST or not name.isprintable():
-        raise DataError(f"{where}: name is {name[:40]!r}, expected 1 to {_LONGEST} characters that can be printed")
+    if not name or len(name) > _MAX_LENGTH or not name.isprintable():
+        raise DataError(f"{where}: name is {name[:40]!r}, expected 1 to {_MAX_LENGTH} printable characters")
     return int(text), name

@@ -1,90 +1,187 @@
-"""What is done with one part of the customers, in whichever process."""
+"""What is computed from one part of the customers, in whichever process, and how the results of all parts are combined."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.columns import CUSTOMER_ID
-from services.contract.preparation import GroupCounts, Preparation
-from services.segment import groups
-from services.segment.assignment import Assignment, Segmenter, assign, sum_shifts
-from services.segment.segments_csv import Members, add_flags, make_rows, write_rows
+from services.contract.preparation import Preparation
+from services.segment.assignment import (
+    UNASSIGNED,
+    Assignment,
+    Segmenter,
+    add_by_cluster,
+    assign,
+    is_outlier,
+    iter_prepared,
+    nearest_centroid,
+    sum_shifts,
+)
+from services.segment.matching import count_pairs
+from services.segment.membership import store_ids
 from services.segment.warm_start import translate
-from stagekit.volume.parts import Part, PendingPart, drafting
+from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 
 
-def load_columns(part: Part, columns: Collection[str]) -> pd.DataFrame:
-    """Load a part, and keep CUST_ID and those of `columns` that it has."""
-    customers: pd.DataFrame = part.load()
-    return customers[[name for name in customers if name == CUSTOMER_ID or name in columns]].copy()
+class CustomerPart(NamedTuple):
+    """A part of the customers: the columns that are needed in memory, the ids on the volume."""
+
+    columns: pd.DataFrame
+    """Shape (n_customers, n_columns), in the units of the table, without CUST_ID."""
+    ids: Path | None
+    """See `store_ids`; None if the table has no CUST_ID."""
+    assignment: Assignment | None = None
+    previous_cluster: NDArray[np.int16] | None = None
+    """Position of the previous segment of each customer, or UNASSIGNED."""
+    is_typical: NDArray[np.bool_] | None = None
+    """Whether each customer is typical enough of its previous segment to count when that is recognised."""
+
+    @property
+    def n_customers(self) -> int:
+        return len(self.columns)
+
+    @property
+    def assigned(self) -> Assignment:
+        assert self.assignment is not None
+        return self.assignment
 
 
-def join(held: PersistedParts, columns: list[str]) -> pd.DataFrame:
-    """Put columns of all parts together."""
-    return pd.concat(held.map(partial(_take, columns=columns)), ignore_index=True)
+class ClusterSums(NamedTuple):
+    """Sums over the customers of parts."""
+
+    sizes: NDArray[np.intp]
+    """Number of customers of each cluster, shape (n_clusters,)."""
+    sse: float
+    """Sum of the squared distances to the nearest centroid."""
+    shared: NDArray[np.intp]
+    """See `count_pairs`; without previous segments it has no columns."""
 
 
-def _take(customers: pd.DataFrame, *, columns: list[str]) -> pd.DataFrame:
-    return customers[columns]
+def load_part(part: Part, *, columns: Collection[str], folder: Path) -> CustomerPart:
+    """Load those of `columns` that a part has, and store its ids in `folder`."""
+    return split_ids(part.load(), columns, folder)
 
 
-def assign_all(held: PersistedParts, preparation: Preparation, centroids: NDArray[np.float64]) -> Assignment:
-    """Assign the customers of all parts; see `assign`."""
-    found = held.map(partial(assign, preparation=preparation, centroids=centroids))
-    return Assignment(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+def split_ids(customers: pd.DataFrame, columns: Collection[str], folder: Path) -> CustomerPart:
+    """Keep those of `columns` that a table has, and store its ids in `folder`."""
+    ids = store_ids(customers[CUSTOMER_ID], folder) if CUSTOMER_ID in customers else None
+    return CustomerPart(customers[[name for name in customers if name in columns]].copy(), ids)
 
 
-def count_groups(held: PersistedParts, preparation: Preparation) -> GroupCounts:
-    """Count the customers of all parts without a known group; see `Preparation.count_groups`."""
-    return groups.total(held.map(preparation.count_groups))
+def count_scaled(part: Part) -> int:
+    """Count the customers of a part of features.pkl."""
+    return len(part.load()["scaled"])
 
 
-def translate_centroids(held: PersistedParts, segmenter: Segmenter, preparation: Preparation) -> NDArray[np.float64]:
+def take_header(part: CustomerPart) -> pd.DataFrame:
+    """Return the columns of a part without its rows."""
+    return part.columns.head(0)
+
+
+def take_ids(part: CustomerPart) -> Path | None:
+    """Return where the ids of a part are."""
+    return part.ids
+
+
+def count_customers(part: CustomerPart) -> int:
+    """Count the customers of a part."""
+    return part.n_customers
+
+
+def take_distances(part: CustomerPart) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    """Return the cluster of each customer of a part, and the distance to its centroid."""
+    return part.assigned.cluster, part.assigned.distance
+
+
+def assign_part(part: CustomerPart, *, preparation: Preparation, centroids: NDArray[np.float64]) -> CustomerPart:
+    """Assign the customers of a part; see `assign`."""
+    return part._replace(assignment=assign(part.columns, preparation, centroids))
+
+
+def locate_by_centroids(part: CustomerPart, *, segmenter: Segmenter) -> CustomerPart:
+    """Find the previous segment of each customer by its current features; outliers are not typical."""
+    assignment = assign(part.columns, segmenter.preparation, segmenter.centroids)
+    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.reach))
+
+
+def locate_by_membership(
+    part: CustomerPart, previous_ids: NDArray[np.int32] | None, *, positions: Mapping[int, int]
+) -> CustomerPart:
+    """Take the previous segment of each customer by its previous segment id; all are typical."""
+    is_typical = np.ones(part.n_customers, dtype=np.bool_)
+    if previous_ids is None:
+        return part._replace(previous_cluster=np.full(part.n_customers, UNASSIGNED, dtype=np.int16), is_typical=is_typical)
+    distinct, inverse = np.unique(previous_ids, return_inverse=True)
+    previous = np.array([positions.get(int(segment_id), UNASSIGNED) for segment_id in distinct], dtype=np.int16)[inverse]
+    return part._replace(previous_cluster=previous, is_typical=is_typical)
+
+
+def sum_clusters(parts: PersistedParts, n_clusters: int, n_previous: int = 0) -> ClusterSums:
+    """Add up the clusters of all parts."""
+    return ClusterSums(*add_up(parts.map(partial(_sum_clusters, n_clusters=n_clusters, n_previous=n_previous))))
+
+
+def _sum_clusters(part: CustomerPart, *, n_clusters: int, n_previous: int) -> ClusterSums:
+    cluster = part.assigned.cluster
+    is_assigned = part.assigned.is_assigned
+    shared = np.zeros((n_clusters, 0), dtype=np.intp)
+    if part.previous_cluster is not None and part.is_typical is not None:
+        shared = count_pairs(cluster, np.where(part.is_typical, part.previous_cluster, UNASSIGNED), n_clusters, n_previous)
+    sse = float(np.square(part.assigned.distance[is_assigned]).sum())
+    return ClusterSums(np.bincount(cluster[is_assigned], minlength=n_clusters), sse, shared)
+
+
+def sum_previous(
+    part: CustomerPart, *, preparation: Preparation, n_previous: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Sum the standardised features of the customers of each previous segment, and count them."""
+    sums, counts = np.zeros((n_previous, len(preparation.feature_columns))), np.zeros(n_previous, dtype=np.intp)
+    assert part.previous_cluster is not None
+    for rows, features in iter_prepared(part.columns, preparation):
+        previous = part.previous_cluster[rows]
+        is_known = previous != UNASSIGNED
+        counts += np.bincount(previous[is_known], minlength=n_previous)
+        add_by_cluster(sums, previous[is_known], features[is_known])
+    return sums, counts
+
+
+def sum_nearest(
+    part: CustomerPart, *, preparation: Preparation, centroids: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Sum the standardised features of the customers nearest to each centroid, and count them: half a Lloyd iteration."""
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
+    for _, features in iter_prepared(part.columns, preparation):
+        cluster = nearest_centroid(features, centroids)
+        counts += np.bincount(cluster, minlength=len(centroids))
+        add_by_cluster(sums, cluster, features)
+    return sums, counts
+
+
+def add_up(results: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Add up the results of all parts, each a tuple of numbers or arrays."""
+    return tuple(sum(values[1:], start=values[0]) for values in zip(*results, strict=True))
+
+
+def count_groups(part: CustomerPart, *, preparation: Preparation) -> tuple[int, int]:
+    """Count the customers of a part without a known group; see `Preparation.count_groups`."""
+    return preparation.count_groups(part.columns)
+
+
+def translate_centroids(parts: PersistedParts, segmenter: Segmenter, preparation: Preparation) -> NDArray[np.float64]:
     """Return the centroids of `segmenter` in the space of another preparation of the same features; see `translate`."""
-    parts = held.map(partial(sum_shifts, previous=segmenter.preparation, centroids=segmenter.centroids, current=preparation))
-    sums, counts = (np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True))
+    sums, counts = add_up(parts.map(partial(_sum_shifts, segmenter=segmenter, preparation=preparation)))
     return translate(segmenter.centroids, sums, counts)
 
 
-def write_part(
-    customers: pd.DataFrame,
-    first_row: int,
-    previous: NDArray[np.int64] | None,
-    *,
-    segmenter: Segmenter,
-    target: tuple[Path, str],
-    scores: bool = False,
-) -> PendingPart:
-    """Write the rows of a part of segments.csv, or of the table of scores.
-
-    They are assigned anew, which costs less than to send the assignments to wherever the part is.
-
-    Parameters
-    ----------
-    first_row : the position of the first of `customers` in the whole table
-    previous : their segment ids of before
-    """
-    assignment = assign(customers, segmenter.preparation, segmenter.centroids)
-    rows = make_rows(customers, assignment, segmenter, previous, first_row)
-    drafts: list[PendingPart] = []
-    with drafting(*target, drafts) as file:
-        written = write_rows(add_flags(rows, customers, segmenter) if scores else rows, file)
-    assert written == len(customers), f"{len(customers)} customers came in, {written} went out"
-    return drafts[0]
-
-
-def map_with_previous_ids(
-    held: PersistedParts, write: Callable[..., PendingPart], members: Members | None
-) -> list[PendingPart]:
-    """Call `write` with every part, the position of its first customer, and the segment ids that its customers had before."""
-    ends = np.cumsum(held.map(len)).tolist()
-    firsts = [0, *ends[:-1]]
-    previous = [members.segment_ids[first:end] if members else None for first, end in zip(firsts, ends, strict=True)]
-    return held.map(write, firsts, previous)
+def _sum_shifts(
+    part: CustomerPart, *, segmenter: Segmenter, preparation: Preparation
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    return sum_shifts(part.columns, segmenter.preparation, segmenter.centroids, preparation)

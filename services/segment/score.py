@@ -1,97 +1,106 @@
-"""Score: put the customers of a new file into the segments in force, without training anything."""
+"""Score: put the customers of a new file into the active segments, without training anything."""
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from services.contract import artifacts
 from services.contract.columns import CUSTOMER_ID
-from services.contract.preparation import Preparation
+from services.contract.preparation import GroupCounts, Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
-from services.segment.assignment import NOBODY, Segmenter
-from services.segment.part_tasks import assign_all, count_groups, join, map_with_previous_ids, write_part
-from services.segment.segments_csv import keep_last, read_members
+from services.segment.assignment import Segmenter
+from services.segment.membership import find_previous_membership, split_by_part
+from services.segment.part_tasks import CustomerPart, add_up, count_customers, split_ids, take_ids
+from services.segment.segments_csv import score_part
 from stagekit.errors import DataError, MissingInputError
-from stagekit.tables.duckdb_reader import RowRange, load_files, read_part, read_schema
+from stagekit.tables.duckdb_reader import (
+    TABLE_SUFFIXES,
+    LoadedTable,
+    PartSource,
+    find_duplicate_rows,
+    load_files,
+    plan_parts,
+    read_part,
+    read_schema,
+)
 from stagekit.tables.faults import raise_if_faulty
+from stagekit.tables.table_schema import TableSchema
 from stagekit.volume import files
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
-_PART_ROWS = 500_000
+_ROWS_PER_PART = 250_000
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
-    register = work.register(hold=False)
-    in_force = register.entry(register.in_force)
-    if in_force is None:
+    registry = work.read_registry(lock=False)
+    active_run = registry.entry(registry.active_run)
+    if active_run is None:
         raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
-    segmenter = Segmenter(**work.load_published(in_force, artifacts.SEGMENTER))
-    rows = _read_customers(settings, work, segmenter.preparation)
-    parts = keep_last(rows)
-    customers = sum(map(len, parts))
-    duplicates = sum(map(len, rows)) - customers
-    del rows
-    log.info("read %s: %d customers; in force are the segments of run %s", settings.score, customers, in_force.run)
-    if duplicates:
-        log.info("dropped %d rows whose %s comes again: the last row of each customer counts", duplicates, CUSTOMER_ID)
+    segmenter = Segmenter(**work.load_published(active_run, artifacts.SEGMENTER))
+    loaded, schema = _load_file(settings, work, segmenter.preparation)
+    duplicates = find_duplicate_rows([loaded], schema)
+    n_duplicates = len(duplicates)
+    n_customers = loaded.n_rows - n_duplicates
+    log.info("read %s: %d customers; in force are the segments of run %s", settings.score, n_customers, active_run.run)
+    if n_duplicates:
+        log.info("dropped %d rows whose %s comes again: the last row of each customer counts", n_duplicates, CUSTOMER_ID)
 
     with worker_pool() as pool:
-        held = pool.persist(_itself, parts)
-        members = None
-        if segmenter.has_ids and CUSTOMER_ID in parts[0]:
-            members = read_members(work.open_published(in_force, artifacts.SEGMENTS), join(held, [CUSTOMER_ID])[CUSTOMER_ID])
-        assignment = assign_all(held, segmenter.preparation, segmenter.centroids)
-        ungrouped = groups.reasons(segmenter.preparation, count_groups(held, segmenter.preparation))
-        outside = sum(held.map(partial(_count_outside, preparation=segmenter.preparation)))
-        write = partial(write_part, segmenter=segmenter, target=work.target(artifacts.SCORES), scores=True)
-        for draft in map_with_previous_ids(held, write, members):
-            work.add(artifacts.SCORES, draft)
+        read = partial(_read_part, schema=schema, preparation=segmenter.preparation, folder=work.scratch())
+        parts = pool.persist(read, plan_parts([loaded], duplicates, _ROWS_PER_PART))
+        sizes = parts.map(count_customers)
+        databases = [database for database in parts.map(take_ids) if database]
+        membership = None
+        if segmenter.has_ids and databases:
+            published = work.open_published(active_run, artifacts.SEGMENTS)
+            membership = find_previous_membership(published, databases, sizes, work.scratch())
+        firsts = [sum(sizes[:number]) for number in range(len(sizes))]
+        write = partial(score_part, segmenter=segmenter, csv=work.output_location(artifacts.SCORES))
+        scored = parts.map(write, firsts, split_by_part(membership, sizes))
+    for part in scored:
+        work.add_part(artifacts.SCORES, part.csv)
 
-    sizes = np.bincount(assignment.cluster[assignment.assigned], minlength=len(segmenter.centroids))
-    unassigned = int((assignment.cluster == NOBODY).sum())
-    log.info("%d customers have no segment, %d are outside the training range", unassigned, outside)
+    segment_sizes = np.sum([part.sizes for part in scored], axis=0)
+    n_unassigned, n_outside = n_customers - int(segment_sizes.sum()), sum(part.n_outside for part in scored)
+    ungrouped = groups.group_reasons(segmenter.preparation, GroupCounts(*add_up([part.groups for part in scored])))
+    log.info("%d customers have no segment, %d are outside the training range", n_unassigned, n_outside)
     for reason, count in ungrouped.items():
         log.info("standardised like all customers together: %d with %s", count, reason)
-    if warning := groups.find_warning(ungrouped, customers):
+    if warning := groups.find_warning(ungrouped, n_customers):
         log.warning("%s", warning)
-    for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, sizes, strict=True)):
+    for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, segment_sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
-        "scores": str(work.place / work.form(artifacts.SCORES)),
-        "in_force": in_force.run,
-        "rows": customers,
-        "duplicates_dropped": duplicates,
-        "unassigned": unassigned,
+        "scores": str(work.path / work.output_name(artifacts.SCORES)),
+        "in_force": active_run.run,
+        "rows": n_customers,
+        "duplicates_dropped": n_duplicates,
+        "unassigned": n_unassigned,
         "ungrouped": sum(ungrouped.values()),
-        "outside_training_range": outside,
+        "outside_training_range": n_outside,
     }
 
 
-def _read_customers(settings: ScoreSettings, work: Workspace, preparation: Preparation) -> list[pd.DataFrame]:
-    """Read the ids and the columns that `preparation` needs, as strictly as extract reads a table."""
-    sources = work.data_files(settings.score)
+def _load_file(settings: ScoreSettings, work: Workspace, preparation: Preparation) -> tuple[LoadedTable, TableSchema]:
+    """Load the ids and the columns that `preparation` needs, as strictly as extract reads a table."""
+    sources = work.user_files.find(settings.score, TABLE_SUFFIXES)
     paths = list(sources.values())
-    with files.unchanged(paths):
+    with files.fail_if_modified(paths):
         schema = read_schema(paths, preparation.feature_columns, settings.table_format, preparation.columns)
         loaded = load_files(paths, schema=schema, folder=work.scratch())
-        work.read(files.digest_file(path, name) for name, path in sources.items())
+        work.user_files.record(files.digest_file(path, name) for name, path in sources.items())
     raise_if_faulty([loaded.faults], work)
     if not loaded.n_rows:
         raise DataError(f"{settings.score} has a header and no rows: expected one row per customer")
-    firsts = range(0, loaded.n_rows, _PART_ROWS)
-    return [read_part([RowRange(loaded.database, first, first + _PART_ROWS)], schema) for first in firsts]
+    return loaded, schema
 
 
-def _itself(customers: pd.DataFrame) -> pd.DataFrame:
-    return customers
-
-
-def _count_outside(customers: pd.DataFrame, *, preparation: Preparation) -> int:
-    return int(preparation.outside_training_range(customers).any(axis="columns").sum())
+def _read_part(source: PartSource, *, schema: TableSchema, preparation: Preparation, folder: Path) -> CustomerPart:
+    return split_ids(read_part(source, schema), preparation.columns, folder)

@@ -1,38 +1,56 @@
-"""From clusters to segments: who is in which, what each is like, what has changed, whether that may come into force."""
+"""From clusters to segments: ids, names, descriptions, changes, and whether they may be published."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from services.contract.preparation import Preparation
+from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
+from services.contract.segment_registry import PublicationMetadata, RegisteredSegment, SegmentRegistry
 from services.segment import groups
 from services.segment.assignment import Segmenter, outlier_distances
-from services.segment.clusters import Clusters, Earlier
+from services.segment.clusters import ClusterResult, PreviousRun
 from services.segment.comparison import (
     compare,
-    find_deciles,
+    count_moves,
     find_identity_warnings,
     find_warnings,
     make_migration,
     population_stability_index,
 )
+from services.segment.customer_statistics import collect_statistics, draw_sample, find_deciles, find_edges, find_shares
 from services.segment.gate import Gate, find_failed_checks, find_unassessed
 from services.segment.history import newer_active_run
-from services.segment.matching import assign_segment_ids, closeness
-from services.segment.names import make_names, name_warnings
-from services.segment.profiles import Profile, find_deviations, make_profiles, profile_table
-from services.segment.projection import project_sample
-from services.segment.segments_csv import NO_SEGMENT, NOT_IN_TABLE, Members, count_reasons
-from stagekit.volume.registry import Contents, Register, RegisteredSegment
+from services.segment.matching import assign_segment_ids, centroid_similarity
+from services.segment.names import make_names, name_warnings, rename_notes
+from services.segment.part_tasks import take_distances
+from services.segment.profiles import Profile, make_profiles, profile_table
+from services.segment.projection import draw_points, project_points
 
 
-class Outcome(NamedTuple):
+class RunInputs(NamedTuple):
+    """What a run has before its segments are made, besides the customers."""
+
+    run: str
+    preparation: Preparation
+    evaluation: Evaluation
+    """Of the trained clusters."""
+    previous: PreviousRun | None
+    """The run to compare with."""
+    registry: SegmentRegistry
+    """Without this run."""
+    user_names: Mapping[int, str]
+    """Names that the user gives, by segment id."""
+    has_ids: bool
+    """Whether the customers have a CUST_ID."""
+
+
+class SegmentationOutput(NamedTuple):
     """What the stage writes, besides the rows of segments.csv."""
 
     segmenter: Segmenter
@@ -40,138 +58,134 @@ class Outcome(NamedTuple):
     migration: pd.DataFrame
     points: pd.DataFrame
     segmentation: Segmentation
-    contents: Contents
-    register: Register
+    metadata: PublicationMetadata
+    registry: SegmentRegistry
     """With this run and the ids that it gave."""
 
 
-def segment_customers(
-    run: str,
-    customers: pd.DataFrame,
-    preparation: Preparation,
-    clusters: Clusters,
-    effects: NDArray[np.float64],
-    evaluation: Evaluation,
-    earlier: Earlier | None,
-    register: Register,
-    has_ids: bool,
-    chosen_names: Mapping[int, str],
-    gate: Gate,
-) -> Outcome:
-    """Make segments of clusters: with an identity, a name, a description, and the decision whether they may come into force.
+def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) -> SegmentationOutput:
+    """Turn clusters into segments with ids, names and descriptions, and decide whether they may be published."""
+    preparation, previous, registry = inputs.preparation, inputs.previous, inputs.registry
+    features = preparation.feature_columns
+    statistics = collect_statistics(clusters.parts, preparation, len(clusters.centroids))
+    sample = draw_sample(clusters.parts, len(clusters.centroids))
+    profiles = make_profiles(statistics, sample, features)
+    deviations = dict(zip(features, statistics.raw.deviation.tolist(), strict=True))
+    ids = _identify(inputs, profiles, deviations, clusters.continues)
 
-    Parameters
-    ----------
-    customers : DataFrame of shape (n_customers, n_columns), in the units of the table, with what `preparation` needs
-    effects : see `find_effects`
-    evaluation : of the trained clusters
-    earlier : the run to compare with
-    register : what there was before this run
-    has_ids : whether the customers have a CUST_ID
-    chosen_names : names by segment id that the user gives
-    """
-    features, assignment = customers[list(preparation.feature_columns)], clusters.assignment
-    profiles = make_profiles(features, assignment.cluster, effects)
-    ids = _identify(run, profiles, find_deviations(features, assignment.cluster), clusters.continues, register)
-    known = {segment.segment_id: segment.name for segment in register.segments}
-    our_names = make_names(profiles, ids, known, {})
-    named = dict(zip(ids, make_names(profiles, ids, known | dict(zip(ids, our_names, strict=True)), chosen_names), strict=True))
-    given = tuple(
-        RegisteredSegment(segment_id=segment_id, name=name, run=run, centroid=profile.centroid)
+    known_names = {segment.segment_id: segment.name for segment in registry.segments}
+    our_names = make_names(profiles, ids, known_names, {})
+    current_names = dict(zip(ids, our_names, strict=True))
+    names = dict(zip(ids, make_names(profiles, ids, known_names | current_names, inputs.user_names), strict=True))
+    new_segments = tuple(
+        RegisteredSegment(segment_id=segment_id, name=name, run=inputs.run, centroid=profile.centroid)
         for segment_id, name, profile in zip(ids, our_names, profiles, strict=True)
-        if segment_id not in known
+        if segment_id not in known_names
+    )
+    renamed = tuple(
+        segment.model_copy(update={"name": current_names[segment.segment_id]})
+        for segment in registry.segments
+        if current_names.get(segment.segment_id, segment.name) != segment.name
     )
 
-    by_customer = np.array([*ids, NO_SEGMENT])[assignment.cluster]  # position -1, nobody, takes the last
-    comparison, migration = _compare(features, by_customer, named, earlier)
-    candidate = next(candidate for candidate in evaluation.candidates if candidate.k == evaluation.chosen_k)
-    segments = _describe(profiles, named, candidate, earlier)
-    unassigned = count_reasons(preparation.complaints(customers[~assignment.assigned]))
-    n_unassigned, n_customers = sum(unassigned.values()), len(customers)
-    assert sum(profile.customers for profile in profiles) + n_unassigned == n_customers, "a customer counts twice or never"
-    ungrouped = groups.reasons(preparation, preparation.count_groups(customers))
-    newer = newer_active_run(register, run)
+    n_unassigned = statistics.reasons.total()
+    n_customers = int(statistics.sizes.sum()) + n_unassigned
+    candidate = next(candidate for candidate in inputs.evaluation.candidates if candidate.k == inputs.evaluation.chosen_k)
+    segments = _describe(profiles, names, candidate, previous)
+    comparison, migration = _compare(inputs, clusters, names, n_customers)
+    ungrouped = groups.group_reasons(preparation, statistics.groups)
+    newer = newer_active_run(registry, inputs.run)
     failed_checks = tuple(
         find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
     )
+    is_published = gate.is_open(failed_checks)
     warnings = [
         *clusters.notes,
         *find_unassessed(segments),
         *filter(None, [groups.find_warning(ungrouped, n_customers)]),
-        *name_warnings(chosen_names, {*known, *ids}),
-        *(find_identity_warnings(earlier.run, earlier.members) if earlier and earlier.members else ()),
+        *rename_notes(names, previous.publication.segments if previous else {}, inputs.user_names),
+        *name_warnings(inputs.user_names, dict(zip(ids, profiles, strict=True)), {*known_names, *ids}),
+        *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
-    reach = outlier_distances(assignment, len(ids))
-    return Outcome(
-        segmenter=Segmenter(preparation, clusters.centroids, reach, np.array(ids), tuple(named.values()), has_ids),
-        profile=profile_table(profiles, ids, list(named.values())),
+    deciles = find_deciles(clusters.parts, find_edges(sample, features), n_customers)
+    fences = outlier_distances(clusters.parts.map(take_distances), len(ids))
+    point_features, point_clusters = draw_points(clusters.parts, preparation)
+    return SegmentationOutput(
+        segmenter=Segmenter(preparation, clusters.centroids, fences, np.array(ids), tuple(names.values()), inputs.has_ids),
+        profile=profile_table(profiles, ids, list(names.values())),
         migration=migration,
-        points=project_sample(customers, preparation, by_customer),
+        points=project_points(point_features, np.array(ids)[point_clusters]),
         segmentation=Segmentation(
-            run=run,
+            run=inputs.run,
             k=len(ids),
-            published=gate.is_open(failed_checks),
+            published=is_published,
             experimental=gate.publish == "never",
             held_back=failed_checks,
             warnings=tuple(warnings),
             rows=n_customers,
-            unassigned=unassigned,
+            unassigned=top_reasons(statistics.reasons),
             ungrouped=ungrouped,
             segments=segments,
             silhouette=candidate.silhouette,
             comparison=comparison,
-            continued_sse=clusters.continued_sse,
+            continued_sse=clusters.warm_start_sse_ratio,
         ),
-        contents=Contents(segments=named, deciles=find_deciles(features)),
-        register=register.with_entry(run, given),
+        metadata=PublicationMetadata(segments=names, deciles=deciles),
+        registry=registry.with_run(inputs.run).with_segments((*new_segments, *(renamed if is_published else ()))),
     )
 
 
 def _identify(
-    run: str, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int], register: Register
+    inputs: RunInputs, profiles: Sequence[Profile], deviations: Mapping[str, float], continues: Mapping[int, int]
 ) -> list[int]:
     """Give each cluster its segment id."""
-    own = [segment for segment in register.segments if segment.run == run]
-    close = closeness([profile.centroid for profile in profiles], own, deviations)
-    next_id = 1 + max((segment.segment_id for segment in register.segments), default=0)
-    return assign_segment_ids(continues, close, own, [profile.customers for profile in profiles], next_id)
+    registry = inputs.registry
+    own_segments = [segment for segment in registry.segments if segment.run == inputs.run]
+    similarity = centroid_similarity([profile.centroid for profile in profiles], own_segments, deviations)
+    next_id = 1 + max((segment.segment_id for segment in registry.segments), default=0)
+    return assign_segment_ids(continues, similarity, own_segments, [profile.n_customers for profile in profiles], next_id)
 
 
 def _compare(
-    features: pd.DataFrame, by_customer: NDArray[np.int64], named: Mapping[int, str], earlier: Earlier | None
+    inputs: RunInputs, clusters: ClusterResult, names: Mapping[int, str], n_customers: int
 ) -> tuple[Comparison | None, pd.DataFrame]:
-    """Compare with the run before; without ids there is no migration, since nobody can be recognised."""
-    nothing = pd.DataFrame(columns=list(MIGRATION_COLUMNS))
-    if earlier is None:
-        return None, nothing
-    before = earlier.publication
-    psi = {name: population_stability_index(then, features[name]) for name, then in before.deciles.items() if name in features}
-    members = earlier.members or Members(np.full(len(by_customer), NOT_IN_TABLE), {})
-    comparison = compare(earlier.run, members, by_customer, before.segments, list(named), psi)
-    return comparison, make_migration(members, by_customer, before.segments, named) if earlier.members else nothing
+    """Compare with the previous run; without ids there is no migration, since no customer can be recognised."""
+    no_migration, previous = pd.DataFrame(columns=list(MIGRATION_COLUMNS)), inputs.previous
+    if previous is None:
+        return None, no_migration
+    publication = previous.publication
+    features = inputs.preparation.feature_columns
+    edges = {name: np.array(deciles.edges) for name, deciles in publication.deciles.items() if name in features}
+    shares = find_shares(clusters.parts, edges, n_customers)
+    psi = {name: population_stability_index(publication.deciles[name], share) for name, share in shares.items()}
+    if previous.membership is None:
+        return compare(previous.run, Counter(), publication.segments, list(names), psi), no_migration
+    moves = count_moves(clusters.parts, previous.membership, list(names))
+    migration = make_migration(moves, previous.membership.departed, publication.segments, names)
+    return compare(previous.run, moves, publication.segments, list(names), psi), migration
 
 
 def _describe(
-    profiles: Sequence[Profile], named: Mapping[int, str], candidate: Candidate, earlier: Earlier | None
+    profiles: Sequence[Profile], names: Mapping[int, str], candidate: Candidate, previous: PreviousRun | None
 ) -> tuple[Segment, ...]:
     """Describe the segments, the largest first."""
-    total = sum(profile.customers for profile in profiles)
+    total = sum(profile.n_customers for profile in profiles)
     errors = candidate.jaccard_se or (None,) * len(candidate.jaccard)  # older runs have none
-    before = earlier.members.sizes if earlier and earlier.members else {}
+    previous_sizes = previous.membership.sizes if previous and previous.membership else {}
     segments = [
         Segment(
             segment_id=segment_id,
             name=name,
-            customers=profile.customers,
-            share=profile.customers / total,
+            customers=profile.n_customers,
+            share=profile.n_customers / total,
             centroid=profile.centroid,
-            sets_apart=profile.sets_apart,
+            sets_apart=profile.distinguishing_features,
             jaccard=jaccard,
             jaccard_se=error,
-            is_new=earlier is not None and segment_id not in earlier.publication.segments,
-            previous_customers=before.get(segment_id),
+            is_new=previous is not None and segment_id not in previous.publication.segments,
+            previous_customers=previous_sizes.get(segment_id),
         )
-        for (segment_id, name), profile, jaccard, error in zip(named.items(), profiles, candidate.jaccard, errors, strict=True)
+        for (segment_id, name), profile, jaccard, error in zip(names.items(), profiles, candidate.jaccard, errors, strict=True)
     ]
     return tuple(sorted(segments, key=lambda segment: (-segment.customers, segment.segment_id)))

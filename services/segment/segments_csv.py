@@ -1,191 +1,205 @@
-"""segments.csv: one row for each customer, written and read in pieces, because there may be ten million of them."""
+"""The rows of segments.csv and segments.parquet: one for each customer, made part by part and written by DuckDB."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, BinaryIO, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.columns import CUSTOMER_ID
-from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
-from services.segment.assignment import Assignment, Segmenter, confidence, is_outlier, pieces
+from services.contract.preparation import GroupCounts, Preparation
+from services.segment.assignment import Segmenter, confidence, decisive_features, is_outlier
+from services.segment.membership import ESCAPED_ID, NO_SEGMENT
+from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
-
-NO_SEGMENT = 0
-"""Stands in an array of segment ids for a customer who was in none; ids begin with 1."""
-NOT_IN_TABLE = -1
-"""Stands in an array of segment ids for a customer who was not in the table."""
+from stagekit.tables.duckdb_reader import attach, connect, quoted
+from stagekit.volume.parts import OutputLocation, PendingPart
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
 
-Columns = dict[str, list[Any]]
-"""Rows of a table, column by column."""
+_CSV = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false"
+_PARQUET = "FORMAT parquet, USE_TMP_FILE false"
+_PARQUET_TYPES = {"segment_id": "INTEGER", "next_segment_id": "INTEGER", "previous_segment_id": "INTEGER"}
 
 
-class Members(NamedTuple):
-    """Who was in which segment before, as seen from the customers of today."""
+class WrittenPart(NamedTuple):
+    """A part of which the rows are written."""
 
-    segment_ids: NDArray[np.int64]
-    """Shape (n_customers,): a segment id, NO_SEGMENT or NOT_IN_TABLE."""
-    departed: dict[int, int]
-    """How many were in each segment (or NO_SEGMENT) and are no longer in the table."""
-
-    @property
-    def sizes(self) -> dict[int, int]:
-        """How many customers each segment of before had."""
-        distinct, counts = np.unique(self.segment_ids, return_counts=True)
-        present = dict(zip(distinct.tolist(), counts.tolist(), strict=True))
-        before = {*present, *self.departed} - {NO_SEGMENT, NOT_IN_TABLE}
-        return {segment_id: present.get(segment_id, 0) + self.departed.get(segment_id, 0) for segment_id in before}
+    csv: PendingPart
+    parquet: PendingPart | None
 
 
-def keep_last(parts: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return a table, in parts, with the last row alone of each CUST_ID; without CUST_ID every row is a customer."""
-    if CUSTOMER_ID not in parts[0]:
-        return list(parts)
-    is_last = ~pd.concat([part[CUSTOMER_ID] for part in parts]).duplicated(keep="last").to_numpy()
-    masks = np.split(is_last, np.cumsum([len(part) for part in parts])[:-1])
-    return [part[mask].reset_index(drop=True) for part, mask in zip(parts, masks, strict=True) if mask.any()]
+class ScoredPart(NamedTuple):
+    """A part of scored customers of which the rows are written."""
+
+    csv: PendingPart
+    sizes: NDArray[np.intp]
+    """Number of customers of each segment."""
+    n_outside: int
+    """Number of customers outside the training range."""
+    groups: GroupCounts
 
 
-def customer_ids(customers: pd.DataFrame, first_row: int = 0) -> pd.Series[str]:
-    """Take CUST_ID, or where a table has none the position of the row in the whole table, counted from 1."""
-    if CUSTOMER_ID in customers:
-        return customers[CUSTOMER_ID]
-    return pd.Series(np.arange(first_row + 1, first_row + len(customers) + 1).astype("str"), dtype="str")
+def write_part(
+    part: CustomerPart,
+    first_row: int,
+    previous_ids: NDArray[np.int32] | None,
+    *,
+    segmenter: Segmenter,
+    csv: OutputLocation,
+    parquet: OutputLocation | None,
+) -> WrittenPart:
+    """Write the rows of a part of segments.csv, and of segments.parquet if it has a location.
+
+    Parameters
+    ----------
+    part : CustomerPart
+        With an assignment to the centroids of `segmenter`.
+    first_row : int
+        Position of its first customer in the whole table.
+    previous_ids : ndarray of shape (n_customers,) or None
+        Previous segment ids; see `PreviousMembership`.
+    """
+    written = _write(make_rows(part, segmenter, previous_ids, escape_formula), part, first_row, csv)
+    if parquet is None:
+        return WrittenPart(written, None)
+    return WrittenPart(written, _write(make_rows(part, segmenter, previous_ids, str), part, first_row, parquet))
 
 
-def escape_formulas(texts: pd.Series[str]) -> pd.Series[str]:
-    """Apply `harmless` to a column, looking closely only at what does not begin with an ASCII letter or digit."""
-    first = texts.to_numpy(dtype="U1").view(np.uint32)
-    digit, upper, lower = ((first >= ord(a)) & (first <= ord(z)) for a, z in ("09", "AZ", "az"))
-    rows = np.flatnonzero(~(digit | upper | lower))
-    if not rows.size:
-        return texts
-    changed = np.array(
-        texts.to_numpy(dtype=object)
-    )  # to_numpy(copy=True) copies nothing from an unpickled column (pandas 3.1.1)
-    changed[rows] = [escape_formula(str(text)) for text in changed[rows]]
-    return pd.Series(changed, index=texts.index, name=texts.name, dtype="str")
+def score_part(
+    part: CustomerPart, first_row: int, previous_ids: NDArray[np.int32] | None, *, segmenter: Segmenter, csv: OutputLocation
+) -> ScoredPart:
+    """Assign the customers of a part to the segments of `segmenter`, and write their rows; see `write_part`."""
+    preparation = segmenter.preparation
+    scored = assign_part(part, preparation=preparation, centroids=segmenter.centroids)
+    rows = make_rows(scored, segmenter, previous_ids, escape_formula)
+    outside = out_of_range_features(scored, preparation, escape_formula)
+    cluster = scored.assigned.cluster[scored.assigned.is_assigned]
+    return ScoredPart(
+        _write(rows.assign(outside_training_range=outside), scored, first_row, csv),
+        np.bincount(cluster, minlength=len(segmenter.centroids)),
+        int((outside.codes >= 0).sum()),
+        preparation.count_groups(part.columns),
+    )
+
+
+def _write(rows: pd.DataFrame, part: CustomerPart, first_row: int, location: OutputLocation) -> PendingPart:
+    pending: list[PendingPart] = []
+    with location.open(pending) as file:
+        write_rows(rows, part.ids, first_row, Path(file.name))
+    return pending[0]
 
 
 def make_rows(
-    customers: pd.DataFrame,
-    assignment: Assignment,
-    segmenter: Segmenter,
-    previous: NDArray[np.int64] | None,
-    first_row: int = 0,
-) -> Iterator[Columns]:
-    """Make the rows of segments.csv in the order of `customers`, some at a time.
+    part: CustomerPart, segmenter: Segmenter, previous_ids: NDArray[np.int32] | None, escape: Callable[[str], str]
+) -> pd.DataFrame:
+    """Make the rows of segments.csv, without the ids of the customers.
 
     Parameters
     ----------
-    customers : DataFrame of shape (n_customers, n_columns)
-    assignment : of these customers to the centroids of `segmenter`
-    previous : segment ids of before, shape (n_customers,)
-    first_row : the position of the first of them in the whole table
+    part : CustomerPart
+        With an assignment to the centroids of `segmenter`.
+    segmenter : Segmenter
+    previous_ids : ndarray of shape (n_customers,) or None
+        Previous segment ids; see `PreviousMembership`.
+    escape : callable
+        Applied to every text; `escape_formula` for CSV.
+
+    Returns
+    -------
+    DataFrame of shape (n_customers, n_columns)
+        Texts as categories, so that a text that many customers share is stored once; missing cells are empty in the file.
     """
-    ids = customer_ids(customers, first_row)
-    # One entry more than there are segments: position -1, which stands for nobody, takes the last.
-    segment_ids = np.array([*map(str, segmenter.segment_ids), ""], dtype=object)
-    names = np.array([*map(escape_formula, segmenter.names), ""], dtype=object)
-    for piece in pieces(len(customers)):
-        part = assignment.part(piece)
-        unassigned = np.flatnonzero(~part.assigned)
-        reasons = np.full(len(part.cluster), "", dtype=object)
-        unfit = customers.iloc[piece].iloc[unassigned]
-        reasons[unassigned] = [escape_formula(text) for text in segmenter.preparation.complaints(unfit)]
-        unusual = np.where(is_outlier(part, segmenter.reach), "yes", "no").astype(object)
-        unusual[unassigned] = ""
-        columns = (
-            escape_formulas(ids.iloc[piece]).to_list(),
-            segment_ids[part.cluster].tolist(),
-            names[part.cluster].tolist(),
-            *(_as_cells(values, unassigned) for values in (part.distance, part.distance_to_next, confidence(part))),
-            unusual.tolist(),
-            [""] * len(reasons) if previous is None else _ids_as_text(previous[piece]),
-            reasons.tolist(),
-        )
-        yield dict(zip(SEGMENTS_COLUMNS, columns, strict=True))
+    assignment, preparation = part.assigned, segmenter.preparation
+    own_feature, next_feature = decisive_features(part.columns, preparation, segmenter.centroids, assignment)
+    feature_names = [escape(name) for name in preparation.feature_columns]
+    rows = {
+        "segment_id": _categories(assignment.cluster, map(str, segmenter.segment_ids)),
+        "segment_name": _categories(assignment.cluster, map(escape, segmenter.names)),
+        "distance": assignment.distance.round(_DIGITS),
+        "distance_to_next": assignment.distance_to_next.round(_DIGITS),
+        "confidence": confidence(assignment).round(_DIGITS),
+        "unusual": _categories(np.where(assignment.is_assigned, is_outlier(assignment, segmenter.reach), -1), ("no", "yes")),
+        "next_segment_id": _categories(assignment.next_cluster, map(str, segmenter.segment_ids)),
+        "own_feature": _categories(own_feature, feature_names),
+        "next_feature": _categories(next_feature, feature_names),
+        "previous_segment_id": _previous_segments(previous_ids, part.n_customers),
+        "reason": _reasons(part, preparation, escape),
+    }
+    return pd.DataFrame(rows)
 
 
-def add_flags(rows: Iterator[Columns], customers: pd.DataFrame, segmenter: Segmenter) -> Iterator[Columns]:
-    """Add to the rows of scored customers which features lie beyond anything seen in training, with blanks between them."""
-    names = np.array(segmenter.preparation.feature_columns)
-    for piece, part in zip(pieces(len(customers)), rows, strict=True):
-        outside = segmenter.preparation.outside_training_range(customers.iloc[piece]).to_numpy()
-        flags = [escape_formula(" ".join(names[row])) if row.any() else "" for row in outside]
-        yield dict(zip(SCORES_COLUMNS, (*part.values(), flags), strict=True))
+def out_of_range_features(part: CustomerPart, preparation: Preparation, escape: Callable[[str], str]) -> pd.Categorical[str]:
+    """Return the features of each customer beyond anything seen in training, separated by blanks; missing if there are none."""
+    is_outside = preparation.outside_training_range(part.columns).to_numpy()
+    names = np.array(preparation.feature_columns)
+    rows = np.flatnonzero(is_outside.any(axis=1))
+    return _texts_of_rows(rows, [escape(" ".join(names[is_outside[row]])) for row in rows], part.n_customers)
 
 
-def write_rows(rows: Iterator[Columns], file: BinaryIO) -> int:
-    """Write pieces of a table as one CSV file; returns the number of rows."""
-    n_rows = 0
-    for columns in rows:
-        if not n_rows:
-            file.write((",".join(columns) + "\n").encode())
-        text = _to_csv(columns, csv.QUOTE_MINIMAL)
-        # Before Python 3.13 csv leaves a carriage return inside a cell unquoted, and readers take it for the end of the row.
-        file.write((_to_csv(columns, csv.QUOTE_ALL) if "\r" in text else text).encode())
-        n_rows += len(columns[CUSTOMER_ID])
-    return n_rows
-
-
-def _to_csv(columns: Columns, quoting: Literal[0, 1]) -> str:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, quoting=quoting, lineterminator="\n").writerows(zip(*columns.values(), strict=True))
-    return buffer.getvalue()
-
-
-def _as_cells(values: NDArray[np.float64], empty: NDArray[np.intp]) -> list[Any]:
-    cells: list[Any] = values.round(_DIGITS).tolist()
-    for row in empty:
-        cells[row] = ""
-    return cells
-
-
-def read_members(files: Iterable[BinaryIO], ids: pd.Series[str]) -> Members:
-    """Read an earlier segments.csv, part by part, and look up the customers of today in it.
+def write_rows(rows: pd.DataFrame, ids: Path | None, first_row: int, path: Path) -> None:
+    """Write rows with the ids of the customers as CSV, or as Parquet if `path` says so.
 
     Parameters
     ----------
-    ids : n_customers ids
+    rows : DataFrame of shape (n_customers, n_columns)
+        See `make_rows`.
+    ids : Path or None
+        The ids; see `store_ids`. Without ids, the position in the whole table is written, counted from 1.
+    first_row : int
+        Position of the first customer in the whole table.
+    path : Path
     """
-    codes, today = pd.factorize(escape_formulas(ids))
-    segment_ids = np.full(len(today), NOT_IN_TABLE, dtype=np.int64)
-    departed: dict[int, int] = {}
-    columns = {CUSTOMER_ID: "str", "segment_id": "float64"}
-    readers = (
-        pd.read_csv(
-            file, usecols=list(columns), dtype=columns, keep_default_na=False, na_values={"segment_id": [""]}, chunksize=1 << 20
+    is_csv = ".parquet" not in path.suffixes
+    columns = [_column(str(name), rows[name], is_csv=is_csv) for name in rows]
+    with connect(path.parent, n_threads=1) as connection:
+        connection.register("rows", rows)
+        if ids is None:
+            numbered = pd.DataFrame({"id": np.arange(first_row + 1, first_row + len(rows) + 1)})
+            connection.register("numbered", numbered)
+            customers, customer_id = "numbered", "id::VARCHAR"
+        else:
+            attach(connection, ids, 0)
+            customers, customer_id = "d0.ids", ESCAPED_ID if is_csv else "id"
+        connection.execute(
+            f"COPY (SELECT {customer_id} AS {CUSTOMER_ID}, {', '.join(columns)} FROM {customers} POSITIONAL JOIN rows) "
+            f"TO {quoted(str(path))} ({_CSV if is_csv else _PARQUET})"
         )
-        for file in files
-    )
-    for part in chain.from_iterable(readers):
-        then = part["segment_id"].fillna(NO_SEGMENT).to_numpy().astype(np.int64)
-        rows = today.get_indexer(pd.Index(part[CUSTOMER_ID]))
-        segment_ids[rows[rows >= 0]] = then[rows >= 0]
-        for segment_id, count in zip(*np.unique(then[rows < 0], return_counts=True), strict=True):
-            departed[int(segment_id)] = departed.get(int(segment_id), 0) + int(count)
-    return Members(segment_ids[codes], departed)
 
 
-def count_reasons(reasons: Sequence[str], most: int = 10) -> dict[str, int]:
-    """Count the customers without a segment by reason, the most frequent first, what is beyond `most` together."""
-    counts = pd.Series(list(reasons), dtype="str").value_counts()
-    if len(counts) > most:
-        counts = pd.concat([counts[: most - 1], pd.Series({"other reasons": counts[most - 1 :].sum()})])
-    return {str(reason): int(count) for reason, count in counts.items()}
+def _column(name: str, values: pd.Series[Any], *, is_csv: bool) -> str:
+    if values.dtype.kind == "f":
+        return f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}"
+    return name if is_csv else f"{name}::VARCHAR::{_PARQUET_TYPES.get(name, 'VARCHAR')} AS {name}"
 
 
-def _ids_as_text(segment_ids: NDArray[np.int64]) -> list[str]:
-    distinct, position = np.unique(segment_ids, return_inverse=True)
-    texts = np.array([str(one) if one > NO_SEGMENT else "" for one in distinct], dtype=object)
-    to_text: list[str] = texts[position].tolist()
-    return to_text
+def _categories(codes: NDArray[Any], texts: Iterable[str]) -> pd.Categorical[str]:
+    """Replace codes by texts; code -1 is a missing cell."""
+    # Categories are distinct, and DuckDB needs one at least.
+    distinct, position = np.unique([*texts] or [""], return_inverse=True)
+    return pd.Categorical.from_codes(np.append(position, -1)[codes], pd.Index(distinct.tolist(), dtype="str"))
+
+
+def _texts_of_rows(rows: NDArray[np.intp], texts: list[str], n_rows: int) -> pd.Categorical[str]:
+    """Make a column with a text in some rows; all others are missing."""
+    distinct, position = np.unique(texts, return_inverse=True)
+    codes = np.full(n_rows, -1)
+    codes[rows] = position
+    return _categories(codes, distinct)
+
+
+def _previous_segments(previous_ids: NDArray[np.int32] | None, n_rows: int) -> pd.Categorical[str]:
+    known = np.zeros(n_rows, dtype=np.int32) if previous_ids is None else np.maximum(previous_ids, NO_SEGMENT)
+    distinct, codes = np.unique(known, return_inverse=True)
+    has_segment = distinct != NO_SEGMENT
+    return _categories(codes - int(not has_segment[0]), map(str, distinct[has_segment]))
+
+
+def _reasons(part: CustomerPart, preparation: Preparation, escape: Callable[[str], str]) -> pd.Categorical[str]:
+    rows = np.flatnonzero(~part.assigned.is_assigned)
+    reasons = [escape(reason) for reason in preparation.complaints(part.columns.iloc[rows])]
+    return _texts_of_rows(rows, reasons, part.n_customers)

@@ -68,6 +68,6 @@ def why_no_amount(values: NDArray[np.float64]) -> str:
         return "has negative values"
     if values.max() <= 1:
         return "has no value above 1, like a share, a frequency or a flag"
-    if not has_index(values):
+    if not has_index(values.min(), values.max(), np.quantile(values, (0.25, 0.75))):
         return "has no meaningful zero: the third quartile is less than 1.5 times the first, as for years and scores"
     return "has values too large to add up" if values.max() > _MAX_VALUE else ""

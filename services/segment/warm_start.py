@@ -1,23 +1,31 @@
-"""Keep segments where they were, as long as that describes today's customers as well.
+"""Keep segments where they are as long as they describe the current customers as well.
 
 K-Means has many local optima of nearly the same quality; which one a training finds depends on its seed. On the lab's table
-with k=5, two of them are 0.02% apart in SSE and 1% of the customers apart. Nobody should change segment for that. So the
-trained clusters are taken only if the segments in force are worse by more than `continuity`: evolutionary clustering
-(Chakrabarti, Kumar and Tomkins 2006), quality today against change since yesterday. The candidates, in this order:
+with k=5, two of them differ by 0.02% in SSE and by 1% of the customers. No customer should change segment for that. The
+trained clusters are therefore taken only if the active segments are worse by more than a tolerance: evolutionary clustering
+(Chakrabarti, Kumar and Tomkins 2006), current quality against change since the previous run. The candidates, in this order:
 
 1. if there are as many clusters as previous segments, the previous centroids as they are, translated into the space of the
    current preparation (`translate`). On unchanged data they are the same to the last bit, so no customer moves;
 2. those of the previous centroids that a cluster continues, translated, and the trained centroids of the other clusters;
-3. the same fitted to the current customers (`refit`).
+3. the means of the current customers of the segments that are continued, and the trained centroids of the other clusters,
+   fitted to the current customers (`refit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
+
+_MAX_ITER = 300
+_TOLERANCE = (
+    1e-4  # squared movement of all centroids at which the fit has converged, as in scikit-learn: features have variance 1
+)
+
+SumNearest = Callable[["NDArray[np.float64]"], tuple["NDArray[np.float64]", "NDArray[np.intp]"]]
+"""Given centroids, returns the sums of the features of the customers nearest to each, and their numbers."""
 
 
 def translate(
@@ -30,39 +38,43 @@ def translate(
 
     Parameters
     ----------
-    centroids : array of shape (n_segments, n_features), in the space of the previous preparation
-    shift_sums : array of shape (n_segments, n_features)
+    centroids : ndarray of shape (n_segments, n_features)
+        In the space of the previous preparation.
+    shift_sums : ndarray of shape (n_segments, n_features)
         Sum of (current - previous) standardised features over the current customers of each previous segment.
-    counts : array of shape (n_segments,)
+    counts : ndarray of shape (n_segments,)
         Number of these customers.
+
+    Returns
+    -------
+    ndarray of shape (n_segments, n_features)
     """
     translated: NDArray[np.float64] = centroids + shift_sums / np.maximum(counts, 1)[:, None]
     return translated
 
 
-def refit(
-    features: NDArray[np.float64], trained: NDArray[np.float64], previous: NDArray[np.integer], pairs: Mapping[int, int]
-) -> NDArray[np.float64] | None:
-    """Fit K-Means to the current customers, starting from the previous segments; None if a cluster gets no customer.
+def refit(start: NDArray[np.float64], sum_nearest: SumNearest) -> NDArray[np.float64] | None:
+    """Fit K-Means to the current customers by Lloyd iterations.
 
     Parameters
     ----------
-    features : array of shape (n_customers, n_features), standardised
-    trained : array of shape (n_clusters, n_features), the trained centroids
-    previous : array of shape (n_customers,)
-        Position of the previous segment that each customer belongs to.
-    pairs : dict of cluster to the position of the segment that it continues
-        The other clusters start from their trained centroid.
+    start : ndarray of shape (n_clusters, n_features)
+        The first centroids.
+    sum_nearest : callable
+        A pass over all customers.
 
-    Returns centroids in the order of `trained`.
+    Returns
+    -------
+    ndarray of shape (n_clusters, n_features) or None
+        The centroids in the order of `start`; None if a cluster gets no customer.
     """
-    start = trained.copy()
-    for cluster, position in pairs.items():
-        start[cluster] = features[previous == position].mean(axis=0)
-    labels = KMeans(len(trained), init=start, n_init=1).fit(features).labels_
-    sizes = np.bincount(labels, minlength=len(trained))
-    if not sizes.all():
-        return None
-    # Not cluster_centers_: their last digits depend on how many threads there were.
-    sums = [np.bincount(labels, weights=column, minlength=len(trained)) for column in features.T]
-    return np.stack(sums, axis=1) / sizes[:, None]
+    centroids = start
+    for _ in range(_MAX_ITER):
+        sums, counts = sum_nearest(centroids)
+        if not counts.all():
+            return None
+        previous, centroids = centroids, sums / counts[:, None]
+        if np.square(centroids - previous).sum() <= _TOLERANCE:
+            break
+    sums, counts = sum_nearest(centroids)
+    return sums / counts[:, None] if counts.all() else None

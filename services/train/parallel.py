@@ -17,6 +17,8 @@ from joblib import cpu_count
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from stagekit.workers.progress import label_of, progress
+
 T = TypeVar("T")
 Rows = NDArray[np.float64]
 """Standardised features of some customers, shape (n_rows, n_features)."""
@@ -94,6 +96,6 @@ def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Ma
     chunks = [chunk for rows, first_row in zip(parts, first_rows, strict=False) for chunk in iter_chunks(rows, first_row)]
 
     def map_chunks(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(pool.map(function, *zip(*chunks, strict=True)))
+        return list(progress(pool.map(function, *zip(*chunks, strict=True)), label_of(function), len(chunks), unit="chunk"))
 
     return map_chunks

@@ -6,7 +6,6 @@ The table is accessed only through a function that maps other functions over its
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -230,14 +229,6 @@ def offset_row_numbers(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
     """
     ids = dropped[CUSTOMER_ID]
     return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
-
-
-def top_reasons(reasons: Counter[str], max_reasons: int = 10) -> dict[str, int]:
-    """Sort reasons by their counts, largest first; all from number `max_reasons` on are counted as "other reasons"."""
-    counts = reasons.most_common()
-    if len(counts) > max_reasons:
-        counts = [*counts[: max_reasons - 1], ("other reasons", sum(count for _, count in counts[max_reasons - 1 :]))]
-    return dict(counts)
 
 
 def _select_complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from services.contract.preparation import Preparation
+from services.contract import artifacts
+from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
 from services.transform.features import (
@@ -13,10 +14,8 @@ from services.transform.features import (
     PreparationOptions,
     fit_preparation_to_parts,
     offset_row_numbers,
-    top_reasons,
 )
 from services.transform.part_tasks import load_columns, map_part, prepare_part
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 
 def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
     parts = work.parts(artifacts.CUSTOMERS)
-    target = work.target(artifacts.FEATURES)
-    with worker_pool(settings.dask_scheduler, target[0]) as pool:
+    target = work.output_location(artifacts.FEATURES)
+    with worker_pool(settings.dask_scheduler, target.folder) as pool:
         group_column = settings.group_column or None
         if settings.outliers == "keep":
             # One pass over the parts on the volume, which need not fit into memory together.
@@ -54,14 +53,14 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
         _log(preparation, settings)
         prepare = partial(prepare_part, preparation=preparation, target=target)
         n_rows, reasons = 0, Counter[str]()
-        with work.writing(artifacts.DROPPED) as file:
+        with work.open_part(artifacts.DROPPED) as file:
             file.write((",".join(DROPPED_COLUMNS) + "\n").encode())
             for part in pool.map(prepare, parts):
                 file.write(
                     offset_row_numbers(n_rows, part.dropped).to_csv(index=False, header=False, lineterminator="\n").encode()
                 )
                 if part.draft:
-                    work.add(artifacts.FEATURES, part.draft)
+                    work.add_part(artifacts.FEATURES, part.draft)
                 n_rows += part.n_rows
                 reasons += part.reasons
 

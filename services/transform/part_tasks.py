@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
-from stagekit.volume.parts import Part, PendingPart, save_draft
+from stagekit.volume.parts import OutputLocation, Part, PendingPart
 
 T = TypeVar("T")
 
@@ -57,7 +56,7 @@ def load_columns(
     return columns
 
 
-def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str]) -> PreparedPart:
+def prepare_part(part: Part, preparation: Preparation, target: OutputLocation) -> PreparedPart:
     """Write the features of the customers that can be transformed, as a pending part of features.pkl.
 
     Parameters
@@ -75,5 +74,5 @@ def prepare_part(part: Part, preparation: Preparation, target: tuple[Path, str])
     if can_transform.any():
         scaled = preparation.transform(customers.loc[can_transform, list(preparation.columns)])
         payload = {"scaled": scaled, "feature_columns": list(preparation.feature_columns), "preparation": preparation}
-        draft = save_draft(*target, payload)
+        draft = target.write(payload)
     return PreparedPart(draft, len(customers), list_dropped(customers, preparation))

@@ -15,8 +15,8 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from services.contract.settings import ENVIRONMENT_PREFIX
 from stagekit.errors import ExitCode, OutOfMemoryError, SetupError, StageError, TransientError
+from stagekit.settings import ENVIRONMENT_PREFIX
 from stagekit.stage.run import MANIFEST_LINE
 
 BIND_SOURCE_MISSING = "bind source path does not exist"

@@ -12,8 +12,8 @@ from docker.types import Mount
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.contract.settings import ENVIRONMENT_PREFIX
 from stagekit.errors import SetupError
+from stagekit.settings import ENVIRONMENT_PREFIX
 
 VOLUME = "/shared"  # where the images expect it
 TMPFS = {"/tmp": "size=64m"}  # noqa: S108 - the only writable place outside the volume; counts as memory

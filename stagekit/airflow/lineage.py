@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from docker.api import APIClient
 from docker.errors import DockerException
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -109,7 +109,7 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
 
     def path(name: str) -> str:
         # Manifests name what a stage of the same run wrote by its path inside the run, all else by its path inside the volume.
-        is_of_run = name.partition("/")[0] in SETTINGS
+        is_of_run = name.partition("/")[0] in PIPELINE.stage_names
         return f"{volume}/{folder.rpartition('/')[0]}/{name}" if is_of_run else f"{volume}/{name}"
 
     inputs = [

@@ -33,7 +33,7 @@ from docker.types import LogConfig, Mount
 from requests import RequestException
 
 from dags.assets import is_for_past_date
-from services.contract.settings import CONSUMERS, ENVIRONMENT_PREFIX, settings_model
+from services.pipeline import PIPELINE
 from stagekit.airflow import lineage
 from stagekit.airflow.container_log import follow, level_of
 from stagekit.airflow.container_result import BIND_SOURCE_MISSING, Outcome, read_container_result, translate_errors
@@ -42,6 +42,7 @@ from stagekit.airflow.task_state import TaskState
 from stagekit.airflow.trigger_form import given
 from stagekit.errors import ExitCode, SetupError, StageError, TransientError, UsageError
 from stagekit.serialization import to_text
+from stagekit.settings import ENVIRONMENT_PREFIX, StageSettings
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
 
@@ -358,8 +359,8 @@ class StageOperator(ResumableJobMixin, DockerOperator):
         self.container_name = f"{LABEL}-{self.stage}-{digest[:16]}"
 
         # Who works on what a run has published has a form of its own.
-        values, sources = ({}, {}) if self.stage in CONSUMERS else given(context["params"])
-        settings = settings_model(self.stage).model_fields
+        values, sources = ({}, {}) if self.stage in [stage.name for stage in PIPELINE.others] else given(context["params"])
+        settings = next((stage.settings for stage in PIPELINE if stage.name == self.stage), StageSettings).model_fields
         decides = "publish" in settings and values.get("publish") not in ("never", "always")
         if decides and is_for_past_date(context["dag_run"], self.dag.timetable):
             # It reads the current files: published, they would be active as those of an old date.

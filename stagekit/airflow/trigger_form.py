@@ -1,4 +1,4 @@
-"""The trigger form and the Airflow Variable: two ways to set what services.contract.settings describes.
+"""The trigger form and the Airflow Variable: two ways to set what the settings of the pipeline's stages describe.
 
 Both are checked against the same JSON schema, which pydantic derives from the model that the stage itself checks with.
 """
@@ -13,9 +13,10 @@ from airflow.sdk import Param, Variable
 from airflow.sdk.exceptions import ParamValidationError
 from pydantic import ValidationError
 
-from services.contract.settings import SETTINGS, PipelineSettings, StageSettings
+from services.pipeline import PIPELINE
 from stagekit.errors import UsageError
 from stagekit.serialization import to_text
+from stagekit.settings import StageSettings
 
 VARIABLE = "customer_segmentation"
 USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", "publish")
@@ -25,10 +26,10 @@ USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", 
 def trigger_form() -> dict[str, Param]:
     """One field for every setting of every stage."""
     fields: dict[str, Param] = {}
-    for stage, model in SETTINGS.items():
-        for name, schema in model.model_json_schema()["properties"].items():
+    for stage in PIPELINE.stages:
+        for name, schema in stage.settings.model_json_schema()["properties"].items():
             if name not in StageSettings.model_fields and name not in fields:
-                fields[name] = _field(schema, section=None if name in USUAL else stage.capitalize())
+                fields[name] = _field(schema, section=None if name in USUAL else stage.name.capitalize())
     return {name: fields[name] for name in dict.fromkeys([*USUAL, *fields])}
 
 
@@ -92,7 +93,7 @@ def _validate_with_models(values: dict[str, Any], sources: dict[str, str]) -> No
     """Reject, before the first stage starts, what a later stage would reject, and settings that contradict each other."""
     texts = {name: to_text(value) for name, value in values.items()}
     try:
-        PipelineSettings(run="unknown yet", **texts)  # type: ignore[arg-type]
+        PIPELINE.settings(run="unknown yet", **texts)  # type: ignore[arg-type]
     except ValidationError as error:
         found = error.errors()[0]
         message = found["msg"].removeprefix("Value error, ")

@@ -1,7 +1,7 @@
-"""The one way in which a stage starts and ends, be it a container, a task of Airflow or a process on a laptop.
+"""The one way in which a stage starts and ends, as a container, a task of Airflow or a local process.
 
-Settings come in, the stage's `main(settings, work)` runs, and whatever it returns is the result: one line of JSON, the only
-thing on stdout. Everything else is said on stderr, in lines. Every failure ends in one line and an exit code (`errors.py`).
+The stage's `main(settings, work)` returns the result: one line of JSON, the only content of stdout. All logs go to stderr.
+Every failure ends with one line and an exit code (`errors.py`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,16 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from services.contract.settings import StageSettings, settings_model
-from stagekit.errors import (
-    ExitCode,
-    OutOfMemoryError,
-    StageError,
-    TransientError,
-    from_os_error,
-)
-from stagekit.stage.command_line import parse, sources
+from stagekit.errors import ExitCode, OutOfMemoryError, StageError, TransientError, from_os_error
+from stagekit.pipeline import Pipeline, Stage
+from stagekit.settings import ENVIRONMENT_PREFIX, StageSettings
+from stagekit.stage.command_line import adopt_former_environment, parse, setting_sources
 
 MANIFEST_LINE = "manifest sha256:"
-"""Begins the line on stderr by which a stage reports the digest of its manifest; Airflow hands it downstream."""
+"""Start of the line on stderr in which a stage reports the digest of its manifest; Airflow passes it to downstream stages."""
 
 log = logging.getLogger(__name__)
 
@@ -46,62 +40,56 @@ class StageFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def run_stage(
-    stage: str,
-    settings: type[StageSettings] | None = None,
-    module: str | None = None,
-    work: Callable[[str, str, Any, dict[str, str]], Any] | None = None,
-) -> NoReturn:
-    """Run a stage as this process; `settings`, `module` and `work` are for what an image does besides its stage of a run."""
+def run_stage(pipeline: Pipeline, name: str) -> NoReturn:
+    """Run a stage as this process and exit with its exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    logging.getLogger().handlers[0].setFormatter(StageFormatter(f"%(asctime)s {stage}: %(message)s", datefmt="%H:%M:%S"))
+    logging.getLogger().handlers[0].setFormatter(StageFormatter(f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S"))
     logging.captureWarnings(capture=True)
     os.umask(0o007)  # other members of the group can replace what this user writes; other users cannot even read it
-    # Threads that spin while they wait for work collapse as soon as a neighbour needs their core.
+    # Threads that spin while they wait slow each other down as soon as another process needs their core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    adopt_former_environment(pipeline.former_environment_prefix)
     _exit_on_sigterm()
-    atexit.register(gc.freeze)  # else Python looks for garbage once more, in all that it has loaded, which takes 0.3 s
-    sys.exit(_run(stage, settings or settings_model(stage), module or f"services.{stage}.main", sys.argv[1:], work))
+    atexit.register(gc.freeze)  # without it Python collects garbage among all loaded libraries at exit, which takes 0.3 s
+    sys.exit(_run(pipeline, name, sys.argv[1:]))
 
 
-def _run(
-    stage: str,
-    model: type[StageSettings],
-    module: str,
-    arguments: list[str],
-    work: Callable[[str, str, Any, dict[str, str]], Any] | None = None,
-) -> int:
+def _run(pipeline: Pipeline, name: str, arguments: list[str]) -> int:
     try:
-        settings = parse(model, arguments, prog=f"python -m {module.rpartition('.')[0]}")
-        result = (work or _work)(stage, module, settings, sources(settings, arguments))
+        stage = pipeline[name]
+        settings = parse(stage.settings, arguments, prog=f"python -m services.{stage.image}")
+        if stage.folder:
+            result = _run_in_workspace(pipeline, stage, settings, setting_sources(settings, arguments))
+        else:
+            result = importlib.import_module(stage.module).main(settings, pipeline)
     except Exception as error:
-        return _explain(error)
+        return log_failure(error)
     sys.stderr.flush()
     print(json.dumps(result), flush=True)
     return ExitCode.SUCCESS
 
 
-def _work(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:
-    # Imported only now, as pandas and scikit-learn are below, so that --help and a wrong setting do not wait for them.
+def _run_in_workspace(pipeline: Pipeline, stage: Stage, settings: StageSettings, sources: dict[str, str]) -> Any:
+    # Imported only now, as pandas and scikit-learn are in `main`, so that --help and an invalid setting do not wait for them.
     from stagekit.volume.manifest import Manifest, installed_versions
     from stagekit.volume.workspace import Workspace
 
     started = datetime.now(UTC)
-    with Workspace(settings.volume, settings.run, stage, settings.upstream) as work:
-        main = importlib.import_module(module).main
+    with Workspace(pipeline, stage.name, settings.volume, settings.run, settings.upstream) as work:
+        main = importlib.import_module(stage.module).main
         result = main(settings, work)
         digest = work.commit(
             Manifest(
                 run=settings.run,
-                stage=stage,
-                inputs=tuple(work.inputs),
-                outputs=tuple(work.outputs),
+                stage=stage.name,
+                inputs=work.inputs,
+                outputs=work.outputs,
                 settings=settings.model_dump(mode="json", exclude={"volume", "run", "upstream"}),
-                setting_sources=setting_sources,
+                setting_sources=sources,
                 decisions=work.decisions,
                 result=result,
-                image=os.environ.get("SEGMENTATION_IMAGE"),
-                versions=installed_versions(),
+                image=os.environ.get(f"{ENVIRONMENT_PREFIX}IMAGE"),
+                versions=installed_versions(pipeline.libraries),
                 started=started,
                 ended=datetime.now(UTC),
                 exit_reason=ExitCode.SUCCESS.meaning,
@@ -114,25 +102,20 @@ def _work(stage: str, module: str, settings: StageSettings, setting_sources: dic
     return result
 
 
-def work_alone(stage: str, module: str, settings: StageSettings, setting_sources: dict[str, str]) -> Any:  # noqa: ARG001
-    """Run `main(settings)` of what is no stage of a run: it has no folder in one, and writes no manifest."""
-    return importlib.import_module(module).main(settings)
-
-
 def _peak_memory_mib() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # in which ru_maxrss counts
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return round(most * unit / 2**20)
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(peak * unit / 2**20)
 
 
-def _explain(error: Exception) -> ExitCode:
-    """Say in one line what ended the stage; only a defect of ours gets a traceback."""
+def log_failure(error: Exception) -> ExitCode:
+    """Log in one line why the stage failed, and return the exit code; only an internal error gets a traceback."""
     if isinstance(error, MemoryError):
         error = OutOfMemoryError("the data does not fit into memory: raise the memory limit of this stage")
     elif isinstance(error, OSError):
         error = from_os_error(error)
     if not isinstance(error, StageError):
-        log.error("this is a defect of the stage, please report it with the traceback", exc_info=error)
+        log.error("internal error, please report it with this traceback", exc_info=error)
         error = StageError(f"{type(error).__name__}: {error}")
     code = ExitCode(error.exit_code)
     log.error("failed (%d, %s): %s", code, code.meaning, " ".join(str(error).split()))
@@ -140,16 +123,16 @@ def _explain(error: Exception) -> ExitCode:
 
 
 def _exit_on_sigterm() -> None:
-    """Turn SIGTERM into exit code 75 at once.
+    """Exit with 75 as soon as SIGTERM arrives.
 
-    A handler would have to wait until scikit-learn's compiled code returns; a thread that waits for the signal does not.
-    Nothing has to be tidied up: what is not committed does not count, and the next try removes it.
+    A signal handler would have to wait until scikit-learn's compiled code returns; a thread that waits for the signal does not.
+    No cleanup is needed: what is not committed does not count, and the next try removes it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
-        code = _explain(TransientError("was told to stop (SIGTERM); run it again"))
+        code = log_failure(TransientError("terminated by SIGTERM; run the stage again"))
         sys.stderr.flush()
         os._exit(code)
 

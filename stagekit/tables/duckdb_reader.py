@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +32,7 @@ from stagekit.tables.table_schema import (
     check_header,
     make_schema,
 )
+from stagekit.workers.progress import progress
 from stagekit.workers.worker_pool import count_cores
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PARQUET_SUFFIX = ".parquet"
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 _MEMORY_LIMIT = "400MiB"  # of one connection; DuckDB spills the rest to disk
 _MAX_LINE_BYTES = 131_072  # csv.field_size_limit(): the strict reader rejects a longer cell
@@ -65,6 +66,14 @@ class RowRange(NamedTuple):
     database: Path
     first: int
     end: int
+
+
+class PartSource(NamedTuple):
+    """The rows of a part."""
+
+    ranges: tuple[RowRange, ...]
+    duplicates: NDArray[np.int64]
+    """Positions in the part of the rows to drop, ascending: their id occurs again later, in this or another part."""
 
 
 def read_schema(
@@ -124,7 +133,7 @@ def load_files(paths: Sequence[Path], *, schema: TableSchema, folder: Path) -> L
     faults = Faults(database.with_suffix(".faults.csv"))
     with connect(folder, database) as connection:
         create_table(connection, schema)
-        for path in paths:
+        for path in progress(paths, "load", len(paths), unit="file"):
             try:
                 load_with_duckdb(connection, path, schema)
             except duckdb.Error as error:
@@ -141,24 +150,49 @@ def create_table(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> 
     connection.execute(f"CREATE TABLE rows ({types})")
 
 
-def read_part(ranges: Sequence[RowRange], schema: TableSchema) -> pd.DataFrame:
-    """Read rows of databases.
+def plan_parts(tables: Sequence[LoadedTable], duplicates: NDArray[np.int64], rows_per_part: int) -> Iterator[PartSource]:
+    """Divide tables into parts of `rows_per_part` rows; a part without remaining rows is omitted.
+
+    Parameters
+    ----------
+    tables : sequence of LoadedTable
+    duplicates : ndarray of shape (n_duplicates,)
+        Positions of the rows to drop, as `find_duplicate_rows` returns them.
+    rows_per_part : int
+        Including duplicates.
+    """
+    *starts, n_rows = accumulate((table.n_rows for table in tables), initial=0)
+    for first in range(0, n_rows, rows_per_part):
+        end = min(first + rows_per_part, n_rows)
+        ranges = tuple(
+            RowRange(table.database, max(first - start, 0), min(end - start, table.n_rows))
+            for table, start in zip(tables, starts, strict=True)
+            if start < end and first < start + table.n_rows
+        )
+        low, high = duplicates.searchsorted([first, end])
+        if high - low < end - first:
+            yield PartSource(ranges, duplicates[low:high] - first)
+
+
+def read_part(source: PartSource, schema: TableSchema) -> pd.DataFrame:
+    """Read the rows of a part without duplicates.
 
     Returns
     -------
     DataFrame of shape (n_rows, n_columns)
         Numbers as float64, missing ones as NaN; every other column as str.
     """
-    with connect(ranges[0].database.parent, n_threads=1) as connection:  # the worker pool reads several parts at a time
+    with connect(source.ranges[0].database.parent, n_threads=1) as connection:  # the worker pool reads several parts at a time
         queries = []
-        for number, (database, first, end) in enumerate(ranges):
+        for number, (database, first, end) in enumerate(source.ranges):
             attach(connection, database, number)
             queries.append(f"SELECT * FROM d{number}.rows WHERE rowid >= {first} AND rowid < {end}")
         rows = connection.execute(" UNION ALL ".join(queries)).df()
     rows.columns = list(schema.columns)
     # DuckDB returns another dtype for a column without a single text.
     texts = [name for name, position in zip(schema.columns, schema.positions, strict=True) if not schema.is_number(position)]
-    return rows.astype(dict.fromkeys(texts, "str"))
+    rows = rows.astype(dict.fromkeys(texts, "str"))
+    return rows.drop(index=source.duplicates.tolist()).reset_index(drop=True) if len(source.duplicates) else rows
 
 
 def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> NDArray[np.int64]:
@@ -200,7 +234,7 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
         "threads": n_threads or count_cores(),
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": str(scratch / f"{secrets.token_hex(8)}.spilled"),  # /tmp of a container is small
-        "force_compression": "dictionary",  # trying all methods takes an eighth of the loading time and saves a tenth of the disk
+        "force_compression": "dictionary",  # choosing a method takes an eighth of the time to load
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
@@ -234,7 +268,7 @@ def _named_damage(path: Path) -> Iterator[None]:
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == PARQUET_SUFFIX
+    return path.suffix.lower() == ".parquet"
 
 
 def _type(schema: TableSchema, position: int) -> str:

@@ -76,7 +76,7 @@ def record_run(volume: Path, entry: HistoryEntry) -> None:
             path.rename(backup)
             log.warning("%s is damaged (%s): it is now %s, its valid entries are kept", FILE_NAME, damage, backup.name)
         others = [other for other in entries if other.run != entry.run]
-        files.replace(path, _to_json(_sort([*others, entry])[-MAX_RUNS:]))
+        files.atomic_write(path, _to_json(_sort([*others, entry])[-MAX_RUNS:]))
     finally:
         os.close(lock)
 

@@ -1,20 +1,20 @@
-"""What a stage writes last: what it read, what it wrote, and how. A stage without a manifest has not happened."""
+"""The manifest: what a stage read, wrote and was configured with. It is written last; a stage without one has not run."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import to_json
 
 from stagekit.serialization import VOLUME_PATH
 
 MANIFEST_NAME = "manifest.json"
-PICKLE_VERSION_SENSITIVE = ("pandas", "scikit-learn")
-"""Libraries whose pickles only the same version is sure to understand: they hold private classes and attributes."""
 
 
 class FileRecord(BaseModel):
@@ -26,7 +26,7 @@ class FileRecord(BaseModel):
     sha256: str
     bytes: int
     part_of: str | None = Field(default=None, exclude_if=lambda name: name is None)
-    """The name that the artifact would have in one piece, where it is one of several parts."""
+    """The name of the artifact that the file is one of several parts of."""
     stage: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$", exclude_if=lambda stage: stage is None)
     """Of an input, the stage of the same run that wrote it; None for every other file."""
 
@@ -36,27 +36,35 @@ class FileRecord(BaseModel):
 
 
 class ChecksummedModel(BaseModel):
-    """JSON that carries a digest of everything else in it, so that damage shows wherever it is. It does not stop forgers."""
+    """JSON that contains a SHA-256 of the rest of it, to detect damage. It does not prevent forgery."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str | None = None
-    """Of the JSON without it, in pydantic's spelling; None until it is written."""
+    """Of the JSON without this field, as pydantic writes it; None for a model that was never written."""
 
-    def sealed(self) -> bytes:
-        """Write it, with its digest."""
-        return self.model_copy(update={"sha256": self._digest()}).model_dump_json(indent=2).encode()
+    def to_checksummed_json(self) -> bytes:
+        """Return the JSON with its checksum."""
+        digest = hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+        return self.model_copy(update={"sha256": digest}).model_dump_json(indent=2).encode()
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Convert the content of a file with an older schema version; a subclass overrides this."""
+        return data
 
-    @model_validator(mode="after")
-    def _agree(self, info: ValidationInfo) -> Self:
-        if self.sha256 is None and info.mode == "json":
-            raise ValueError("it has no sha256 of itself: something else wrote it")
-        if self.sha256 not in (None, self._digest()):
+    @model_validator(mode="before")
+    @classmethod
+    def _verify(cls, data: Any, info: ValidationInfo) -> Any:
+        if info.mode != "json" or not isinstance(data, dict):
+            return data
+        if data.get("sha256") is None:
+            raise ValueError("it contains no sha256 of itself: another program wrote it")
+        # Of the content as it was written: an older schema version has other fields.
+        content = {name: value for name, value in data.items() if name != "sha256"}
+        if data["sha256"] != hashlib.sha256(to_json(content)).hexdigest():
             raise ValueError("it was changed or damaged")
-        return self
+        return cls.migrate(content)
 
 
 class Manifest(ChecksummedModel):
@@ -69,7 +77,7 @@ class Manifest(ChecksummedModel):
     outputs: tuple[FileRecord, ...]
     settings: dict[str, Any]
     setting_sources: dict[str, str]
-    """Where each setting came from: flag, environment or default."""
+    """Where each setting came from: flag, environment, form, variable or default."""
     decisions: dict[str, str] = {}
     """What the settings left open and the stage decided, with the reason."""
     result: Any
@@ -79,14 +87,14 @@ class Manifest(ChecksummedModel):
     ended: datetime
     exit_reason: str
     peak_memory_mib: int | None = None
-    """The most memory that one of its processes had; those of a cluster are not among them."""
+    """Peak memory of the stage's largest process; workers of a cluster are not included."""
 
     def sources(self) -> list[str]:
-        """Name the stages of the same run whose artifacts were read, in the order of reading."""
+        """Return the stages of the same run whose artifacts were read, in the order of reading."""
         return list(dict.fromkeys(record.stage for record in self.inputs if record.stage))
 
     def digests_read(self, stage: str) -> dict[str, list[str]]:
-        """Find the SHA-256 of each part of every artifact that was read from `stage`, by the name of the artifact."""
+        """Return the SHA-256 of each part of every artifact that was read from `stage`, by the name of the artifact."""
         digests: dict[str, list[str]] = {}
         for record in self.inputs:
             if record.stage == stage:
@@ -94,23 +102,23 @@ class Manifest(ChecksummedModel):
         return digests
 
     def parts(self, name: str) -> list[FileRecord]:
-        """Find what was written of an artifact, in order: one record for each part, none where it was not written."""
+        """Return the records of an artifact's parts in order; an empty list if the stage did not write it."""
         return [record for record in self.outputs if record.artifact == name]
 
 
-def explain(error: ValidationError) -> str:
-    """Say in a few words why JSON is not what it should be."""
+def format_validation_error(error: ValidationError) -> str:
+    """Describe the first error of a JSON document in a few words."""
     first = error.errors(include_url=False)[0]
-    what = first["msg"].removeprefix("Value error, ")
-    return ": ".join([".".join(map(str, first["loc"])), what]) if first["loc"] else what
+    message = first["msg"].removeprefix("Value error, ")
+    return ": ".join([".".join(map(str, first["loc"])), message]) if first["loc"] else message
 
 
-def installed_versions() -> dict[str, str]:
-    """The versions that a manifest names: Python's, and those of the libraries that are there."""
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"):
+def installed_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the version of Python and of those of the libraries that are installed."""
+    versions = {"python": platform.python_version()}
+    for library in libraries:
         try:
-            found[package] = version(package)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,41 +1,26 @@
-"""model/segments.json: which segments are in force, and all that came before them.
+"""The registry: which run is active, and all that were published before it.
 
-Written whole, under a lock, by whoever publishes; everything else in `model/published/` counts only because it is named here.
+It is written whole, under a lock, by the stage that publishes. A folder in `model/published/` counts only if the registry
+names it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.contract.results import Result
 from stagekit.volume.manifest import ChecksummedModel, FileRecord
 
-KEPT = 5
-"""How many runs keep their published files: the one in force and those that were published last before it."""
+MAX_KEPT_RUNS = 5
+"""Number of runs whose published files are kept: the active one and those that were published last before it."""
 
 
-class Deciles(Result):
-    """How the customers were spread over the values of a feature, in order to see later how far that has moved."""
+class Publication(BaseModel):
+    """What a run has published. A subclass adds what the pipeline records about it."""
 
-    edges: tuple[float, ...]
-    """Distinct deciles, ascending, in the units of the table: each bin goes up to and with its edge."""
-    shares: tuple[float, ...]
-    """Share of the customers in each bin, in the bin above the last edge, and last of those without a value."""
-
-
-class Contents(Result):
-    """What a publication says about itself."""
-
-    segments: dict[int, str]
-    """Id and name of each segment."""
-    deciles: dict[str, Deciles]
-
-
-class Publication(Contents):
-    """What a run has published, with the files that belong together."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: str = Field(pattern=r"^\d{6,}-[a-z0-9_-]+$")
     """Inside model/published/."""
@@ -43,68 +28,71 @@ class Publication(Contents):
     files: tuple[FileRecord, ...]
 
 
-class RunEntry(Result):
-    """One run that came to the stage segment, published or held back."""
+P = TypeVar("P", bound=Publication)
+
+
+class RunEntry(BaseModel, Generic[P]):
+    """One run that reached the publishing stage, published or not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     first_published: datetime | None = None
     predecessor: str | None = None
-    """The run that was in force just before this one was published for the first time."""
-    publication: Publication | None = None
-    """None where it was held back, or is no longer kept."""
+    """The run that was active just before this one was published for the first time."""
+    publication: P | None = None
+    """None if the run was not published or its files are no longer kept."""
 
 
-class RegisteredSegment(Result):
-    """A segment id that has been given, and so is never given to another segment."""
+class Registry(ChecksummedModel, Generic[P]):
+    """The content of the registry file."""
 
-    segment_id: int
-    name: str
-    """The name that we gave it; one of the user's goes before it and is not recorded here."""
-    run: str
-    """The run that gave it."""
-    centroid: dict[str, float]
-    """Mean of its customers in that run, in the units of the table."""
+    file_name: ClassVar[str] = "registry.json"
+    publication_type: ClassVar[type[Publication]] = Publication
+    remedy: ClassVar[str] = "publish run {run} again"
+    """What to do if a published file is missing or damaged."""
 
-
-class Register(ChecksummedModel):
-    """segments.json"""
-
-    schema_version: Literal[1] = 1
-    in_force: str | None = None
+    schema_version: Literal[2] = 2
+    active_run: str | None = None
     publications: int = 0
-    """How many there have been; numbers their folders."""
-    runs: tuple[RunEntry, ...] = ()
-    """In the order in which they came for the first time."""
-    segments: tuple[RegisteredSegment, ...] = ()
-    """Every segment that there has ever been, in published runs and in such that were held back."""
+    """Number of publications so far; it numbers their folders."""
+    runs: tuple[RunEntry[P], ...] = ()
+    """In the order in which they reached the publishing stage for the first time."""
 
-    def entry(self, run: str | None) -> RunEntry | None:
+    @classmethod
+    def migrate(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Convert schema version 1, which called the active run `in_force`."""
+        if data.get("schema_version") == 1 and "in_force" in data:
+            data = {**data, "schema_version": 2, "active_run": data["in_force"]}
+            del data["in_force"]
+        return data
+
+    def entry(self, run: str | None) -> RunEntry[P] | None:
+        """Return the entry of a run, or None."""
         return next((entry for entry in self.runs if entry.run == run), None)
 
-    def kept(self) -> list[RunEntry]:
-        """The runs whose published files are there, the latest publication first."""
+    def kept_runs(self) -> list[RunEntry[P]]:
+        """Return the runs whose published files are kept, the latest publication first."""
         entries = [entry for entry in self.runs if entry.publication]
         return sorted(entries, key=lambda entry: entry.publication.folder if entry.publication else "", reverse=True)
 
-    def with_entry(self, run: str, segments: tuple[RegisteredSegment, ...]) -> Register:
-        """Note that a run was here, and the ids that it gave."""
-        runs = self.runs if self.entry(run) else (*self.runs, RunEntry(run=run))
-        return self.model_copy(update={"runs": runs, "segments": (*self.segments, *segments)})
+    def with_run(self, run: str) -> Self:
+        """Return a registry with an entry for `run`."""
+        return self if self.entry(run) else self.model_copy(update={"runs": (*self.runs, RunEntry(run=run))})
 
-    def with_publication(self, run: str, publication: Publication) -> Register:
-        """Put a run in force that has an entry, and forget the files of those beyond the last few."""
+    def with_publication(self, run: str, publication: Publication) -> Self:
+        """Return a registry in which `run`, which has an entry, is active; only the last publications keep their files."""
 
-        def published(entry: RunEntry) -> RunEntry:
+        def publish(entry: RunEntry[P]) -> RunEntry[P]:
             if entry.run != run:
                 return entry
-            first = {} if entry.first_published else {"first_published": publication.published, "predecessor": self.in_force}
-            return entry.model_copy(update={"publication": publication, **first})
+            first = {"first_published": publication.published, "predecessor": self.active_run}
+            return entry.model_copy(update={"publication": publication, **({} if entry.first_published else first)})
 
-        runs = tuple(published(entry) for entry in self.runs)
-        changed = self.model_copy(update={"in_force": run, "publications": self.publications + 1, "runs": runs})
-        return changed._pruned()
+        runs = tuple(publish(entry) for entry in self.runs)
+        return self.model_copy(update={"active_run": run, "publications": self.publications + 1, "runs": runs})._pruned()
 
-    def _pruned(self) -> Register:
-        kept = {entry.run for entry in self.kept()[:KEPT]}
+    def _pruned(self) -> Self:
+        kept = {entry.run for entry in self.kept_runs()[:MAX_KEPT_RUNS]}
         runs = (entry if entry.run in kept else entry.model_copy(update={"publication": None}) for entry in self.runs)
         return self.model_copy(update={"runs": tuple(runs)})

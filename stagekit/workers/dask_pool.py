@@ -1,20 +1,22 @@
-"""The workers of a Dask cluster, as those who work on parts.
+"""The workers of a Dask cluster as a worker pool.
 
-They run the image that this stage runs in, and see the volume at the same path: parts are read and written by them, and do not
-pass through this process. Dask makes up for workers that are lost: it has others do again what they had done.
+The workers run the image of this stage and see the volume at the same path: they read and write the parts themselves. Dask
+repeats the calls of workers that are lost.
 
-TLS is Dask's own: with a scheduler at tls://… certificates come from its configuration, for example from the environment
-variables DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY.
+TLS is configured in Dask: for a scheduler at tls://…, the certificates come from its configuration, for example from the
+environment variables DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,31 +27,20 @@ from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from stagekit.errors import OutOfMemoryError, SetupError, TransientError
 from stagekit.volume.files import TEMPORARY_SUFFIX
-from stagekit.volume.manifest import installed_versions
+from stagekit.workers.progress import label_of, progress
 from stagekit.workers.worker_pool import PersistedParts
 
 T = TypeVar("T")
-WorkerProbe = tuple[dict[str, str], str, bool]
-"""What a process says: the versions that it runs, what it reads in a file on the volume, whether it may write there.
+Probe = tuple[dict[str, str], str, bool]
+"""What a process reports: its versions, the content of a file on the volume, whether it may write to the volume.
 
-Nothing of ours, which another version might not understand.
+A tuple of plain types, which any other version of the code can unpickle.
 """
 
-_CONNECT_TIMEOUT_S = 30  # for a scheduler to answer and a first worker to be there
-_CODE = Path(__file__).parents[2]
-_RUN_ON_WORKERS = (
-    "stagekit",
-    "stagekit/stage",
-    "stagekit/tables",
-    "stagekit/volume",
-    "stagekit/workers",
-    "services/contract",
-    "services/extract",
-    "services/transform",
-    "services/train",
-    "services/evaluate",
-    "services/segment",
-)
+_CONNECT_TIMEOUT_S = 30  # for a scheduler to answer and a first worker to be available
+_ROOT = Path(__file__).parents[2]
+_CODE = ("services", "stagekit")
+"""Folders whose code runs on workers and so has to be the same there."""
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +49,31 @@ log = logging.getLogger(__name__)
 def dask_pool(scheduler: str, folder: Path) -> Iterator[_DaskPool]:
     """Provide the workers of the scheduler at an address like tcp://scheduler:8786.
 
-    Raises TransientError if none answers or the connection breaks; SetupError if a worker does not see `folder`, may not
-    write there, or runs another version of the image; OutOfMemoryError where one after the other dies over the same part.
+    Parameters
+    ----------
+    scheduler : str
+    folder : Path
+        Folder on the volume that every worker has to see and may write to.
+
+    Raises
+    ------
+    TransientError
+        The scheduler does not answer or has no workers.
+    SetupError
+        A worker does not see the folder, may not write to it, or runs another version of the image.
+    OutOfMemoryError
+        Several workers crashed in turn on the same part.
     """
-    # Dask says in many lines what is said here in one.
+    # Dask logs in many lines what the errors below say in one.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         with _connect(scheduler) as client:
-            _check(client, scheduler, folder.absolute())
+            _check_workers(client, scheduler, folder.absolute())
             yield _DaskPool(client)
     except KilledWorker as error:
         raise OutOfMemoryError(
-            f"{error.allowed_failures + 1} Dask workers at {scheduler} died over the same part, one after the other: give them "
-            "more memory, or make smaller parts (rows_per_part); if it was not that, their logs say more"
+            f"{error.allowed_failures + 1} Dask workers crashed in turn on the same part, most likely out of memory: raise "
+            f"their memory limit or make the parts smaller (rows_per_part). Otherwise see their logs (scheduler {scheduler})"
         ) from None
     except (NoWorkerError, NoValidWorkerError):
         raise TransientError(
@@ -83,10 +86,10 @@ def dask_pool(scheduler: str, folder: Path) -> Iterator[_DaskPool]:
 @contextmanager
 def _connect(scheduler: str) -> Iterator[Client]:
     try:
-        client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, name="customer-segmentation")
-    except TypeError:  # what Dask makes of it
+        client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, name="stage")
+    except TypeError:  # Dask's answer to missing certificates
         raise SetupError(
-            f"{scheduler} asks for certificates: name them in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
+            f"{scheduler} requires certificates: name them in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and "
             "…__CLIENT__KEY"
         ) from None
     except OSError as error:
@@ -97,54 +100,56 @@ def _connect(scheduler: str) -> Iterator[Client]:
         client.close(timeout=1)
 
 
-def _check(client: Client, scheduler: str, folder: Path) -> None:
+def _check_workers(client: Client, scheduler: str, folder: Path) -> None:
     try:
         client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)
     except TimeoutError:
         raise TransientError(f"the Dask scheduler at {scheduler} has no workers: start some, then run again") from None
     token = secrets.token_hex(16)
-    probe = folder / f"probe-{token}{TEMPORARY_SUFFIX}"
-    probe.write_text(token)
+    path = folder / f"probe-{token}{TEMPORARY_SUFFIX}"
+    path.write_text(token)
     try:
-        (here, _, _), found = probe_worker(probe), client.run(probe_worker, probe, on_error="return")
+        (own_versions, _, _), probes = probe_worker(path), client.run(probe_worker, path, on_error="return")
     finally:
-        probe.unlink()
-    for worker, seen in found.items():
-        if isinstance(seen, OSError):
-            raise TransientError(f"the Dask worker {worker} does not answer: run again ({seen})")
-        if isinstance(seen, Exception):
-            raise SetupError(f"the Dask worker {worker} runs another image: all need the same one ({seen!r})")
-        there, read, may_write = seen
-        for name in sorted({*here, *there}):
-            if here.get(name) != there.get(name):
+        path.unlink()
+    for worker, probe in probes.items():
+        if isinstance(probe, OSError):
+            raise TransientError(f"the Dask worker {worker} does not answer: run again ({probe})")
+        if isinstance(probe, Exception):
+            raise SetupError(f"the Dask worker {worker} runs another image: all need the same one ({probe!r})")
+        versions, content, may_write = probe
+        for name in sorted({*own_versions, *versions}):
+            if own_versions.get(name) != versions.get(name):
                 raise SetupError(
-                    f"the Dask worker {worker} has {name} {there.get(name)}, here is {here.get(name)}: all need the same image"
+                    f"the Dask worker {worker} has {name} {versions.get(name)}, this stage {own_versions.get(name)}: "
+                    "all need the same image"
                 )
-        if read != token:
-            raise SetupError(f"the Dask worker {worker} does not see the volume: {folder} has to be there as it is here")
+        if content != token:
+            raise SetupError(f"the Dask worker {worker} does not see the volume: mount it so that {folder} exists there too")
         if not may_write:
             raise SetupError(f"the Dask worker {worker} may not write to {folder}: run it as the user that runs the stage")
-    log.info("%d Dask workers at %s", len(found), scheduler)
+    log.info("%d Dask workers at %s", len(probes), scheduler)
 
 
-def probe_worker(probe: Path) -> WorkerProbe:
-    """Tell what this process is, and what it sees of the volume."""
+def probe_worker(path: Path) -> Probe:
+    """Report the versions and the code of this process, and its access to the volume."""
     code = hashlib.sha256()
-    for folder in _RUN_ON_WORKERS:
-        for file in sorted((_CODE / folder).glob("*.py")):
+    for folder in _CODE:
+        for file in sorted((_ROOT / folder).rglob("*.py")):
             code.update(file.read_bytes())
+    versions = {one.name: one.version for one in distributions()}
     try:
-        read = probe.read_text()
+        content = path.read_text()
     except OSError:
-        read = ""
-    mine = probe.with_name(f"{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        content = ""
+    own = path.with_name(f"{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
-        mine.touch()
-        mine.unlink()
+        own.touch()
+        own.unlink()
         may_write = True
     except OSError:
         may_write = False
-    return installed_versions() | {"code": code.hexdigest()[:12]}, read, may_write
+    return versions | {"Python": platform.python_version(), "code": code.hexdigest()[:12]}, content, may_write
 
 
 class _DaskPool:
@@ -152,15 +157,16 @@ class _DaskPool:
         self._client = client
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        return self.gather(self.submit(function, *iterables))
+        futures = self.submit(function, *iterables)
+        return iter(progress(self.gather(futures), label_of(function), len(futures)))
 
     def submit(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
-        # pure: a call is named after what it is told, and files may have changed since another one was told the same.
+        # pure=False: otherwise Dask keys a call by its arguments and may return an earlier result although files have changed.
         futures: list[Future] = self._client.map(function, *map(list, iterables), pure=False)
         return futures
 
     def gather(self, futures: list[Future]) -> Iterator[Any]:
-        """Give results in their order; what was given is forgotten on the cluster."""
+        """Yield the results in order; the cluster releases each result that was yielded."""
         while futures:
             yield futures.pop(0).result()
 
@@ -169,9 +175,12 @@ class _DaskPool:
 
 
 class _DaskParts:
-    def __init__(self, cluster: _DaskPool, parts: list[Future]) -> None:
-        self._cluster = cluster
+    def __init__(self, pool: _DaskPool, parts: list[Future]) -> None:
+        self._pool = pool
         self._parts = parts
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        return list(self._cluster.gather(self._cluster.submit(function, self._parts, *iterables)))
+        return list(self._pool.map(function, self._parts, *iterables))
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        return _DaskParts(self._pool, self._pool.submit(function, self._parts, *iterables))

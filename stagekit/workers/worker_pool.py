@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stagekit.errors import OutOfMemoryError
+from stagekit.workers.progress import label_of, progress
 
 T = TypeVar("T")
 
@@ -30,6 +31,10 @@ class PersistedParts(Protocol):
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part, and with the items of `iterables`; returns the results in the order of the parts."""
+        ...
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        """Call `function` as `map` does, and keep the results where the parts are."""
         ...
 
 
@@ -107,10 +112,12 @@ class _LocalPool:
         self._threads = threads
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        return self._pool.map(function, *iterables)
+        arguments = [list(items) for items in iterables]
+        return iter(progress(self._pool.map(function, *arguments), label_of(function), len(arguments[0])))
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
-        return _LocalParts(self._threads, list(self._threads.map(load, items)))
+        arguments = list(items)
+        return _LocalParts(self._threads, list(progress(self._threads.map(load, arguments), label_of(load), len(arguments))))
 
 
 class _LocalParts:
@@ -119,4 +126,8 @@ class _LocalParts:
         self._parts = parts
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        return list(self._pool.map(function, self._parts, *iterables))
+        results = self._pool.map(function, self._parts, *iterables)
+        return list(progress(results, label_of(function), len(self._parts)))
+
+    def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
+        return _LocalParts(self._pool, self.map(function, *iterables))

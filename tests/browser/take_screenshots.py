@@ -1,4 +1,4 @@
-"""Take the pictures of the README anew, from a stack that is up and has a finished run: `make screenshots`.
+"""Take the screenshots of the README, from a running stack with a finished run: `make screenshots`.
 
 python -m tests.browser.take_screenshots .env docs/images
 """
@@ -56,8 +56,8 @@ def show_graph(page: Page, run: str) -> Locator:
     return page.locator("body")
 
 
-# Airflow keeps showing the graph once it has been chosen, so that comes last.
-PICTURES: dict[str, Callable[[Page, str], Locator]] = {
+# Airflow keeps showing the graph once it has been selected, so it comes last.
+SCREENSHOTS: dict[str, Callable[[Page, str], Locator]] = {
     "trigger-form": show_form,
     "report-tab": show_report,
     "graph": show_graph,
@@ -66,8 +66,8 @@ PICTURES: dict[str, Callable[[Page, str], Locator]] = {
 
 def main(environment: Path, folder: Path) -> None:
     lines = (line.partition("=") for line in environment.read_text().splitlines())
-    known = {name: value.strip("'") for name, _, value in lines}
-    address, password = f"http://127.0.0.1:{known['AIRFLOW_PORT']}", known["AIRFLOW_ADMIN_PASSWORD"]
+    values = {name: value.strip("'") for name, _, value in lines}
+    address, password = f"http://127.0.0.1:{values['AIRFLOW_PORT']}", values["AIRFLOW_ADMIN_PASSWORD"]
     run = last_finished_run(address, password)
     with sync_playwright() as playwright:
         try:
@@ -75,11 +75,11 @@ def main(environment: Path, folder: Path) -> None:
         except NoChromiumError as error:
             sys.exit(str(error))
         sign_in(page, "admin", password)
-        for name, show in PICTURES.items():
-            shown = show(page, run)
-            page.wait_for_timeout(2000)  # for what moves into its place
+        for name, show in SCREENSHOTS.items():
+            element = show(page, run)
+            page.wait_for_timeout(2000)  # until animations have ended
             file = folder / f"{name}.png"
-            shown.screenshot(path=file)
+            element.screenshot(path=file)
             print(f"{file}: {file.stat().st_size // 1000} kB")
 
 

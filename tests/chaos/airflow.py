@@ -32,18 +32,18 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 @dataclass
 class Airflow:
     stack: Stack
-    engine: Engine | None  # if the stages have one of their own
+    engine: Engine | None  # if the stages run on another one than Airflow
 
     def docker(self, *arguments: str) -> str:
         """Call docker on the engine that the stages run on."""
         return self.engine.docker(*arguments) if self.engine else docker(*arguments)
 
-    def compose(self, *arguments: str) -> None:
+    def compose(self, *arguments: str, **variables: str) -> None:
         """Call docker compose on this stack."""
         subprocess.run(
             ["docker", "compose", f"--env-file={self.stack.variables['ENV_FILE']}", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | self.stack.variables,
+            env=os.environ | self.stack.variables | variables,
             check=True,
             capture_output=True,
         )

@@ -19,7 +19,7 @@ from tests.chaos.volumes import run_pipeline, write_data
 FULL = os.environ.get("CHAOS") == "full"
 
 
-Tell = Callable[[str, int, str], None]
+Record = Callable[[str, int, str], None]
 Tries = Callable[[int, int], int]
 
 
@@ -30,13 +30,13 @@ def tries() -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Tell:
+def record(request: pytest.FixtureRequest) -> Record:
     """Add a row to the table of faults: what was injected, how often, and the outcome."""
 
-    def enter(fault: str, tries: int, happened: str) -> None:
-        request.node.user_properties.append(("fault", (fault, tries, happened)))
+    def add(fault: str, tries: int, outcome: str) -> None:
+        request.node.user_properties.append(("fault", (fault, tries, outcome)))
 
-    return enter
+    return add
 
 
 @pytest.fixture(scope="session")

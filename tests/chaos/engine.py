@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -87,9 +88,10 @@ class Engine:
             ["docker", f"--host=unix://{self.folder}/docker.sock", "info"], capture_output=True
         ).returncode
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the daemon; SIGKILL leaves the containers without one."""
         if self._daemon:
-            self._daemon.terminate()
+            self._daemon.send_signal(number)
             self._daemon.wait(60)
 
     def copy_image(self, image: str) -> None:

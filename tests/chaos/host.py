@@ -1,4 +1,4 @@
-"""A host of the tests' own, as far as a restart of it matters: a Docker engine with network, whose power can be cut."""
+"""A stand-in for a host that reboots: a separate Docker engine with networks, whose power can be cut."""
 
 import subprocess
 import time
@@ -11,9 +11,9 @@ from tests.docker.commands import docker
 
 
 class Host:
-    """Runs an engine in a network namespace of its own, where it makes bridges and rules without meeting the other engine's.
+    """Runs an engine with bridges and firewall rules in a separate network namespace, apart from those of the machine's engine.
 
-    What it publishes on ports is reachable in that namespace only; tests look at it through `docker exec`.
+    Published ports are reachable in that namespace only; tests use `docker exec`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Host:
         """End the engine and everything in its containers at once, and drop what a reboot drops: mounts and `/run`."""
         assert self._daemon is not None
         stopped: set[psutil.Process] = set()
-        while new := set(self._processes()) - stopped:  # stopped first, so that none notices that another one has gone
+        while new := set(self._processes()) - stopped:  # stopped first, so that none can react to the end of another
             for process in new:
                 with suppress(psutil.NoSuchProcess):
                     process.suspend()

@@ -16,12 +16,12 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 
 FORKS = multiprocessing.get_context("forkserver")
-# The first two are imported by every process that is told to run a function of this file.
+# Every process that runs a function of this file imports the first two.
 FORKS.set_forkserver_preload(
-    ["pytest", "tests.chaos.processes", "tests.services.cluster", *(f"services.{stage}.main" for stage in SETTINGS)]
+    ["pytest", "tests.chaos.processes", "tests.services.cluster", *(f"services.{stage}.main" for stage in PIPELINE.stage_names)]
 )
 
 

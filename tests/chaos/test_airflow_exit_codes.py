@@ -4,7 +4,7 @@ import pytest
 
 from stagekit.errors import ExitCode
 from tests.chaos.airflow import Airflow
-from tests.chaos.conftest import Tell
+from tests.chaos.conftest import Record
 
 pytestmark = pytest.mark.needs_docker
 
@@ -21,7 +21,7 @@ def runs(airflow: Airflow) -> dict[ExitCode, str]:
 
 @pytest.mark.parametrize("code", RUNS)
 def test_a_stage_is_retried_only_if_a_retry_can_help(
-    airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, tell: Tell
+    airflow: Airflow, runs: dict[ExitCode, str], code: ExitCode, record: Record
 ) -> None:
     task = airflow.ended(runs[code])
     assert task["state"] == "failed"
@@ -36,7 +36,7 @@ def test_a_stage_is_retried_only_if_a_retry_can_help(
         else:
             assert "as the test asked for" in reason
     assert airflow.remaining_containers(runs[code]) == []
-    tell(
+    record(
         f"a stage ends with {int(code)} ({code.meaning})",
         1,
         f"tried {task['try_number']}x, the reason and its replay last in the log",

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.chaos.airflow import Airflow, wait_for
-from tests.chaos.conftest import FULL, Tell, Tries
+from tests.chaos.conftest import FULL, Record, Tries
 from tests.chaos.engine import missing_requirements
 from tests.docker.commands import docker
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.needs_docker
     ],
 )
 def test_the_container_of_a_killed_process_keeps_running_and_the_next_try_attaches_to_it(
-    airflow: Airflow, who: str, title: str, number: signal.Signals, tell: Tell
+    airflow: Airflow, who: str, title: str, number: signal.Signals, record: Record
 ) -> None:
     run = f"wait-{who}-{number}"
     with airflow.recorded_events() as events:
@@ -38,10 +38,12 @@ def test_the_container_of_a_killed_process_keeps_running_and_the_next_try_attach
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert events.n_started(run) == 1
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell(f"{number.name} for the process of a {who} in Airflow", 1, "the next try attached to the container; the run succeeded")
+    record(
+        f"{number.name} for the process of a {who} in Airflow", 1, "the next try attached to the container; the run succeeded"
+    )
 
 
-def test_tasks_that_are_killed_at_random_moments_succeed(airflow: Airflow, tries: Tries, tell: Tell) -> None:
+def test_tasks_that_are_killed_at_random_moments_succeed(airflow: Airflow, tries: Tries, record: Record) -> None:
     moments = random.Random(7)
     runs = [f"brief-{number}" for number in range(tries(2, 40))]
     killed = 0
@@ -56,14 +58,14 @@ def test_tasks_that_are_killed_at_random_moments_succeed(airflow: Airflow, tries
     assert max(events.max_running(run) for run in runs) == 1
     assert {events.n_started(run) for run in runs} == {1}
     wait_for(lambda: not [left for run in runs for left in airflow.remaining_containers(run)], "the removal of the containers")
-    tell("SIGKILL of the process of a task at a random moment", killed, "1 container each; every run succeeded")
+    record("SIGKILL of the process of a task at a random moment", killed, "1 container each; every run succeeded")
 
 
 @pytest.mark.parametrize(
     ("how", "grace_s"),
     [("killed", "0"), pytest.param("stopped", "10", marks=pytest.mark.skipif(not FULL, reason="`make chaos` tries it"))],
 )
-def test_a_restarted_scheduler_attaches_to_the_container(airflow: Airflow, how: str, grace_s: str, tell: Tell) -> None:
+def test_a_restarted_scheduler_attaches_to_the_container(airflow: Airflow, how: str, grace_s: str, record: Record) -> None:
     run = f"wait-scheduler-{how}"
     with airflow.recorded_events() as events:
         airflow.start(run)
@@ -75,11 +77,11 @@ def test_a_restarted_scheduler_attaches_to_the_container(airflow: Airflow, how: 
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert events.n_started(run) == 1
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell(f"the whole scheduler {how} and started again", 1, "the next try attached to the container; the run succeeded")
+    record(f"the whole scheduler {how} and started again", 1, "the next try attached to the container; the run succeeded")
 
 
 @pytest.mark.parametrize("how", ["marked as failed", "of a stopped run", "cleared"])
-def test_a_task_that_a_user_stops_takes_its_container_with_it(airflow: Airflow, how: str, tell: Tell) -> None:
+def test_a_task_that_a_user_stops_takes_its_container_with_it(airflow: Airflow, how: str, record: Record) -> None:
     run = f"wait-{how.rpartition(' ')[2]}"
     airflow.start(run)
     first = airflow.started_by_try(run, 1)
@@ -95,27 +97,32 @@ def test_a_task_that_a_user_stops_takes_its_container_with_it(airflow: Airflow, 
         airflow.release(run)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
     assert airflow.ended(run)["state"] == ("success" if how == "cleared" else "failed")
-    tell(f"a running task, {how} by hand", 1, "its container is removed")
+    record(f"a running task, {how} by hand", 1, "its container is removed")
 
 
 @pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
-def test_a_stage_whose_engine_restarts_runs_again(airflow: Airflow, tell: Tell) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.skipif(not FULL, reason="`make chaos` tries it"))],
+)
+def test_a_stage_whose_engine_restarts_runs_again(airflow: Airflow, number: signal.Signals, record: Record) -> None:
     assert airflow.engine is not None
-    run = "wait-engine"
+    run = f"wait-engine-{number}"
     airflow.start(run)
     airflow.started_by_try(run, 1)
-    airflow.engine.stop()
+    airflow.engine.stop(number)
     airflow.engine.start()
-    airflow.started_by_try(run, 2)
+    second = airflow.started_by_try(run, 2)
+    assert airflow.remaining_containers(run) == [second[:12]]
     airflow.release(run)
     task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
-    assert airflow.remaining_containers(run) == []
-    tell("the stages' Docker engine restarted under a stage", 1, "the next try succeeded")
+    wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
+    record(f"{number.name} for the stages' Docker engine under a stage, then started again", 1, "the next try succeeded")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="kills the processes of containers, which takes root")
-def test_after_a_kill_of_every_container_the_run_in_progress_succeeds(airflow: Airflow, tell: Tell) -> None:
+def test_after_a_kill_of_every_container_the_run_in_progress_succeeds(airflow: Airflow, record: Record) -> None:
     run = "wait-power"
     airflow.start(run)
     airflow.kill_all_containers(airflow.started_by_try(run, 1))
@@ -127,14 +134,14 @@ def test_after_a_kill_of_every_container_the_run_in_progress_succeeds(airflow: A
     task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell(
+    record(
         "SIGKILL of every container at once",
         1,
         f"the stage ran again after {recovered:.0f} s; the run succeeded",
     )
 
 
-def test_make_down_under_a_stage_leaves_no_container_and_make_up_continues_the_run(airflow: Airflow, tell: Tell) -> None:
+def test_make_down_under_a_stage_leaves_no_container_and_make_up_continues_the_run(airflow: Airflow, record: Record) -> None:
     run = "wait-down"
     airflow.start(run)
     airflow.started_by_try(run, 1)
@@ -148,4 +155,4 @@ def test_make_down_under_a_stage_leaves_no_container_and_make_up_continues_the_r
     task = airflow.ended(run)
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert airflow.remaining_containers(run) == []
-    tell("`make down` under a stage, then `make up`", 1, "no container left; the run succeeded")
+    record("`make down` under a stage, then `make up`", 1, "no container left; the run succeeded")

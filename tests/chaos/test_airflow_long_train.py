@@ -10,7 +10,7 @@ import pytest
 
 from stagekit.volume.runs import run_folder
 from tests.chaos.airflow import Airflow, wait_for
-from tests.chaos.conftest import FULL, Tell
+from tests.chaos.conftest import FULL, Record
 from tests.docker.commands import TAG, docker
 
 pytestmark = [
@@ -54,7 +54,7 @@ def recovery(airflow: Airflow, run: str, attempt: int) -> float:
     return time.monotonic() - begin
 
 
-def test_a_long_training_that_is_killed_again_and_again_runs_once(airflow: Airflow, tell: Tell) -> None:
+def test_a_long_training_that_is_killed_again_and_again_runs_once(airflow: Airflow, record: Record) -> None:
     if airflow.engine:
         for stage in ("extract", "transform", "train"):
             airflow.engine.copy_image(f"customer-segmentation/{stage}:{TAG}")
@@ -90,5 +90,5 @@ def test_a_long_training_that_is_killed_again_and_again_runs_once(airflow: Airfl
     wait_for(lambda: not [left for run in runs for left in airflow.remaining_containers(run)], "the removal of the containers")
     for who, took in recoveries.items():
         times = f"the next try ran after {statistics.median(took):.0f} s (at most {max(took):.0f} s)"
-        tell(f"SIGKILL of a {who} during a long training", len(took), f"1 container each, the same SHA-256; {times}")
+        record(f"SIGKILL of a {who} during a long training", len(took), f"1 container each, the same SHA-256; {times}")
     assert sum(map(len, recoveries.values())) >= 30

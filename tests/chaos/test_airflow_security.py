@@ -21,7 +21,7 @@ def test_behind_a_proxy_with_tls_no_cookie_is_sent_without_it(airflow: Airflow) 
     page = browser.get(form, headers=by_tls, timeout=30)
     token = re.search('name="csrf_token"[^>]*value="([^"]*)"', page.text)
     assert token
-    # This client uses no TLS, so it would not send a secure cookie by itself.
+    # This client uses no TLS, so it would not send a secure cookie.
     sent = by_tls | {
         "Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies),
         "Referer": "https://segments.example/auth/login/",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.chaos.airflow import Airflow, wait_for
-from tests.chaos.conftest import FULL, Tell
+from tests.chaos.conftest import FULL, Record
 from tests.docker.commands import docker
 
 pytestmark = pytest.mark.needs_docker
@@ -29,7 +29,7 @@ def two_schedulers(airflow: Airflow) -> Iterator[list[str]]:
 
 @full_only
 def test_when_one_of_two_schedulers_is_killed_the_other_attaches_to_its_containers(
-    airflow: Airflow, two_schedulers: list[str], tell: Tell
+    airflow: Airflow, two_schedulers: list[str], record: Record
 ) -> None:
     runs = [f"wait-two-{number}" for number in range(N_RUNS)]
     with airflow.recorded_events() as events:
@@ -60,7 +60,7 @@ def test_when_one_of_two_schedulers_is_killed_the_other_attaches_to_its_containe
     assert {run: events.n_started(run) for run in runs} == dict.fromkeys(runs, 1)
     wait_for(lambda: not [left for run in runs for left in airflow.remaining_containers(run)], "the removal of the containers")
     split = " and ".join(str(len(of_scheduler[scheduler])) for scheduler in two_schedulers)
-    tell(
+    record(
         f"one of two schedulers killed, which ran {split} tasks",
         len(of_scheduler[killed]),
         f"the other one attached to each container, within {took:.0f} s; 1 container each; every run succeeded",
@@ -75,7 +75,7 @@ def test_when_one_of_two_schedulers_is_killed_the_other_attaches_to_its_containe
     ],
 )
 def test_a_stage_that_ends_while_the_api_server_is_away_runs_once(
-    airflow: Airflow, fault: str, repair: str, what: str, tell: Tell
+    airflow: Airflow, fault: str, repair: str, what: str, record: Record
 ) -> None:
     run, away_s = f"wait-api-{fault}", 40  # heartbeats may be missing for 15 s, so the try is given up meanwhile
     server = airflow.stack.containers()["api-server"]["Id"]
@@ -93,7 +93,7 @@ def test_a_stage_that_ends_while_the_api_server_is_away_runs_once(
     assert task["state"] == "success"
     assert (events.max_running(run), events.n_started(run)) == (1, 1)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell(
+    record(
         f"the API server {what} for {away_s} s, in which the stage ends",
         1,
         f"1 container, which ran once; the run succeeded with try {task['try_number']}",
@@ -102,7 +102,7 @@ def test_a_stage_that_ends_while_the_api_server_is_away_runs_once(
 
 @contextmanager
 def broken_state_store(airflow: Airflow) -> Iterator[None]:
-    """Make every call of the task state store fail: its table is not there."""
+    """Make every call of the task state store fail: its table is missing. Airflow's client gives up after three attempts."""
     postgres = airflow.stack.containers()["postgres"]["Id"]
 
     def sql(statement: str) -> None:
@@ -110,14 +110,16 @@ def broken_state_store(airflow: Airflow) -> Iterator[None]:
         docker("exec", password, postgres, "psql", "--host=127.0.0.1", "--username=airflow", "--command", statement)
 
     sql("ALTER TABLE task_state_store RENAME TO task_state_store_away")
+    airflow.compose("up", "--detach", "--wait", "--no-deps", "scheduler", EXECUTION_API_RETRIES="3")
     try:
         yield
     finally:
         sql("ALTER TABLE task_state_store_away RENAME TO task_state_store")
+        airflow.compose("up", "--detach", "--wait", "--no-deps", "scheduler")
 
 
 @full_only
-def test_without_a_task_state_store_the_next_try_attaches_by_labels(airflow: Airflow, tell: Tell) -> None:
+def test_without_a_task_state_store_the_next_try_attaches_by_labels(airflow: Airflow, record: Record) -> None:
     run = "wait-store"
     with airflow.recorded_events() as events, broken_state_store(airflow):
         airflow.start(run)
@@ -129,11 +131,11 @@ def test_without_a_task_state_store_the_next_try_attaches_by_labels(airflow: Air
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert (events.max_running(run), events.n_started(run)) == (1, 1)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell("the task state store fails, and the process of a task is killed", 1, "the next try attached; the run succeeded")
+    record("the task state store fails, and the process of a task is killed", 1, "the next try attached; the run succeeded")
 
 
 @full_only
-def test_restarting_every_service_of_airflow_under_a_stage_leaves_its_container(airflow: Airflow, tell: Tell) -> None:
+def test_restarting_every_service_of_airflow_under_a_stage_leaves_its_container(airflow: Airflow, record: Record) -> None:
     run = "wait-restart"
     with airflow.recorded_events() as events:
         airflow.start(run)
@@ -148,7 +150,7 @@ def test_restarting_every_service_of_airflow_under_a_stage_leaves_its_container(
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert (events.max_running(run), events.n_started(run)) == (1, 1)
     wait_for(lambda: airflow.remaining_containers(run) == [], f"the removal of the container of {run}")
-    tell(
+    record(
         "`docker compose restart` of all services under a stage",
         1,
         f"the next try attached, after {took:.0f} s; the run succeeded",

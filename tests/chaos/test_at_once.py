@@ -7,15 +7,15 @@ from collections import Counter
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.model_store import ModelStore
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
 from tests.docker.commands import TAG
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
-def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, stage, tries, tell):
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
+def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, stage, tries, record):
     expected = digests(volume, stage)
     codes = Counter()
     n_tries = tries(2, 20)
@@ -24,13 +24,13 @@ def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, 
         ended = [(process.wait(), process.log()) for process in processes]
         assert {code for code, _ in ended} <= {0, 75}
         assert any(code == 0 for code, _ in ended)
-        assert all("in use by another process: wait for it to end" in log.splitlines()[-1] for code, log in ended if code)
+        assert all("in use by another process: wait until it ends" in log.splitlines()[-1] for code, log in ended if code)
         codes.update(code for code, _ in ended)
         check_whole(volume)
         assert digests(volume, stage) == expected
         assert temporary_files(volume) == []
     assert codes[75]
-    tell(
+    record(
         "three processes of one stage of one run",
         n_tries,
         "some wait (75: in use), one or more work, one by one; the same sha256",
@@ -38,7 +38,7 @@ def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, 
 
 
 @pytest.mark.needs_docker
-def test_of_two_containers_of_one_stage_of_one_run_one_works_at_a_time(images, volume, tries, tell):
+def test_of_two_containers_of_one_stage_of_one_run_one_works_at_a_time(images, volume, tries, record):
     command = ["docker", "run", "--rm", f"--user={os.getuid()}:{os.getgid()}", f"--volume={volume}:/shared"]
     command += [f"customer-segmentation/train:{TAG}", *flags("train"), "--n-init=500"]  # long enough to meet
     subprocess.run(command, check=True, capture_output=True)
@@ -50,22 +50,22 @@ def test_of_two_containers_of_one_stage_of_one_run_one_works_at_a_time(images, v
         for container in containers:
             _, log = container.communicate()
             codes[container.returncode] += 1
-            assert not container.returncode or "in use by another process: wait for it to end" in log.splitlines()[-1]
+            assert not container.returncode or "in use by another process: wait until it ends" in log.splitlines()[-1]
         check_whole(volume)
         assert digests(volume, "train") == expected
         assert temporary_files(volume) == []
     assert set(codes) <= {0, 75}
     assert codes[0] >= n_tries
     assert codes[75]
-    tell("two containers of one stage of one run", n_tries, "one works, the other ends with 75 or comes later; the same sha256")
+    record("two containers of one stage of one run", n_tries, "one runs, the other ends with 75 or runs later; the same sha256")
 
 
-def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_sees_one_whole_run(volume, tries, tell):
+def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_sees_one_whole_run(volume, tries, record):
     runs = ("demo", "scheduled", "by-hand")
     for run_id in runs[1:]:
         run_pipeline(volume, run_id)
     shutil.copy(volume / "data/file.csv", volume / "data/new.csv")
-    codes, in_force = Counter(), Counter()
+    codes, active = Counter(), Counter()
     n_tries = tries(2, 30)
     for number in range(n_tries):
         publishing = [Stage(volume, "segment", *flags("segment", run_id)) for run_id in runs]
@@ -75,14 +75,14 @@ def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_see
         assert any(code == 0 for code, _ in ended[:-1])
         codes.update(code for code, _ in ended[:-1])
         check_whole(volume)
-        in_force[ModelStore(volume).read().in_force] += 1
+        active[ModelStore(volume, PIPELINE).read_registry().active_run] += 1
         assert temporary_files(volume) == []
     for run_id in runs:
         assert run(volume, "segment", *flags("segment", run_id))[0] == 0
-    register = ModelStore(volume).read()
+    register = ModelStore(volume, PIPELINE).read_registry()
     assert len({known.segment_id for known in register.segments}) == len(register.segments)
-    tell(
+    record(
         "three runs publish at once, a fourth process scores",
         n_tries,
-        f"{codes[0]} published, {codes[75]} were told that another does (75); always one whole run in force, no id given twice",
+        f"{codes[0]} published, {codes[75]} ended with 75; always one complete active run, no id assigned twice",
     )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.errors import DataError, MissingInputError
-from stagekit.volume import parts, pickles
+from stagekit.volume.formats import PickleFormat
 from stagekit.volume.manifest import MANIFEST_NAME
-from stagekit.volume.model_store import REGISTER_NAME, ModelStore
-from stagekit.volume.workspace import Workspace
+from stagekit.volume.model_store import ModelStore
+from stagekit.volume.upstream import UpstreamResults
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, artifacts_of, flags, read_manifest
 
@@ -23,11 +23,13 @@ def unpickled(monkeypatch) -> list[str]:
     """The names of what was unpickled."""
     names = []
 
-    def load(file, name):
-        names.append(name)
-        return pickles.load_pickle(file, name)
+    load = PickleFormat.load
 
-    monkeypatch.setattr(parts, "load_pickle", load)
+    def record_and_load(self, file, name):
+        names.append(name)
+        return load(self, file, name)
+
+    monkeypatch.setattr(PickleFormat, "load", record_and_load)
     return names
 
 
@@ -58,12 +60,12 @@ def try_damage(path: Path, seed: random.Random, n_tries: int, use) -> Counter[st
     return outcomes
 
 
-def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled, tries, tell):
+def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled, tries, record):
     seed, outcomes = random.Random(7), Counter()
-    every = [artifact for stage in SETTINGS for artifact in artifacts_of(volume, stage)]
+    every = [artifact for stage in PIPELINE.stage_names for artifact in artifacts_of(volume, stage)]
     n_tries = tries(3, 100)
     for artifact in every:
-        work = Workspace(volume, RUN, "other", {})
+        work = UpstreamResults(volume, RUN, {})
         work.load(artifact)
         unpickled.clear()
 
@@ -75,32 +77,32 @@ def test_damage_to_an_artifact_is_found_before_it_is_unpickled(volume, unpickled
         outcomes += try_damage(path, seed, n_tries, lambda path=path, load=load: load() and path.read_bytes())
         assert len(unpickled) == (1 if path.suffix in (".pkl", ".sav") else 0), "only the undamaged file was unpickled"
     assert outcomes == {"refused": n_tries * len(every)}
-    tell(f"bit flipped or cut off: {len(every)} artifacts", n_tries * len(every), "all refused with 65 before unpickling")
+    record(f"bit flipped or cut off: {len(every)} artifacts", n_tries * len(every), "all refused with 65 before unpickling")
 
 
-def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, tell):
+def test_damage_to_a_manifest_is_found_or_has_no_effect(volume, tries, record):
     seed, outcomes = random.Random(7), Counter()
     n_tries = tries(5, 60)
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         path = volume / "runs" / RUN / stage / MANIFEST_NAME
-        outcomes += try_damage(path, seed, n_tries, lambda stage=stage: Workspace(volume, RUN, "other", {}).manifest(stage))
-    tell(
+        outcomes += try_damage(path, seed, n_tries, lambda stage=stage: UpstreamResults(volume, RUN, {}).manifest(stage))
+    record(
         "bit flipped or cut off: 6 manifests",
         n_tries * 6,
         f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
     )
 
 
-def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, tell):
-    seed, model = random.Random(7), ModelStore(volume)
+def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, record):
+    seed, model = random.Random(7), ModelStore(volume, PIPELINE)
     n_tries = tries(5, 120)
-    outcomes = try_damage(volume / "model" / REGISTER_NAME, seed, n_tries, model.read)
-    tell(
+    outcomes = try_damage(volume / "model/segments.json", seed, n_tries, model.read_registry)
+    record(
         "bit flipped or cut off: the register",
         n_tries,
         f"{outcomes['refused']} refused with 65, {outcomes['no effect']} without effect",
     )
-    entry = model.read().entry(RUN)
+    entry = model.read_registry().entry(RUN)
     for published in entry.publication.files:
 
         def read(name=published.name):
@@ -109,7 +111,7 @@ def test_damage_to_what_is_published_is_found_or_has_no_effect(volume, tries, te
 
         path = volume / "model/published" / entry.publication.folder / published.name
         assert try_damage(path, seed, n_tries, read) == {"refused": n_tries}
-    tell(
+    record(
         f"bit flipped or cut off: {len(entry.publication.files)} published files",
         n_tries * len(entry.publication.files),
         "all refused with 65",
@@ -134,4 +136,4 @@ def test_a_stage_whose_input_is_damaged_ends_with_65_and_names_the_stage_to_run_
 def test_an_artifact_that_is_gone_is_missing(volume):
     (volume / "runs" / RUN / "extract/customers.pkl").unlink()
     with pytest.raises(MissingInputError, match="run extract again"):
-        Workspace(volume, RUN, "transform", {}).load(next(artifacts_of(volume, "extract")))
+        UpstreamResults(volume, RUN, {}).load(next(artifacts_of(volume, "extract")))

@@ -1,4 +1,4 @@
-"""A volume that is full or read-only: the stage says so, and what was there stays as it was."""
+"""A volume that is full or read-only: the stage reports it, and existing files stay as they were."""
 
 import os
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files, write_data
 
@@ -17,7 +17,7 @@ SIZE_MIB = 4
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A small file system of its own, with a run on it that went well."""
+    """A small separate file system with a successful run."""
     if os.getuid():
         pytest.skip("mounting a small file system needs root")
     volume = tmp_path_factory.mktemp("small") / "volume"
@@ -40,10 +40,10 @@ def fill(volume: Path, left: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(free - left, 1))
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
-def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, tries, tell):
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
+def test_a_full_disk_is_a_transient_error_and_leaves_existing_files_unchanged(small, stage, tries, record):
     seed = random.Random(stage)
-    assert run(small, stage, *flags(stage))[0] == 0  # the report tells when the stages before it ran
+    assert run(small, stage, *flags(stage))[0] == 0  # the report shows when the stages before it ran
     expected, register = digests(small, stage), published(small)
     needed = sum((small / "runs/demo" / stage / name).stat().st_size for name in expected) * 2 + 16384
     n_tries, full = tries(4, 40), 0
@@ -63,17 +63,17 @@ def test_a_full_disk_is_passing_trouble_and_leaves_what_was_there(small, stage, 
         (small / "filler").unlink()
     assert run(small, stage, *flags(stage))[0] == 0
     assert full
-    tell("disk full", full, "75; what was there stays as it was, no temporary file; the same result once there is room")
+    record("disk full", full, "75; existing files unchanged, no temporary file; the same result once there is space")
 
 
 def published(volume: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (volume / "model").rglob("*") if path.is_file()}
 
 
-def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small, tell):
+def test_a_read_only_volume_is_reported_before_any_work(small, record):
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     try:
-        for stage in SETTINGS:
+        for stage in PIPELINE.stage_names:
             for run_id in ("demo", "another"):
                 process = Stage(small, stage, *flags(stage, run_id))
                 assert process.wait() == 78
@@ -82,4 +82,4 @@ def test_a_read_only_volume_is_a_matter_of_setup_and_said_before_any_work(small,
                 assert "mount it writable" in line
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
-    tell("read-only volume", 2 * len(SETTINGS), "78, before any work")
+    record("read-only volume", 2 * len(PIPELINE.stage_names), "78, before any work")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from services.pipeline import PIPELINE
+from stagekit.volume.artifact import Artifact
 from stagekit.volume.manifest import MANIFEST_NAME
-from stagekit.volume.workspace import Artifact
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, flags, read_manifest
 
@@ -65,7 +66,7 @@ def forge(volume: Path, artifact: Artifact, content: bytes) -> str:
     (folder / artifact.name).write_bytes(content)
     change = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     outputs = tuple(one.model_copy(update=change) if one.name == artifact.name else one for one in manifest.outputs)
-    (folder / MANIFEST_NAME).write_bytes(manifest.model_copy(update={"outputs": outputs}).sealed())
+    (folder / MANIFEST_NAME).write_bytes(manifest.model_copy(update={"outputs": outputs}).to_checksummed_json())
     return before
 
 
@@ -76,12 +77,13 @@ def agree_downstream(volume: Path, artifact: Artifact, content: bytes) -> None:
         manifest = read_manifest(volume, path.parent.name)
         name = f"{artifact.stage}/{artifact.name}"
         inputs = tuple(one.model_copy(update={"sha256": sha256}) if one.name == name else one for one in manifest.inputs)
-        path.write_bytes(manifest.model_copy(update={"inputs": inputs}).sealed())
+        path.write_bytes(manifest.model_copy(update={"inputs": inputs}).to_checksummed_json())
 
 
 @pytest.mark.parametrize(("name", "reader"), [(name, reader) for name, readers in READ_BY.items() for reader in readers])
-def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs(volume, tmp_path, name, reader, tries, tell):
-    artifact, trace = Artifact(*name.split("/")), tmp_path / "executed"
+def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs(volume, tmp_path, name, reader, tries, record):
+    artifact = next(one for one in PIPELINE[name.split("/")[0]].writes if name == f"{one.stage}/{one.name}")
+    trace = tmp_path / "executed"
     every = forgeries(trace)
     tried = every[:: tries(6, 1)]
     true_digest = None
@@ -97,7 +99,7 @@ def test_a_forged_pickle_whose_manifest_agrees_is_refused_and_nothing_of_it_runs
         assert code == 65, log
         assert f"the manifest of {artifact.stage} has sha256" in log.splitlines()[-1]
         assert not trace.exists()
-    tell(
+    record(
         "forged pickle, the manifest made to agree",
         2 * len(tried),
         "65: by hand because of the allow-list, in Airflow because of the digest; nothing of it was executed",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.contract.settings import SETTINGS
-from stagekit.volume import workspace as artifacts
+from services.contract import artifacts
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import Workspace
+from stagekit.volume.upstream import UpstreamResults
 from tests.chaos.processes import run
 from tests.chaos.volumes import RUN, flags, read_manifest
 from tests.services.bad_tables import HEADER, TABLES, WRONG_FILES, Table, wrong
@@ -62,7 +62,7 @@ def assert_refused(log: str, code: int, expected: int, complaint: str) -> None:
 def ids_read(volume: Path, reader: str) -> list[str]:
     """The ids of the customers that a reader has found, from what its stage has written."""
     if reader == "customer table":
-        return list(Workspace(volume, "bad", "other", {}).load(artifacts.CUSTOMERS)["CUST_ID"])
+        return list(UpstreamResults(volume, "bad", {}).load(artifacts.CUSTOMERS)["CUST_ID"])
     if reader == "test file":
         return [customer["customer"] for customer in read_evaluation(volume)["new_customers"]]
     with (volume / "scores/bad/segments.csv").open(newline="", encoding="utf-8") as file:
@@ -78,7 +78,7 @@ def some(tables: tuple[Table, ...], tries) -> tuple[Table, ...]:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_wrong_table_ends_in_65_and_names_what_is_wrong(volume, reader, tries, tell):
+def test_a_wrong_table_ends_in_65_and_names_what_is_wrong(volume, reader, tries, record):
     tables = some(tuple(table for table in TABLES if table.complaint), tries)
     for table in tables:
         (volume / "data/bad.csv").write_bytes(table.content)
@@ -90,34 +90,34 @@ def test_a_wrong_table_ends_in_65_and_names_what_is_wrong(volume, reader, tries,
         else:
             assert_refused(log, code, 65, rf"bad\.csv.*{table.complaint}")
     outcome = "65, or for a row no label" if reader == "test file" else "65"
-    tell(f"wrong {reader}", len(tables), f"{outcome}, with file, row, column and value where there is one")
+    record(f"wrong {reader}", len(tables), f"{outcome}, with file, row, column and value where there is one")
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_odd_table_is_read(volume, reader, tries, tell):
+def test_an_odd_table_is_read(volume, reader, tries, record):
     tables = some(tuple(table for table in TABLES if not table.complaint), tries)
     for table in tables:
         (volume / "data/odd.csv").write_bytes(table.content)
         code, log = run(volume, *READERS[reader]("data/odd.csv"))
         assert code == 0, log
         assert ids_read(volume, reader) == [row[0] for row in table.rows], table.name
-    tell(f"odd {reader}", len(tables), "read right")
+    record(f"odd {reader}", len(tables), "read right")
 
 
 @pytest.mark.parametrize(("stage", "table"), [(stage, table) for stage in UNFIT for table in UNFIT[stage]])
-def test_a_table_that_cannot_be_grouped_ends_in_65_in_the_stage_that_finds_out(volume, stage, table, tell):
+def test_a_table_that_cannot_be_grouped_ends_in_65_in_the_stage_that_finds_out(volume, stage, table, record):
     (volume / "data/file.csv").write_bytes(table.content)
-    for earlier in SETTINGS:
+    for earlier in PIPELINE.stage_names:
         code, log = run(volume, earlier, *flags(earlier))
         if earlier == stage:
             break
         assert code == 0, log
     assert_refused(log, code, 65, table.complaint)
-    tell("customer table that cannot be grouped", 1, "65, in the stage that finds out")
+    record("customer table that cannot be grouped", 1, "65, in the stage that finds out")
 
 
 @pytest.mark.parametrize("setting", PATHS)
-def test_a_path_that_is_no_file_of_the_volume_is_refused(volume, tmp_path, setting, tell):
+def test_a_path_that_is_no_file_of_the_volume_is_refused(volume, tmp_path, setting, record):
     (tmp_path / "secret.csv").write_text("segment_id,name\n1,secret\n")
     (tmp_path / "folder").mkdir()
     shutil.copy(tmp_path / "secret.csv", tmp_path / "folder")
@@ -150,10 +150,10 @@ def test_a_path_that_is_no_file_of_the_volume_is_refused(volume, tmp_path, setti
         ended, log = run(volume, *PATHS[setting](path))
         assert_refused(log, ended, code, complaint)
         assert "secret\n" not in log
-    tell("path that leads out of the volume, or to no file", len(expected), "64, 65 or 66; nothing outside is read")
+    record("path that leads out of the volume, or to no file", len(expected), "64, 65 or 66; nothing outside is read")
 
 
-def test_a_run_id_cannot_lead_out_of_the_volume(volume, tmp_path, tries, tell):
+def test_a_run_id_cannot_lead_out_of_the_volume(volume, tmp_path, tries, record):
     runs = ["../../out", "..", "/tmp/out", "runs/../../../out", "~", "a\nb", "con", "%2e%2e%2fout", "x" * 250, "../" * 80]
     before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(volume) and path.suffix != ".log"}
     for run_id in runs[:: tries(3, 1)]:
@@ -161,16 +161,16 @@ def test_a_run_id_cannot_lead_out_of_the_volume(volume, tmp_path, tries, tell):
         assert code == 0, log
         assert (volume / "runs" / run_folder(run_id) / "extract" / MANIFEST_NAME).is_file()
         assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(volume) and path.suffix != ".log"} == before
-    tell("run id that leads out of the volume", len(runs[:: tries(3, 1)]), "a folder of its own inside runs/")
+    record("run id that leads out of the volume", len(runs[:: tries(3, 1)]), "a folder of its own inside runs/")
 
 
-@pytest.mark.parametrize("stage", [stage for stage in SETTINGS if stage != "extract"])
-def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, tell):
+@pytest.mark.parametrize("stage", [stage for stage in PIPELINE.stage_names if stage != "extract"])
+def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, record):
     missing = read_manifest(volume, stage).inputs[0].name.partition("/")[0]
     shutil.rmtree(volume / "runs" / RUN / missing)
     code, log = run(volume, stage, *flags(stage))
     assert_refused(log, code, 66, f"{missing} has not finished in run {RUN}: run {missing} first")
-    tell("upstream stage that never ran", 1, "66, with the stage to run first")
+    record("upstream stage that never ran", 1, "66, with the stage to run first")
 
 
 @pytest.mark.parametrize(
@@ -182,13 +182,13 @@ def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, te
     ],
 )
 def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_what_was_made_after(
-    volume, stage, flag, reader, tell
+    volume, stage, flag, reader, record
 ):
     table = (volume / "data/file.csv").read_text().splitlines(keepends=True)
     (volume / "data/other.csv").write_text("".join(table[:-1]))
     code, log = run(volume, stage, *flags(stage), flag)
     assert code == 0, log
-    later = list(SETTINGS)[list(SETTINGS).index(reader) + 1 :]
+    later = list(PIPELINE.stage_names)[list(PIPELINE.stage_names).index(reader) + 1 :]
     for other in later:
         code, log = run(volume, other, *flags(other))
         assert_refused(
@@ -197,7 +197,7 @@ def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_w
     for other in (reader, *later):
         code, log = run(volume, other, *flags(other))
         assert code == 0, log
-    tell("stage run after an earlier one was run again with another result", len(later), "65, with the stage to run from")
+    record("stage run after an earlier one was run again with another result", len(later), "65, with the stage to run from")
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,12 @@ def test_no_stage_mixes_what_was_made_before_an_earlier_one_was_run_again_with_w
         ({"schema_version": 2}, "schema_version: .* run train again"),
     ],
 )
-def test_artifacts_of_another_version_are_refused_with_the_remedy(volume, change, complaint, tell):
+def test_artifacts_of_another_version_are_refused_with_the_remedy(volume, change, complaint, record):
     path = volume / "runs" / RUN / "train" / MANIFEST_NAME
-    path.write_bytes(read_manifest(volume, "train").model_copy(update=change).sealed())
+    path.write_bytes(read_manifest(volume, "train").model_copy(update=change).to_checksummed_json())
     code, log = run(volume, "evaluate", *flags("evaluate"))
     assert_refused(log, code, 65, complaint)
-    tell("artifacts of another version", 1, "65, with the stage to run again")
+    record("artifacts of another version", 1, "65, with the stage to run again")
 
 
 def test_a_run_that_fails_after_its_training_has_published_nothing(volume):
@@ -226,12 +226,12 @@ def test_a_run_that_fails_after_its_training_has_published_nothing(volume):
     assert {path: path.read_bytes() for path in (volume / "model").rglob("*") if path.is_file()} == before
 
 
-def test_a_volume_that_is_missing_or_no_folder_is_a_matter_of_setup(volume, tmp_path, tell):
+def test_a_volume_that_is_missing_or_no_folder_is_a_matter_of_setup(volume, tmp_path, record):
     (tmp_path / "file").touch()
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         for path in (tmp_path / "nowhere", tmp_path / "file"):
             code, log = run(path, stage, *flags(stage))
             assert_refused(
                 log, code, 78, f"there is no volume at {re.escape(str(path))}: mount it there, or name it with --volume"
             )
-    tell("volume that is not there", 2 * len(SETTINGS), "78, with the remedy")
+    record("volume that is not there", 2 * len(PIPELINE.stage_names), "78, with the remedy")

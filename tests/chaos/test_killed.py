@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_files
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
-def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the_same(volume, stage, tries, tell):
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
+def test_a_killed_stage_leaves_no_partial_artifact_and_its_retry_writes_the_same(volume, stage, tries, record):
     expected = digests(volume, stage)
     life, writing = measure(volume, stage)
     seed = random.Random(f"{stage} 7")
@@ -44,7 +44,7 @@ def test_a_stage_that_is_killed_leaves_nothing_half_done_and_its_retry_gives_the
         assert digests(volume, stage) == expected
         assert temporary_files(volume) == []
     assert moments["while it wrote"] + moments["while it published"] >= n_tries / 10, moments
-    tell(
+    record(
         f"SIGKILL in {stage}: " + ", ".join(f"{count} {name}" for name, count in sorted(moments.items())),
         n_tries,
         "0 unreadable files, 0 manifests without their artifacts; every retry: the same sha256, 0 temporary files",
@@ -76,7 +76,7 @@ def read_manifest(volume: Path, stage: str) -> bytes | None:
 
 
 def moment(volume: Path, stage: str, before: bytes | None) -> str:
-    """Tell from what a killed stage has left how far it had come."""
+    """Classify how far a killed stage had come, by the files that it left."""
     left = temporary_files(volume)
     if any(path.is_relative_to(volume / "model") for path in left):
         return "while it published"

@@ -1,4 +1,4 @@
-"""A reboot of the host: the power goes while a run is in progress, and nobody does anything but switch it on again."""
+"""A reboot of the host: the power is cut while a run is in progress; switching it on again is the only action."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.airflow import PROBE, wait_for
-from tests.chaos.conftest import FULL, Tell
+from tests.chaos.conftest import FULL, Record
 from tests.chaos.engine import missing_requirements
 from tests.chaos.host import Host
 from tests.docker.commands import REPOSITORY, TAG, docker
@@ -75,7 +75,7 @@ def state(host: Host, run: str) -> str:
     return str(next(one["state"] for one in runs if one["run_id"] == run))
 
 
-def test_after_a_reboot_everything_comes_back_and_the_run_in_progress_succeeds(host: Host, tell: Tell) -> None:
+def test_after_a_reboot_everything_comes_back_and_the_run_in_progress_succeeds(host: Host, record: Record) -> None:
     volume = sample_volume(host.folder)
     up(host, volume)
     run = "wait-reboot"
@@ -96,7 +96,7 @@ def test_after_a_reboot_everything_comes_back_and_the_run_in_progress_succeeds(h
     (volume / "data" / f"release-{run}").touch()
     wait_for(lambda: state(host, run) == "success", "the end of the run")
     wait_for(lambda: stages(host, "--all") == [], "the removal of the container")
-    tell(
+    record(
         "the host's power cut under a run, and switched on again",
         1,
         f"all services healthy after {healthy_s:.0f} s, the stage ran again after {again_s:.0f} s; the run succeeded",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import RUN, check_whole, digests, flags, temporary_files
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
-def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries, tell):
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
+def test_a_stage_that_receives_sigterm_ends_at_once_with_75(volume, stage, tries, record):
     expected = digests(volume, stage)
     begin = time.monotonic()
     assert run(volume, stage, *flags(stage))[0] == 0
@@ -34,14 +34,14 @@ def test_a_stage_that_is_told_to_stop_ends_at_once_with_75(volume, stage, tries,
         else:
             slowest = max(slowest, time.monotonic() - begin)
             assert code == 75, process.log()
-            assert "was told to stop (SIGTERM); run it again" in process.log().splitlines()[-1]
+            assert "terminated by SIGTERM; run the stage again" in process.log().splitlines()[-1]
         assert not process.has_left_processes()
         check_whole(volume)
         code, log = run(volume, stage, *flags(stage))
         assert code == 0, log
         assert digests(volume, stage) == expected
         assert temporary_files(volume) == []
-    tell(f"SIGTERM in {stage}", n_tries - done, f"75, after at most {slowest:.2f} s")
+    record(f"SIGTERM in {stage}", n_tries - done, f"75, after at most {slowest:.2f} s")
 
 
 def await_readiness(process: Stage) -> None:

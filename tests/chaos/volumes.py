@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.contract.settings import SETTINGS
-from stagekit.volume.files import TEMPORARY_SUFFIX, record
+from services.contract.artifacts import PICKLE
+from services.pipeline import PIPELINE
+from stagekit.volume.artifact import Artifact
+from stagekit.volume.files import TEMPORARY_SUFFIX, digest_open_file
 from stagekit.volume.manifest import MANIFEST_NAME, Manifest
 from stagekit.volume.model_store import ModelStore
-from stagekit.volume.pickles import load_pickle
-from stagekit.volume.workspace import Artifact
 from tests.chaos.processes import run
 
 RUN = "demo"
@@ -40,7 +40,7 @@ def write_data(volume: Path, customers: int = 200) -> None:
 
 
 def run_pipeline(volume: Path, run_id: str = RUN) -> None:
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         code, log = run(volume, stage, *flags(stage, run_id))
         assert code == 0, log
 
@@ -55,7 +55,8 @@ def read_manifest(volume: Path, stage: str) -> Manifest:
 
 
 def artifacts_of(volume: Path, stage: str) -> Iterator[Artifact]:
-    return (Artifact(stage, name) for name in digests(volume, stage))
+    written = digests(volume, stage)
+    return (artifact for artifact in PIPELINE[stage].writes if artifact.name in written)
 
 
 def temporary_files(volume: Path) -> list[Path]:
@@ -69,9 +70,9 @@ def check_whole(volume: Path) -> None:
     for path in (volume / "runs").rglob(MANIFEST_NAME):
         for output in Manifest.model_validate_json(path.read_bytes()).outputs:
             with path.with_name(output.name).open("rb") as file:
-                assert record(file, output.name) == output
-    model = ModelStore(volume)
-    for entry in model.read().kept():
+                assert digest_open_file(file, output.name) == output
+    model = ModelStore(volume, PIPELINE)
+    for entry in model.read_registry().kept_runs():
         for published in entry.publication.files if entry.publication else ():
             model.open(entry, published.name)[0].close()
 
@@ -94,4 +95,4 @@ def read(path: Path) -> None:
             assert path.read_text(encoding="utf-8").rstrip().endswith("</html>"), f"{path} is cut off"
         case _:
             with path.open("rb") as file:
-                load_pickle(file, path.name)
+                PICKLE.load(file, path.name)

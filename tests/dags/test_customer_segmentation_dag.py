@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from services.__main__ import stages
+from services.pipeline import PIPELINE
 from stagekit.airflow.stage_operator import StageOperator
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_the_tasks_of_the_lab_come_first_and_in_its_order(dag):
 
 
 def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
-    assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == stages()
+    assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == list(PIPELINE.stage_names)
 
 
 def test_people_find_help_on_the_dag_and_on_every_task(dag):

@@ -7,8 +7,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from services.contract.settings import PruneSettings
 from stagekit.airflow.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
+from stagekit.prune.stage import PruneSettings
 from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY
 

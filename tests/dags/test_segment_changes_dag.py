@@ -6,7 +6,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from dags.assets import SEGMENTS_IN_FORCE
-from services.contract.settings import CONSUMERS
+from services.pipeline import PIPELINE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,14 +22,14 @@ def test_it_waits_for_new_segments(dag):
 
 def test_it_has_help_a_name_for_people_and_an_owner(dag):
     [task] = dag.tasks
-    assert "in another segment than before" in dag.doc_md
+    assert "`crm.csv`: every customer" in dag.doc_md
     assert task.doc_md
     assert task.task_display_name != task.task_id
     assert task.owner == "custom_student"
 
 
 def test_its_task_is_no_stage_of_a_run(dag):
-    assert {task.stage for task in dag.tasks} <= CONSUMERS
+    assert {task.stage for task in dag.tasks} <= {stage.name for stage in PIPELINE.others}
 
 
 @pytest.mark.parametrize(

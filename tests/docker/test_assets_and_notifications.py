@@ -1,4 +1,4 @@
-"""What follows from a run in the real stack: the note, the asset and who waits for it, and who is told when it goes wrong."""
+"""Effects of a run in the real stack: the note, the asset and its consumer, and notifications of failures."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def log_of(stack: Stack, run: str, task: str) -> list[str]:
     return [line["event"] for line in content]
 
 
-def told_about(run: str, hook: Hook) -> list[dict[str, Any]]:
+def notifications_of(run: str, hook: Hook) -> list[dict[str, Any]]:
     return arrived(lambda: [message for message in hook.got if message["run_id"] == run])
 
 
 def arrived(look: Callable[[], list[Any]], seconds: float = 120) -> list[Any]:
-    """Wait until something has been found; what fails is told when the run has ended, or soon after."""
+    """Wait until the function returns something; a failure is reported when the run has ended, or soon after."""
     ends = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < ends:
         time.sleep(0.5)
@@ -75,7 +75,7 @@ def published(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def receivers(stack: Stack) -> Iterator[tuple[Hook, Mailbox]]:
-    """A web server and a mail server on the host, made known to Airflow as an operator would."""
+    """Start a web server and a mail server on the host, and configure them in Airflow like an operator."""
     network = f"{stack.project}_default"
     gateway = docker("network", "inspect", network, "--format={{(index .IPAM.Config 0).Gateway}}")
     client, api = stack.client(), f"{stack.address}/api/v2"
@@ -101,7 +101,7 @@ def held_back(stack: Stack, receivers: tuple[Hook, Mailbox], published: str) -> 
     return start(stack, HELD_BACK)
 
 
-def test_what_was_sent_by_rest_is_what_the_stages_did(stack: Stack, published: str) -> None:
+def test_settings_sent_over_rest_reach_the_stages(stack: Stack, published: str) -> None:
     folder = stack.volume / "runs" / run_folder(published)
     manifests = [json.loads(path.read_text()) for path in folder.glob(f"*/{MANIFEST_NAME}") if path.parent.name != "changes"]
     from_form = {
@@ -113,11 +113,11 @@ def test_what_was_sent_by_rest_is_what_the_stages_did(stack: Stack, published: s
     assert from_form == CHANGED
 
 
-def test_a_published_run_says_so_in_its_note(stack: Stack, published: str) -> None:
+def test_the_note_of_a_published_run_reports_the_publication(stack: Stack, published: str) -> None:
     assert stack.get(path_of(published))["note"].startswith("3 segments, 8,939 customers, published")
 
 
-def test_a_published_run_updates_the_asset_and_starts_who_waits_for_it(stack: Stack, published: str) -> None:
+def test_a_published_run_updates_the_asset_and_starts_its_consumer(stack: Stack, published: str) -> None:
     [event] = events_of(stack, published)
     assert event["name"] == "segments_in_force"
     assert event["extra"] == {"run": published, "k": 3, "customers": 8939}
@@ -127,7 +127,7 @@ def test_a_published_run_updates_the_asset_and_starts_who_waits_for_it(stack: St
     assert manifest["result"]["customers"] == 8939
 
 
-def test_an_older_list_is_made_again_for_the_run_that_is_named(stack: Stack, published: str) -> None:
+def test_an_older_list_is_rewritten_for_the_requested_run(stack: Stack, published: str) -> None:
     run = start(stack, {"run": published}, WAITING_DAG)
     result = f"{path_of(run, WAITING_DAG)}/taskInstances/list_changes/xcomEntries/return_value?stringify=false"
     assert stack.get(result)["value"]["run"] == published
@@ -148,25 +148,25 @@ def test_the_curl_lines_of_the_rest_page_start_a_run(stack: Stack) -> None:
     stack.client().patch(f"{stack.address}/api/v2/{path_of(started['dag_run_id'])}", json={"state": "failed"}, timeout=30)
 
 
-def test_a_run_that_was_held_back_says_so_and_updates_nothing(stack: Stack, held_back: str) -> None:
+def test_a_run_that_was_not_published_has_a_note_and_updates_nothing(stack: Stack, held_back: str) -> None:
     found = stack.get(path_of(held_back))
     assert found["state"] == "success"
     assert "not published" in found["note"]
     assert events_of(stack, held_back) == []
 
 
-def test_a_run_that_was_held_back_is_told_to_those_who_asked_for_it(
+def test_a_run_that_was_not_published_is_reported_to_configured_receivers(
     stack: Stack, receivers: tuple[Hook, Mailbox], held_back: str
 ) -> None:
     hook, mailbox = receivers
-    [told] = told_about(held_back, hook)
-    assert (told["event"], told["task_id"]) == ("held back", "segment_customers")
-    assert "silhouette" in told["reason"]
-    assert told["url"].startswith(f"{stack.address}/dags/{DAG}/runs/")
-    assert [mail["Subject"] for mail in mailbox.got if told["url"] in text_of(mail)] == [f"{DAG}: a run was held back"]
+    [notification] = notifications_of(held_back, hook)
+    assert (notification["event"], notification["task_id"]) == ("held back", "segment_customers")
+    assert "silhouette" in notification["reason"]
+    assert notification["url"].startswith(f"{stack.address}/dags/{DAG}/runs/")
+    assert [mail["Subject"] for mail in mailbox.got if notification["url"] in text_of(mail)] == [f"{DAG}: a run was held back"]
 
 
-def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_told_and_leaves_the_dag_as_it_is(
+def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_reported_and_does_not_change_the_dag(
     stack: Stack, receivers: tuple[Hook, Mailbox]
 ) -> None:
     hook, _ = receivers
@@ -177,17 +177,17 @@ def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_told_and_lea
         states = {one["task_id"]: one["state"] for one in stack.get(f"{path_of(run)}/taskInstances")["task_instances"]}
         assert states.pop("extract_customer_data") == "failed"
         assert set(states.values()) == {"upstream_failed"}
-        reason = 'failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_values to "all"'
+        reason = 'failed (64, invalid settings): the Airflow Variable customer_segmentation sets k_values to "all"'
         assert [line for line in log_of(stack, run, "extract_customer_data") if line.startswith(reason)]
-        [told] = told_about(run, hook)
-        assert (told["event"], told["task_id"]) == ("failed", "extract_customer_data")
-        assert told["reason"].startswith(reason)
+        [notification] = notifications_of(run, hook)
+        assert (notification["event"], notification["task_id"]) == ("failed", "extract_customer_data")
+        assert notification["reason"].startswith(reason)
         assert stack.get("importErrors")["import_errors"] == []
     finally:
         stack.client().delete(f"{variables}/customer_segmentation", timeout=30)
 
 
-def test_a_receiver_that_is_down_keeps_nobody_else_from_being_told_and_its_address_stays_out_of_the_logs(
+def test_an_unreachable_receiver_does_not_affect_others_and_its_address_is_not_logged(
     stack: Stack, receivers: tuple[Hook, Mailbox]
 ) -> None:
     _, mailbox = receivers
@@ -210,21 +210,21 @@ def test_a_receiver_that_is_down_keeps_nobody_else_from_being_told_and_its_addre
     assert "hidden-path" not in logs
 
 
-def test_what_a_stage_says_is_folded_away_and_its_result_is_not(stack: Stack, published: str) -> None:
+def test_the_log_of_a_stage_is_folded_and_its_result_is_not(stack: Stack, published: str) -> None:
     folded, seen = in_sections(log_of(stack, published, "segment_customers"))
     assert [line for line in folded if "customers, k=3" in line]
     assert [line for line in seen if line.startswith("result: {")]
 
 
-def test_why_a_task_failed_stands_last_and_in_no_section_that_is_folded(stack: Stack) -> None:
+def test_the_reason_of_a_failure_is_last_and_not_folded(stack: Stack) -> None:
     run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
     _, seen = in_sections(log_of(stack, run, "extract_customer_data"))
-    assert seen[-2].startswith("failed (65, unusable data)")
+    assert seen[-2].startswith("failed (65, invalid data)")
     assert seen[-1].startswith("to replay this stage by hand: docker run")
 
 
 def in_sections(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Tell the lines that Airflow's UI shows folded from those that it shows at once."""
+    """Separate the lines that Airflow's UI folds from those that it shows at once."""
     folded, seen, inside = [], [], False
     for line in lines:
         if line.startswith(("::group::", "::endgroup::")):

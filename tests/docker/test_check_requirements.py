@@ -1,4 +1,4 @@
-"""What `make up` says about a machine that cannot run the stack, before it builds anything."""
+"""Messages of `make up` on a machine that cannot run the stack, before it builds anything."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ ENGINE, COMPOSE, BUILDX = TOOLS
         (BUILDX, "github.com/docker/buildx v0.13.1 e4eb7d1"),
     ],
 )
-def test_versions_that_suffice_are_no_problem(tool, output):
+def test_sufficient_versions_are_accepted(tool, output):
     assert problem_with(tool, output) == ""
 
 
@@ -53,7 +53,7 @@ def test_too_little_memory_is_named_with_the_remedy():
 @pytest.mark.parametrize(
     ("stage_memory", "fits"), [("", False), ("4g", False), ("2g", True), ("2560M", True), ("3000000000", False)]
 )
-def test_a_stage_that_may_need_more_than_there_is_is_warned_of(stage_memory, fits):
+def test_a_stage_that_may_need_more_memory_causes_a_warning(stage_memory, fits):
     assert (advice_on_memory(int(3.9 * GIB), stage_memory) == "") is fits
 
 
@@ -62,7 +62,7 @@ def check(tmp_path, **environment):
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
-def test_without_docker_one_line_says_what_to_start(tmp_path):
+def test_without_docker_one_line_names_what_to_start(tmp_path):
     ended = check(tmp_path, PATH=str(tmp_path))
     assert ended.returncode == 1
     assert ended.stderr.startswith("no Docker engine answers: start it")

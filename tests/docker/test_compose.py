@@ -1,4 +1,4 @@
-"""The whole stack: that it does what it should, shows no more than it should, and can be stopped."""
+"""The whole stack: results, access, and stopping it."""
 
 import os
 import re
@@ -27,9 +27,9 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(stack: Stack) -> Run:
-    """A run with the settings of the lab, triggered as any client can, followed until it ends."""
+    """Trigger a run with the settings of the lab like any client, and follow it until it ends."""
     client = stack.client()
-    # A new stack runs the DAG for the last Monday by itself, and there is one run at a time.
+    # A new stack runs the DAG for the last Monday automatically, and there is one run at a time.
     waited = time.monotonic()
     while stack.get(f"dags/{DAG}/dagRuns?state=running&state=queued")["dag_runs"] and time.monotonic() - waited < 180:
         time.sleep(0.5)
@@ -76,7 +76,7 @@ def test_the_results_are_the_labs(stack: Stack, run: Run) -> None:
     assert type(evaluate) is int
 
 
-def test_each_task_shows_what_its_stage_said(stack: Stack, run: Run) -> None:
+def test_each_task_shows_the_log_of_its_stage(stack: Stack, run: Run) -> None:
     content = stack.get(f"{run.path}/taskInstances/{TASKS[2]}/logs/1?full_content=true")["content"]
     lines = [line["event"] for line in content]
     assert any("k=5 SSE=" in line for line in lines)
@@ -96,7 +96,7 @@ def test_no_other_user_of_the_machine_reads_what_the_stages_wrote(stack: Stack, 
             assert path.stat().st_mode & 0o007 == 0, path
 
 
-def test_a_run_for_a_past_date_publishes_nothing_and_its_note_says_why(stack: Stack, run: Run) -> None:
+def test_a_run_for_a_past_date_publishes_nothing_and_its_note_gives_the_reason(stack: Stack, run: Run) -> None:
     register = (stack.volume / "model" / "segments.json").read_bytes()
     body = {"logical_date": "2026-01-05T09:00:00Z", "conf": {"k_values": [3, 4]}}
     answer = stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
@@ -138,14 +138,14 @@ def test_make_prune_lists_what_it_would_remove_and_then_removes_it(stack: Stack)
     assert "the volume is" in run["note"]
 
 
-def test_make_trigger_says_why_a_run_failed(stack: Stack) -> None:
+def test_make_trigger_prints_the_reason_of_a_failed_run(stack: Stack) -> None:
     ended = stack.make("trigger", check=False, CONF='{"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]}')
     assert ended.returncode != 0
     assert "NO_SUCH_COLUMN" in ended.stdout
     assert ended.stdout.splitlines()[-1] == "the run failed"
 
 
-def test_make_trigger_passes_on_what_airflow_refuses(stack: Stack) -> None:
+def test_make_trigger_prints_rejections_of_airflow(stack: Stack) -> None:
     ended = stack.make("trigger", check=False, CONF='{"k_values": "many"}')
     assert ended.returncode != 0
     assert "400" in ended.stderr
@@ -206,13 +206,13 @@ def test_a_wrong_password_gets_no_token(stack: Stack) -> None:
     assert answer.status_code == 401
 
 
-def test_no_secret_stands_in_the_list_of_processes_or_in_the_logs(stack: Stack) -> None:
+def test_no_secret_is_in_the_list_of_processes_or_in_the_logs(stack: Stack) -> None:
     secrets = [stack.secrets[name] for name in ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_JWT_SECRET")]
-    said = docker("compose", f"--project-name={stack.project}", "logs", "--no-color")
+    output = docker("compose", f"--project-name={stack.project}", "logs", "--no-color")
     for container in stack.containers().values():
-        said += docker("top", container["Id"], "-eo", "pid,args")
-    assert "airflow" in said
-    assert not [secret for secret in secrets if secret in said]
+        output += docker("top", container["Id"], "-eo", "pid,args")
+    assert "airflow" in output
+    assert not [secret for secret in secrets if secret in output]
 
 
 def test_make_up_a_second_time_keeps_what_is_there(stack: Stack) -> None:
@@ -231,7 +231,7 @@ def test_make_down_stops_the_stages_too_and_keeps_the_database(stack: Stack, run
     ):
         assert time.monotonic() - started < 180
         time.sleep(0.2)
-    # As somebody types it who has started the stack on another volume than that of the checkout.
+    # Like a user who has started the stack on another volume than that of the checkout.
     make("down", **{name: value for name, value in stack.variables.items() if name != "VOLUME"})
     assert training not in docker("ps", "--all", "--quiet", "--no-trunc")
     assert docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.project}") == ""

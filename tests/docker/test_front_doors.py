@@ -1,4 +1,4 @@
-"""Who reaches what: the engine from each service, a login from somebody who guesses, secrets from an image."""
+"""Access: the engine from each service, logins by guessing, secrets in images."""
 
 import json
 import re
@@ -49,12 +49,12 @@ def status(path, body, kind):
         return browser.open(request).status
     except urllib.error.HTTPError as error:
         return error.code
-said = [status("/auth/token", json.dumps({"username": "admin", "password": str(n)}), "application/json") for n in range(7)]
+statuses = [status("/auth/token", json.dumps({"username": "admin", "password": str(n)}), "application/json") for n in range(7)]
 page = browser.open("http://api-server:8080/auth/login/").read().decode()
 token = re.search('name="csrf_token"[^>]*value="([^"]*)"', page)[1]
 form = [urllib.parse.urlencode({"username": "admin", "password": str(n), "csrf_token": token}) for n in range(7)]
-said += [status("/auth/login/", body, "application/x-www-form-urlencoded") for body in form]
-print(json.dumps(said))
+statuses += [status("/auth/login/", body, "application/x-www-form-urlencoded") for body in form]
+print(json.dumps(statuses))
 """
 
 
@@ -62,7 +62,7 @@ def python(stack: Stack, service: str, code: str) -> list[str]:
     return docker("exec", stack.containers()[service]["Id"], "python3", "-c", code).splitlines()
 
 
-def test_the_scheduler_reaches_the_docker_engine_and_nobody_else_can(stack: Stack) -> None:
+def test_the_scheduler_reaches_the_docker_engine_and_no_other_service_does(stack: Stack) -> None:
     assert "answers" in python(stack, "scheduler", ASK_THE_ENGINE)
     for service in ("api-server", "dag-processor"):
         assert set(python(stack, service, ASK_THE_ENGINE)) == {"silent"}
@@ -71,19 +71,19 @@ def test_the_scheduler_reaches_the_docker_engine_and_nobody_else_can(stack: Stac
         assert not re.search("docker|containerd", found)
 
 
-def test_who_guesses_passwords_has_to_wait_at_both_doors(stack: Stack) -> None:
-    # From inside another container, so that it is that one's address which has to wait.
-    (said,) = python(stack, "dag-processor", GUESS)
-    by_token, by_form = json.loads(said)[:7], json.loads(said)[7:]
+def test_guessing_passwords_is_limited_for_the_form_and_the_token_together(stack: Stack) -> None:
+    # From another container, so that the limit applies to its address.
+    (statuses,) = python(stack, "dag-processor", GUESS)
+    by_token, by_form = json.loads(statuses)[:7], json.loads(statuses)[7:]
     assert by_token == [401] * 5 + [429] * 2
-    assert by_form == [429] * 7, "both doors share one count"
+    assert by_form == [429] * 7, "the form and the token share one count"
     stack.client()  # signs in with the right password, from another address
 
 
-def test_two_hundred_guesses_from_sixty_threads_are_five(stack: Stack) -> None:
-    # From a container that no other test guesses from.
-    (said,) = python(stack, "scheduler", GUESS_AT_ONCE)
-    assert json.loads(said) == {"401": 5, "429": 195}
+def test_of_two_hundred_concurrent_guesses_five_are_checked(stack: Stack) -> None:
+    # From a container that no other test uses for guesses.
+    (statuses,) = python(stack, "scheduler", GUESS_AT_ONCE)
+    assert json.loads(statuses) == {"401": 5, "429": 195}
 
 
 @pytest.mark.parametrize("image", [*STAGES, "airflow"])
@@ -100,7 +100,7 @@ def test_an_image_holds_no_secret(images: None, image: str) -> None:
     assert found == ""
 
 
-def test_what_is_secret_on_this_machine_is_no_part_of_the_repository(stack: Stack) -> None:
+def test_secrets_of_this_machine_are_not_in_the_repository(stack: Stack) -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     files = [REPOSITORY / name for name in tracked.split("\0") if name]
     assert not [file for file in files if file.name.startswith(".env") or file.suffix in {".pem", ".key"}]

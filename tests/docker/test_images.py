@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.contract.settings import SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 
@@ -39,7 +39,7 @@ def test_the_whole_chain_runs_hardened_and_leaves_files_that_the_caller_owns(vol
     (volume / "runs").mkdir()
     (volume / "model").mkdir()
     results = {}
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         ended = make("run-stage", STAGE=stage, RUN="by hand", VOLUME=str(volume), TAG=TAG)
         results[stage] = json.loads(ended.stdout.splitlines()[-1])
         assert "--cap-drop ALL" in ended.stderr, "make run-stage shows the command that it runs"
@@ -62,14 +62,14 @@ def test_a_stage_writes_to_a_named_volume_as_the_user_of_the_image(volume: Path)
         docker("volume", "rm", name)
 
 
-def test_another_user_of_group_0_can_carry_on_a_run(volume: Path) -> None:
+def test_another_user_of_group_0_can_continue_a_run(volume: Path) -> None:
     volume.chmod(0o2775)
     os.chown(volume, -1, 0) if os.getuid() == 0 else pytest.skip("only root can hand a folder to group 0")
     for user, stage in (("50000:0", "extract"), ("50001:0", "transform"), ("50000:0", "extract")):
         docker("run", "--rm", f"--user={user}", f"--volume={volume}:/shared", image(stage), "--run=demo")
 
 
-def test_what_a_stage_reports_as_wrong_reaches_the_one_who_called(volume: Path) -> None:
+def test_an_error_of_a_stage_reaches_the_caller(volume: Path) -> None:
     ended = make("run-stage", STAGE="train", RUN="demo", VOLUME=str(volume), TAG=TAG, check=False)
     assert ended.returncode != 0
     assert "transform" in ended.stderr, "it names the stage to run first"
@@ -77,7 +77,7 @@ def test_what_a_stage_reports_as_wrong_reaches_the_one_who_called(volume: Path) 
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "airflow"])
-def test_an_image_says_what_it_is_and_does_not_run_as_root(stage: str) -> None:
+def test_an_image_has_labels_and_does_not_run_as_root(stage: str) -> None:
     config = json.loads(docker("image", "inspect", "--format={{json .Config}}", image(stage)))
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert labels["title"] == f"customer-segmentation/{stage}"

@@ -1,4 +1,4 @@
-"""What `make push` would build and push, as buildx understands it; nothing is built here."""
+"""The plan of `make push` according to buildx; nothing is built here."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def test_every_image_is_pushed_under_its_version_for_both_processors(plan: dict[
         assert all("push=true" in output for output in target["output"])
 
 
-def test_every_image_that_is_pushed_says_what_is_in_it_and_how_it_was_made(plan: dict[str, Any]) -> None:
+def test_every_pushed_image_has_sbom_and_provenance(plan: dict[str, Any]) -> None:
     for target in plan.values():
         assert {attestation.split(",")[0] for attestation in target["attest"]} == {"type=sbom", "type=provenance"}
 
@@ -36,7 +36,7 @@ def test_every_image_keeps_its_layers_in_the_registry_for_the_next_build(plan: d
         assert target["cache-to"] == target["cache-from"]
 
 
-def test_where_to_push_has_to_be_said() -> None:
+def test_the_registry_is_required() -> None:
     ended = make("push", check=False)
     assert ended.returncode != 0
     assert "make push REGISTRY=" in ended.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from requests.utils import quote
 
-from services.contract.settings import CONSUMERS, SETTINGS
+from services.pipeline import PIPELINE
 from stagekit.volume.runs import run_folder
 from tests.docker.commands import docker
 from tests.docker.stack import Stack
@@ -104,7 +104,7 @@ def manifests(stack: Stack, run: dict[str, Any]) -> dict[str, Any]:
     """Read what the stages of a run left; the DAG that waits for a publication leaves its own beside it."""
     folder = stack.volume / "runs" / run_folder(run["dag_run_id"])
     found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/manifest.json")}
-    return {stage: manifest for stage, manifest in found.items() if stage not in CONSUMERS}
+    return {stage: manifest for stage, manifest in found.items() if stage not in {stage.name for stage in PIPELINE.others}}
 
 
 # --- two at once
@@ -119,7 +119,7 @@ def test_both_succeed_one_after_the_other(runs: Runs) -> None:
 
 def test_each_keeps_its_own_results(stack: Stack, runs: Runs) -> None:
     scheduled, manual = manifests(stack, runs.by_schedule), manifests(stack, runs.by_hand)
-    assert set(scheduled) == set(manual) == set(SETTINGS)
+    assert set(scheduled) == set(manual) == set(PIPELINE.stage_names)
     assert scheduled["train"]["result"]["k_values"] == list(range(2, 11))
     assert manual["train"]["result"]["k_values"] == [2, 3, 4]
     for run in (runs.by_schedule, runs.by_hand):
@@ -146,8 +146,10 @@ def test_what_is_published_is_one_whole_run(stack: Stack, runs: Runs) -> None:
 
 
 def test_every_stage_of_both_runs_was_seen(runs: Runs) -> None:
-    assert len(stages(runs)) == 2 * len(SETTINGS)
-    assert len({container["Config"]["Labels"]["customer-segmentation.task"] for container in stages(runs)}) == len(SETTINGS)
+    assert len(stages(runs)) == 2 * len(PIPELINE.stage_names)
+    assert len({container["Config"]["Labels"]["customer-segmentation.task"] for container in stages(runs)}) == len(
+        PIPELINE.stage_names
+    )
 
 
 def test_whatever_airflow_starts_is_shut_in(runs: Runs) -> None:
@@ -167,7 +169,7 @@ def test_whatever_airflow_starts_is_shut_in(runs: Runs) -> None:
 
 def test_a_process_inside_has_no_capability_and_can_gain_none(runs: Runs) -> None:
     seen = [container["Status"] for container in stages(runs) if container["Status"]]
-    assert len(seen) >= len(SETTINGS), "most of them live long enough to be asked"
+    assert len(seen) >= len(PIPELINE.stage_names), "most of them live long enough to be asked"
     for status in seen:
         assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
         assert status["NoNewPrivs"] == "1"

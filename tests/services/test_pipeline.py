@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from services.__main__ import to_flags
-from services.contract.settings import SETTINGS, PipelineSettings
+from services.contract.artifacts import PICKLE
+from services.contract.settings import PipelineSettings
+from services.pipeline import PIPELINE
 from stagekit.stage.command_line import parse
-from stagekit.volume.pickles import ALLOWED
+from stagekit.stage.local import to_flags
 
 DATA = Path(__file__).parents[2] / "shared_volume/data"
 
@@ -80,7 +81,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
 
 def test_every_stage_leaves_a_manifest_with_the_settings_that_differ(sample):
     volume, _ = sample
-    for stage in SETTINGS:
+    for stage in PIPELINE.stage_names:
         assert read(volume, f"{stage}/manifest.json")["exit_reason"] == "done"
     assert read(volume, "transform/manifest.json", run="prepared")["settings"]["log_columns"] == ["BALANCE"]
     assert read(volume, "transform/manifest.json", run="prepared")["setting_sources"]["log_columns"] == "flag"
@@ -99,7 +100,7 @@ def test_a_pickle_may_name_what_the_pipeline_writes_and_nothing_else(sample):
     for path in [*volume.glob("runs/*/*/*.pkl"), *volume.glob("runs/*/*/*.sav")]:
         with path.open("rb") as file:
             Listening(file).load()
-    assert named == ALLOWED
+    assert named == PICKLE.allowed
 
 
 def test_the_pipeline_stops_at_the_first_stage_that_fails_with_its_exit_code(tmp_path):
@@ -113,7 +114,7 @@ def test_the_pipeline_stops_at_the_first_stage_that_fails_with_its_exit_code(tmp
 def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
     ended = run(tmp_path, "--k-values=1")
     assert (ended.returncode, ended.stdout) == (64, "")
-    assert ended.stderr.startswith("failed (64, unusable settings): --k-values")
+    assert ended.stderr.startswith("failed (64, invalid settings): --k-values")
     assert not (tmp_path / "runs").exists()
 
 
@@ -129,14 +130,14 @@ def test_a_wrong_setting_ends_the_pipeline_before_any_stage(tmp_path):
 def test_settings_that_contradict_each_other_end_the_pipeline_before_any_stage(tmp_path, arguments, complaint):
     ended = run(tmp_path, *arguments)
     assert (ended.returncode, ended.stdout) == (64, "")
-    assert ended.stderr.startswith(f"failed (64, unusable settings): {complaint}")
+    assert ended.stderr.startswith(f"failed (64, invalid settings): {complaint}")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_flag_goes_before_the_environment_in_every_stage(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_K_VALUES", "2,3")
+    monkeypatch.setenv("PIPELINE_K_VALUES", "2,3")
     settings = parse(PipelineSettings, ["--run=demo", "--k-values=2,3,4,5,6,7,8,9,10", "--n-clusters=9"], prog="test")
-    assert "--k-values=2,3,4,5,6,7,8,9,10" in to_flags("train", settings)
+    assert "--k-values=2,3,4,5,6,7,8,9,10" in to_flags(PIPELINE["train"], settings)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

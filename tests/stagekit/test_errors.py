@@ -64,4 +64,4 @@ def test_a_file_in_the_place_of_a_folder_is_a_matter_of_setup(number):
 def test_any_other_trouble_with_the_volume_may_pass():
     error = from_os_error(OSError(errno.EIO, "Input/output error"))
     assert type(error) is TransientError
-    assert str(error) == "the volume does not answer as it should: [Errno 5] Input/output error"
+    assert str(error) == "the volume failed: [Errno 5] Input/output error"

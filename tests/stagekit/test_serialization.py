@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagekit.serialization import parse_mapping, split, to_flag, to_text
+from stagekit.serialization import parse_list, parse_mapping, to_flag, to_text
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_a_value_is_written_as_people_write_it_where_that_can_be_read_again(valu
 
 @given(st.lists(st.text(min_size=1)))
 def test_whatever_a_list_holds_is_read_as_it_was_written(names):
-    assert split(to_text(names)) == names
+    assert parse_list(to_text(names)) == names
 
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], ("a", "b")])
 def test_what_is_no_text_is_left_alone(value):
-    assert split(value) is value
+    assert parse_list(value) is value
     assert parse_mapping(value) is value
 
 
@@ -45,7 +45,7 @@ def test_what_is_no_text_is_left_alone(value):
     [("[2, 3]", [2, 3]), ("[a, b]", ["a", "b"]), ("a , 'b',\"c\"", ["a", "b", "c"]), ("  ", []), ("a,,b", ["a", "", "b"])],
 )
 def test_lists_are_taken_with_and_without_brackets_quotes_and_blanks(text, values):
-    assert split(text) == values
+    assert parse_list(text) == values
 
 
 def test_pairs_are_taken_with_blanks_around_and_a_comma_too_many():

@@ -1,4 +1,4 @@
-from services.contract.settings import StageSettings
+from stagekit.pipeline import Pipeline, Stage
 from stagekit.stage.run import run_stage
 
-run_stage("probe", StageSettings)
+run_stage(Pipeline("probe", (Stage("probe"),)), "probe")

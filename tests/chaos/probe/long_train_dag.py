@@ -1,4 +1,4 @@
-"""The first three stages of the pipeline as they are, but tried again after seconds and as often as it takes."""
+"""The first three stages of the pipeline, unchanged, with a retry delay of seconds and 20 retries."""
 
 from datetime import timedelta
 

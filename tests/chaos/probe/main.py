@@ -1,4 +1,4 @@
-"""A stage for tests: ends as its run's id says.
+"""A stage for tests: its run id decides how it ends.
 
 An exit code: with that. `memory`: with too little of it. `wait-...`: when it is released. `brief-...`: after 2 s.
 """
@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.contract.settings import StageSettings
 from stagekit.errors import ExitCode, StageError
+from stagekit.settings import StageSettings
 from stagekit.volume.workspace import Workspace
 
 

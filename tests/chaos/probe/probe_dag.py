@@ -1,4 +1,4 @@
-"""One task that runs the stage of the tests as any other is run, but is tried again after seconds instead of minutes."""
+"""One task that runs the tests' stage like any other, with a retry delay of seconds instead of minutes."""
 
 from datetime import timedelta
 

@@ -110,7 +110,7 @@ def test_the_previous_full_file_with_the_changes_is_the_full_file(tmp_path, firs
     assert customers == {row[0]: row[1:] for row in crm}
 
 
-def test_without_the_previous_full_file_its_date_stands_for_that_of_the_last_change(tmp_path):
+def test_without_the_previous_full_file_its_date_is_used_as_that_of_the_last_change(tmp_path):
     segments = write_segments(tmp_path / "segments.csv", ("a", "1", "1"), ("b", "2", "1"))
     rows = [("a", "1", "1"), ("b", "1", "2")]
     _, crm, _ = publish(tmp_path / "november", [rows], NAMES, NOVEMBER, (segments, NAMES, OCTOBER))

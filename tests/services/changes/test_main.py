@@ -1,4 +1,4 @@
-"""Who changed segment, from publications that are made by the stage that makes them."""
+"""The files for a CRM, from publications that are made by the stage that makes them."""
 
 import json
 import shutil
@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from services.contract.artifacts import SEGMENTS
 from services.contract.results import CHANGED_COLUMNS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import SEGMENTS
 from tests.services.segment.runs import group, make_run, read_csv, read_register, table
 
 BEFORE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))
@@ -82,9 +83,9 @@ def test_the_dates_come_from_the_crm_file_of_the_previous_publication_unless_it_
     inputs = json.loads((volume / "runs/two/changes" / MANIFEST_NAME).read_text())["inputs"]
     assert [record["name"] for record in inputs][-1] == "runs/one/changes/crm.csv"
     path.write_text(path.read_text().replace(first_day, "1999-01-01"))
-    code, _, said = list_changes(volume, "two")
+    code, _, message = list_changes(volume, "two")
     assert code == 65
-    assert "was changed or damaged" in said
+    assert "was changed or damaged" in message
     path.unlink()
     path.with_name(MANIFEST_NAME).unlink()
     assert list_changes(volume, "two")[0] == 0
@@ -112,34 +113,34 @@ def test_what_the_run_did_after_it_was_published_does_not_matter(volume, tmp_pat
 
 
 def test_a_run_that_has_published_nothing_is_refused_with_those_that_have(volume):
-    code, _, said = list_changes(volume, "three")
+    code, _, message = list_changes(volume, "three")
     assert code == 66
-    assert "run three has published no segments that are still kept: name one that has (two, one)" in said
+    assert "run three has published no segments that are still kept: name one that has (two, one)" in message
     assert not (volume / "runs/three/changes/changed.csv").exists()
 
 
 def test_a_run_whose_predecessor_is_no_longer_kept_is_refused(volume, tmp_path):
     copy = shutil.copytree(volume, tmp_path / "volume")
-    store = ModelStore(copy)
-    register = store.read()
+    store = ModelStore(copy, PIPELINE)
+    register = store.read_registry()
     runs = tuple(entry.model_copy(update={"publication": None}) if entry.run == "one" else entry for entry in register.runs)
-    store.write(register.model_copy(update={"runs": runs}))
-    code, _, said = list_changes(copy, "two")
+    store.write_registry(register.model_copy(update={"runs": runs}))
+    code, _, message = list_changes(copy, "two")
     assert code == 66
-    assert "run two followed run one, of which nothing is kept any more: name a later run (two)" in said
+    assert "run two followed run one, of which nothing is kept any more: name a later run (two)" in message
 
 
 def test_a_run_that_was_held_back_is_refused(tmp_path):
     make_run(tmp_path, "one", BEFORE, 3, fails=["the silhouette is 0.100, less than 0.25"])
-    code, _, said = list_changes(tmp_path, "one")
+    code, _, message = list_changes(tmp_path, "one")
     assert code == 66
-    assert "(none yet)" in said
+    assert "(none yet)" in message
 
 
 def test_a_published_file_that_was_changed_is_refused(tmp_path):
     make_run(tmp_path, "one", BEFORE, 3)
     [path] = tmp_path.glob("model/published/*/segments.csv")
     path.write_text(path.read_text().replace("savers-0", "savers-x"))
-    code, _, said = list_changes(tmp_path, "one")
+    code, _, message = list_changes(tmp_path, "one")
     assert code == 65
-    assert "it was changed or damaged" in said
+    assert "it was changed or damaged" in message

@@ -1,6 +1,7 @@
 import pytest
 
-from services.contract.settings import SETTINGS, PipelineSettings, ScoreSettings, StageSettings, settings_model
+from services.contract.settings import PipelineSettings, ScoreSettings
+from services.pipeline import PIPELINE
 from stagekit.errors import UsageError
 from stagekit.stage.command_line import parse
 
@@ -21,7 +22,7 @@ def test_nothing_given_is_the_recipe_of_the_lab():
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x.csv", "data/../../x.csv", ".."])
 def test_a_path_cannot_leave_the_volume(path):
     with pytest.raises(UsageError, match="inside the volume"):
-        read(SETTINGS["extract"], f"--data-file={path}")
+        read(PIPELINE["extract"].settings, f"--data-file={path}")
 
 
 @pytest.mark.parametrize(
@@ -44,16 +45,11 @@ def test_a_path_that_no_file_system_takes_is_refused_in_a_short_message(setting,
 
 @pytest.mark.parametrize("path", ["x" * 255, "é" * 127, "d/" * 511 + "ff"])
 def test_a_path_may_be_as_long_as_a_file_system_takes(path):
-    assert read(SETTINGS["extract"], f"--data-file={path}").data_file == path
-
-
-def test_a_stage_without_settings_of_its_own_has_those_of_every_stage():
-    assert settings_model("train") is SETTINGS["train"]
-    assert settings_model("export") is StageSettings
+    assert read(PIPELINE["extract"].settings, f"--data-file={path}").data_file == path
 
 
 def test_every_setting_has_a_title_and_a_description():
-    for model in SETTINGS.values():
+    for model in (stage.settings for stage in PIPELINE.stages):
         for name, field in model.model_fields.items():
             assert field.title, name
             assert field.description, name

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract import artifacts
 from services.contract.results import Evaluation
 from services.contract.settings import EvaluateSettings, TrainSettings, TransformSettings
 from services.evaluate import main as evaluate
+from services.pipeline import PIPELINE
 from services.train import main as train
 from services.transform import main as transform
 from stagekit.errors import DataError, MissingInputError, UsageError
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.manifest import Manifest
 from stagekit.volume.workspace import Workspace
 
@@ -31,13 +32,13 @@ def commit(work: Workspace) -> None:
 
 def prepare(volume, customers, k_values) -> None:
     """Run the stages before this one, on the default features."""
-    with Workspace(volume, "demo", "extract", {}) as work:
+    with Workspace(PIPELINE, "extract", volume, "demo") as work:
         work.save(artifacts.CUSTOMERS, customers)
         commit(work)
-    with Workspace(volume, "demo", "transform", {}) as work:
+    with Workspace(PIPELINE, "transform", volume, "demo") as work:
         transform.main(TransformSettings(run="demo"), work)
         commit(work)
-    with Workspace(volume, "demo", "train", {}) as work:
+    with Workspace(PIPELINE, "train", volume, "demo") as work:
         train.main(TrainSettings(run="demo", k_values=k_values, n_init=2), work)
         commit(work)
     (volume / "data").mkdir()
@@ -55,7 +56,7 @@ def volume(tmp_path):
 
 
 def run(volume, **settings):
-    with Workspace(volume, "demo", "evaluate", {}) as work:
+    with Workspace(PIPELINE, "evaluate", volume, "demo") as work:
         result = evaluate.main(EvaluateSettings(run="demo", n_resamples=20, **settings), work)
         commit(work)
     return result, Evaluation.model_validate_json((volume / "runs/demo/evaluate/evaluation.json").read_text())

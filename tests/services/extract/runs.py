@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from services.contract.artifacts import CUSTOMERS
 from services.contract.settings import ExtractSettings
 from services.extract import main
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import Manifest
-from stagekit.volume.workspace import CUSTOMERS, Workspace
+from stagekit.volume.workspace import Workspace
 
 FEATURES = ("BALANCE", "PURCHASES")
 
@@ -19,14 +21,14 @@ FEATURES = ("BALANCE", "PURCHASES")
 def extract(volume: Path, **settings: Any) -> tuple[dict[str, Any], list[pd.DataFrame]]:
     """Run the stage; returns its result and the parts that it wrote."""
     started = datetime.now(UTC)
-    with Workspace(volume, "demo", "extract", {}) as work:
+    with Workspace(PIPELINE, "extract", volume, "demo") as work:
         result = main.main(ExtractSettings(volume=volume, run="demo", **{"feature_columns": FEATURES, **settings}), work)
         empty = {"settings": {}, "setting_sources": {}, "image": None, "versions": {}, "exit_reason": "done"}
         records = {"inputs": tuple(work.inputs), "outputs": tuple(work.outputs)}
         work.commit(
             Manifest(run="demo", stage="extract", result=result, started=started, ended=datetime.now(UTC), **records, **empty)
         )
-    with Workspace(volume, "demo", "transform", {}) as work:
+    with Workspace(PIPELINE, "transform", volume, "demo") as work:
         return result, list(work.load_parts(CUSTOMERS))
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.contract import artifacts
 from services.contract.results import DESCRIPTION_COLUMNS, MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
-from services.contract.settings import SETTINGS
-from stagekit.volume import workspace as artifacts
+from services.pipeline import PIPELINE
 from stagekit.volume.history import record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.workspace import Workspace
@@ -41,8 +41,8 @@ def volume(tmp_path, data):
         artifacts.RULES: data.rules.model_dump(mode="json"),
         artifacts.POINTS: as_csv(POINTS_COLUMNS, (-1, 0, 1, 0.7), (30, 0.5, 4, -0.1)),
     }
-    for stage in list(SETTINGS)[: list(SETTINGS).index("report")]:
-        with Workspace(tmp_path, "demo", stage, {}) as work:
+    for stage in list(PIPELINE.stage_names)[: list(PIPELINE.stage_names).index("report")]:
+        with Workspace(PIPELINE, stage, tmp_path, "demo") as work:
             for artifact, value in written.items():
                 if artifact.stage == stage:
                     work.save(artifact, value)
@@ -97,8 +97,9 @@ import sys
 sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
 from pathlib import Path
 from stagekit.volume.workspace import Workspace
+from services.pipeline import PIPELINE
 from services.report.main import main
-with Workspace(Path({str(volume)!r}), "demo", "report", {{}}) as work:
+with Workspace(PIPELINE, "report", Path({str(volume)!r}), "demo") as work:
     main(None, work)
 """
     ended = run(volume, "-c", code)
@@ -114,11 +115,11 @@ def test_without_segments_the_error_names_the_stage_to_run(volume):
 
 def test_results_of_a_repeated_extract_are_not_combined_with_earlier_segments(volume):
     made_of = FileRecord(name="extract/customers.pkl", sha256="0" * 64, bytes=1, stage="extract")
-    with Workspace(volume, "demo", "extract", {}) as work:
+    with Workspace(PIPELINE, "extract", volume, "demo") as work:
         like = work.manifest("extract")
         work.save(artifacts.CUSTOMERS, [1])
         work.commit(like.model_copy(update={"inputs": (), "outputs": tuple(work.outputs), "sha256": None}))
-    with Workspace(volume, "demo", "transform", {}) as work:
+    with Workspace(PIPELINE, "transform", volume, "demo") as work:
         work.commit(work.manifest("transform").model_copy(update={"inputs": (made_of,), "sha256": None}))
     ended = run(volume)
     assert ended.returncode == 65

@@ -6,7 +6,8 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,21 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
+from services.contract import artifacts
 from services.contract.results import Candidate, Evaluation
+from services.contract.segment_registry import SegmentRegistry
 from services.contract.settings import ScoreSettings, SegmentSettings
+from services.pipeline import PIPELINE
 from services.segment import main, score
+from services.segment.assignment import Assignment
+from services.segment.part_tasks import CustomerPart
 from services.transform.features import fit_preparation
-from stagekit.volume import workspace as artifacts
+from stagekit.volume.artifact import Artifact
 from stagekit.volume.manifest import Manifest
 from stagekit.volume.model_store import ModelStore
-from stagekit.volume.registry import Register
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import Artifact, Workspace
+from stagekit.volume.workspace import Workspace
+from stagekit.workers.worker_pool import PersistedParts, worker_pool
 
 FEATURES = ("BALANCE", "PURCHASES", "CREDIT_LIMIT")
 CENTRES = {"savers": (100, 100, 1000), "borrowers": (5000, 200, 6000), "buyers": (900, 7000, 9000), "rich": (9000, 9000, 20000)}
@@ -52,7 +58,7 @@ def commit(work: Workspace) -> None:
 
 
 def save(volume: Path, run: str, artifact: Artifact, value: Any) -> None:
-    with Workspace(volume, run, artifact.stage, {}) as work:
+    with Workspace(PIPELINE, artifact.stage, volume, run) as work:
         work.save(artifact, value)
         commit(work)
 
@@ -99,7 +105,7 @@ def prepare(
     )
     save(volume, run, artifacts.CUSTOMERS, customers)
     save(volume, run, artifacts.FEATURES, {"scaled": scaled, "preparation": fitted})
-    with Workspace(volume, run, "train", {}) as work:
+    with Workspace(PIPELINE, "train", volume, run) as work:
         work.save(artifacts.SWEEP, {k: model})
         work.save(artifacts.MODEL, model)
         commit(work)
@@ -107,9 +113,21 @@ def prepare(
     return model
 
 
+@contextmanager
+def assigned_parts(frames: Sequence[pd.DataFrame], clusters: Sequence[Any]) -> Iterator[PersistedParts]:
+    """Provide parts of customers who are in these clusters, each at its centroid."""
+    parts = []
+    for frame, cluster in zip(frames, clusters, strict=True):
+        nearest = np.asarray(cluster, dtype=np.int16)
+        zeros = np.zeros(len(frame))
+        parts.append(CustomerPart(frame.reset_index(drop=True), None, Assignment(nearest, nearest, zeros, zeros + 1)))
+    with worker_pool() as pool:
+        yield pool.persist(lambda part: part, parts)
+
+
 def segment(volume: Path, run: str, **settings: Any) -> dict[str, Any]:
     """Run the stage; returns segmentation.json."""
-    with Workspace(volume, run, "segment", {}) as work:
+    with Workspace(PIPELINE, "segment", volume, run) as work:
         result = main.main(SegmentSettings(volume=volume, run=run, **settings), work)
         commit(work)
     assert len(json.dumps(result)) < 1000
@@ -126,7 +144,7 @@ def make_scores(volume: Path, customers: pd.DataFrame, name: str = "new") -> lis
     """Write a file of customers and score it; returns the rows."""
     (volume / "data").mkdir(exist_ok=True)
     customers.to_csv(volume / f"data/{name}.csv", index=False)
-    with Workspace(volume, name, "score", {}) as work:
+    with Workspace(PIPELINE, "score", volume, name) as work:
         score.main(ScoreSettings(volume=volume, score=f"data/{name}.csv"), work)
         commit(work)
     return read_csv(volume / f"scores/{name}/segments.csv")
@@ -161,14 +179,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def read_register(volume: Path) -> Register:
-    return ModelStore(volume).read()
+def read_register(volume: Path) -> SegmentRegistry:
+    return ModelStore(volume, PIPELINE).read_registry()
 
 
 def read_published(volume: Path) -> list[dict[str, str]]:
     """Read segments.csv of the run in force."""
     register = read_register(volume)
-    publication = register.entry(register.in_force).publication
+    publication = register.entry(register.active_run).publication
     return read_csv(volume / "model/published" / publication.folder / "segments.csv")
 
 

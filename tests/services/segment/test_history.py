@@ -1,23 +1,23 @@
 from datetime import UTC, datetime
 
+from services.contract.segment_registry import SegmentPublication, SegmentRegistry
 from services.segment.history import find_predecessor, newer_active_run
-from stagekit.volume.registry import Publication, Register
 
 
-def register(*steps: str) -> Register:
+def register(*steps: str) -> SegmentRegistry:
     """A register after these runs have come: published, or held back where a `-` is in front."""
-    made = Register()
+    made = SegmentRegistry()
     for step in steps:
         run = step.removeprefix("-")
-        made = made.with_entry(run, ())
+        made = made.with_run(run)
         if run == step:
             folder = f"{made.publications + 1:06d}-{run}"
-            publication = Publication(segments={}, deciles={}, folder=folder, published=datetime.now(UTC), files=())
+            publication = SegmentPublication(segments={}, deciles={}, folder=folder, published=datetime.now(UTC), files=())
             made = made.with_publication(run, publication)
     return made
 
 
-def predecessor(made: Register, run: str) -> str | None:
+def predecessor(made: SegmentRegistry, run: str) -> str | None:
     entry = find_predecessor(made, run)
     return entry.run if entry else None
 

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.artifacts import SEGMENTER
 from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS, WEAKEST_SEGMENT, Segmentation
 from services.contract.settings import SegmentSettings
+from services.pipeline import PIPELINE
 from services.segment import main
 from stagekit.errors import DataError, MissingInputError, TransientError
 from stagekit.volume.model_store import ModelStore
-from stagekit.volume.workspace import SEGMENTER, Workspace
+from stagekit.volume.workspace import Workspace
 from tests.services.segment.runs import (
     FEATURES,
     finish,
@@ -207,7 +209,7 @@ def test_the_result_stays_short_and_leaves_out_reasons_before_segments(tmp_path)
     (tmp_path / "data").mkdir()
     names = "".join(f"{number},{letter * 80}\n" for number, letter in enumerate("abcd", start=1))
     (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n" + names)
-    with Workspace(tmp_path, run, "segment", {}) as work:
+    with Workspace(PIPELINE, "segment", tmp_path, run) as work:
         result = main.main(SegmentSettings(volume=tmp_path, run=run), work)
     assert len(json.dumps(result)) < 1000
     assert [segment["name"][0] for segment in result["segments"]] == ["a", "b", "c", "d"]
@@ -224,7 +226,7 @@ def test_a_run_that_fails_a_check_is_not_published_and_what_was_in_force_stays(t
     assert found["held_back"] == [
         f"segment {weakest['segment_id']} ({weakest['name']}) has a stability of 0.500, less than 0.6"
     ]
-    assert read_register(tmp_path).in_force == "one"
+    assert read_register(tmp_path).active_run == "one"
     assert read_published(tmp_path) == before
 
 
@@ -243,14 +245,14 @@ def test_the_last_model_of_the_training_is_published_with_the_segments_and_not_w
 def test_too_many_customers_without_a_segment_hold_a_run_back(tmp_path):
     found = make_run(tmp_path, "one", THREE.assign(BALANCE=THREE["BALANCE"].where(THREE.index % 10 != 0)), 3)
     assert found["held_back"] == ["12 of 120 customers have no segment: 10%, more than 5%"]
-    assert read_register(tmp_path).in_force is None
+    assert read_register(tmp_path).active_run is None
 
 
 def test_a_run_that_would_be_held_back_can_be_published_anyway(tmp_path):
     prepare(tmp_path, "one", THREE, 3, fails=[CHECK])
     found = segment(tmp_path, "one", publish="always")
     assert (found["published"], len(found["held_back"])) == (True, 1)
-    assert read_register(tmp_path).in_force == "one"
+    assert read_register(tmp_path).active_run == "one"
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -276,7 +278,7 @@ def test_an_experimental_run_makes_no_folder_model(tmp_path):
 
 def test_an_experimental_run_works_beside_a_run_that_publishes(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
-    lock_of_the_other = ModelStore(tmp_path).lock()
+    lock_of_the_other = ModelStore(tmp_path, PIPELINE).lock()
     assert segment(tmp_path, "one", publish="never")["experimental"]
     os.close(lock_of_the_other)
 
@@ -285,7 +287,7 @@ def test_an_experimental_run_can_be_published_by_running_it_again(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
     segment(tmp_path, "one", publish="never")
     assert segment(tmp_path, "one")["published"]
-    assert read_register(tmp_path).in_force == "one"
+    assert read_register(tmp_path).active_run == "one"
 
 
 def test_a_segment_that_is_too_small_to_assess_is_a_warning(tmp_path):
@@ -343,9 +345,9 @@ def test_a_rerun_of_an_older_run_is_held_back_unless_it_is_wanted(tmp_path):
     found = segment(tmp_path, "one")
     assert found["held_back"] == ["run two is in force and newer than this one"]
     assert found["comparison"] is None  # nothing was in force before it
-    assert read_register(tmp_path).in_force == "two"
+    assert read_register(tmp_path).active_run == "two"
     assert segment(tmp_path, "one", publish="always")["published"]
-    assert read_register(tmp_path).in_force == "one"
+    assert read_register(tmp_path).active_run == "one"
     assert make_run(tmp_path, "three", THREE, 3)["comparison"]["run"] == "one"
 
 
@@ -358,6 +360,20 @@ def test_the_users_names_survive_retraining(tmp_path):
     assert {row["segment_name"] for row in read_rows(tmp_path, "two") if row["segment_id"] == "2"} == {"'=Borrowers"}
     (tmp_path / "data/segment_names.csv").unlink()
     assert make_run(tmp_path, "three", THREE, 3)["segments"][1]["name"] == "very high balance, high credit limit"
+
+
+def test_a_generated_name_that_no_longer_fits_is_replaced_in_the_registry_when_the_run_is_published(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    former = "very high purchases, very high credit limit"
+    new = "very high purchases, low balance"
+    for fails, name in (([CHECK], former), ([], new)):
+        found = make_run(tmp_path, "two", THREE, 3, fails=fails, features=("BALANCE", "PURCHASES"))
+        assert new in [one["name"] for one in found["segments"] if one["segment_id"] == 3]
+        assert f"segment 3 is now called {new!r}, formerly {former!r}" in found["warnings"]
+        assert {known.segment_id: known.name for known in read_register(tmp_path).segments}[3] == name
+    before = outputs(tmp_path, "two")
+    segment(tmp_path, "two")
+    assert outputs(tmp_path, "two") == before
 
 
 def test_a_names_file_that_the_user_names_has_to_be_there(tmp_path):
@@ -395,7 +411,7 @@ def test_ids_that_look_like_formulas_are_harmless_and_still_recognised(tmp_path)
 
 def test_two_runs_do_not_publish_at_the_same_time(tmp_path):
     prepare(tmp_path, "one", THREE, 3)
-    lock = ModelStore(tmp_path).lock()
+    lock = ModelStore(tmp_path, PIPELINE).lock()
     with pytest.raises(TransientError, match="in use by another process"):
         segment(tmp_path, "one")
     os.close(lock)
@@ -411,7 +427,7 @@ def test_two_processes_at_once_publish_one_after_the_other_or_not_at_all(tmp_pat
     published = [run for run, (code, _, _) in ended.items() if code == 0]
     assert published
     assert all("in use by another process" in line for code, _, line in ended.values() if code == 75)
-    assert read_register(tmp_path).in_force in published
+    assert read_register(tmp_path).active_run in published
     assert len(read_published(tmp_path)) == 120
     assert sorted(known.segment_id for known in read_register(tmp_path).segments) == [1, 2, 3]
 
@@ -440,8 +456,8 @@ def test_damaged_files_of_the_run_in_force_are_refused_and_publishing_it_again_m
 
 def test_what_is_published_unpickles_through_the_allow_list(tmp_path):
     make_run(tmp_path, "one", THREE, 3, log_columns=["BALANCE"], outliers="clip")
-    with Workspace(tmp_path, "x", "segment", {}) as work:
-        segmenter = work.load_published(work.register(hold=False).entry("one"), SEGMENTER)
+    with Workspace(PIPELINE, "segment", tmp_path, "x") as work:
+        segmenter = work.load_published(work.read_registry(lock=False).entry("one"), SEGMENTER)
     assert segmenter["names"]
     assert np.isfinite(segmenter["reach"]).all()
 

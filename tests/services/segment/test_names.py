@@ -2,21 +2,21 @@ from pathlib import Path
 
 import pytest
 
-from services.segment.names import make_names, name_warnings, read_names
-from services.segment.profiles import Profile, Trait
+from services.segment.names import is_fitting, make_names, name_key, name_warnings, read_names, rename_notes
+from services.segment.profiles import FeatureProfile, Profile
 from stagekit.errors import DataError
 
 
 def profile(**effects: float) -> Profile:
     """A profile by effects, the first trait sets it apart most."""
-    return Profile(10, tuple(Trait(name, 0.0, 0.0, 100.0, effect) for name, effect in effects.items()))
+    return Profile(10, tuple(FeatureProfile(name, 0.0, 0.0, 100.0, effect) for name, effect in effects.items()))
 
 
 RICH = profile(BALANCE=1.0, PURCHASES=-0.5, CREDIT_LIMIT=0.0)
 
 
-def names(profiles: list[Profile], known: dict[int, str] | None = None, chosen: dict[int, str] | None = None) -> list[str]:
-    return make_names(profiles, range(1, len(profiles) + 1), known or {}, chosen or {})
+def names(profiles: list[Profile], known: dict[int, str] | None = None, user: dict[int, str] | None = None) -> list[str]:
+    return make_names(profiles, range(1, len(profiles) + 1), known or {}, user or {})
 
 
 def test_a_name_says_what_sets_the_segment_apart_most():
@@ -52,40 +52,98 @@ def test_the_same_parts_in_another_order_are_the_same_name():
     ]
 
 
-def test_names_that_look_alike_in_the_registry_stay():
-    known = {1: "few purchases, high balance", 2: "high balance, few purchases"}
-    assert names([RICH, RICH], known=known) == list(known.values())
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Low purchases,  High balance",
+        "high-balance; low purchases",
+        "high balance,low\u00a0purchases.",
+        "ＨＩＧＨ balance, low purchases",
+        "‘high’ balance, “low” purchases!",
+    ],
+)
+def test_names_that_differ_in_case_blanks_or_punctuation_look_alike(other):
+    assert name_key(other) == name_key("high balance, low purchases")
+    assert names([RICH, RICH], user={2: other})[0] == "high balance, low purchases, average credit limit"
 
 
-def test_ids_in_the_names_file_that_no_run_has_given_are_warned_of():
-    assert list(name_warnings({1: "a", 2: "b"}, {1, 2, 3})) == []
-    assert list(name_warnings({2: "b", 999: "c"}, {1, 2, 3})) == [
-        "the names file names 1 segment that no run has made (999): correct segment_id; "
-        "the ids of this and earlier runs go from 1 to 3"
+def test_names_of_punctuation_alone_are_told_apart():
+    assert name_key("★") != name_key("♥")
+
+
+def test_a_segment_keeps_its_name_while_its_phrases_fit():
+    known = "high balance, low purchases, average credit limit"
+    assert names([profile(PURCHASES=-2, CREDIT_LIMIT=0.4, BALANCE=0.1)], known={1: known}) == [known]
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("high balance", True),
+        ("high balance (12)", True),
+        ("very high balance", True),
+        ("low purchases", True),
+        ("very low purchases", False),
+        ("average credit limit", True),
+        ("high credit limit", False),
+        ("low balance", False),
+        ("average balance", False),
+        ("high cash advance", False),
+        ("average customers", False),
+        ("few purchases", False),
+        ("", False),
+    ],
+)
+def test_a_name_fits_as_long_as_no_phrase_contradicts_the_segment(name, fits):
+    assert is_fitting(name, RICH) is fits
+
+
+def test_the_name_of_segment_9_is_replaced_and_the_note_says_what_it_was_called():
+    # Seen on a new table: the credit limit has index 50, the balance index 8.
+    features = [FeatureProfile(*values) for values in (("BALANCE", 0, 0, 8, -0.7), ("CREDIT_LIMIT", 0, 0, 50, -0.5))]
+    nine = Profile(10, (*features, FeatureProfile("PURCHASES", 0, 0, 130, 0.3)))
+    former = "very many purchases, high credit limit, high balance"
+    (name,) = make_names([nine], [9], {9: former}, {})
+    assert name == "low balance, low credit limit"
+    assert list(rename_notes({9: name}, {9: former, 1: "gone"}, {})) == [
+        "segment 9 is now called 'low balance, low credit limit', "
+        "formerly 'very many purchases, high credit limit, high balance'"
     ]
 
 
-def test_a_segment_keeps_its_name_though_its_profile_changes():
-    assert names([RICH], known={1: "low balance"}) == ["low balance"]
+def test_a_users_name_stays_with_a_warning_if_it_contradicts_the_segment():
+    user_names = {1: "Rich: High Balance, high purchases", 2: "b"}
+    assert names([RICH, RICH], user=user_names) == list(user_names.values())
+    assert list(name_warnings(user_names, {1: RICH, 2: RICH}, {1, 2})) == [
+        "the names file calls segment 1 'Rich: High Balance, high purchases', but PURCHASES is low there: "
+        "the name is kept; change it if it misleads"
+    ]
+    assert list(rename_notes(user_names, {1: "a", 2: "c"}, user_names)) == []
+
+
+def test_ids_in_the_names_file_that_no_run_has_given_are_warned_of():
+    assert list(name_warnings({1: "a", 2: "b"}, {}, {1, 2, 3})) == []
+    assert list(name_warnings({2: "b", 999: "c"}, {}, {1, 2, 3})) == [
+        "the names file names 1 segment that no run has made (999): correct segment_id; "
+        "the ids of this and earlier runs go from 1 to 3"
+    ]
 
 
 def test_the_name_of_a_vanished_segment_is_not_given_again():
     assert names([RICH], known={9: "High balance, low purchases"}) == ["high balance, low purchases, average credit limit"]
 
 
-def test_the_users_names_go_before_ours():
-    assert names([RICH, RICH], known={1: "one", 2: "two"}, chosen={2: "Transactors", 7: "nobody"}) == ["one", "Transactors"]
-
-
-def test_a_name_that_the_user_gives_to_another_segment_is_told_apart():
-    assert names([RICH, RICH], known={1: "savers", 2: "two"}, chosen={2: "Savers"}) == ["savers (1)", "Savers"]
-
-
-def test_a_name_with_its_number_is_nobody_else_s_either():
-    assert names([RICH, RICH], known={1: "savers", 9: "savers (1)", 2: "two"}, chosen={2: "Savers"}) == [
-        "savers (1)'",
-        "Savers",
+def test_the_users_names_take_precedence():
+    assert names([RICH, RICH], known={1: "high balance", 2: "two"}, user={2: "Transactors", 7: "other"}) == [
+        "high balance",
+        "Transactors",
     ]
+
+
+def test_a_known_name_that_the_user_gives_to_another_segment_gets_a_number():
+    known = {1: "high balance", 2: "low purchases"}
+    assert names([RICH, RICH], known=known, user={2: "High balance"}) == ["high balance (1)", "High balance"]
+    assert names([RICH, RICH], known=known | {9: "high balance 1"}, user={2: "High balance"})[0] == "high balance (1-2)"
 
 
 def test_long_column_names_make_no_endless_names():
@@ -120,14 +178,14 @@ def test_a_names_file_is_read(tmp_path, content):
         (b"segment_id,name\n0,a\n", "row 2: segment_id is '0'"),
         (b"segment_id,name\n-1,a\n", "row 2: segment_id is '-1'"),
         (b"segment_id,name\n" + b"9" * 5000 + b",a\n", "row 2: segment_id is '9999"),
-        (b"segment_id,name\n1,a\n1,b\n", "row 3: segment_id 1 stands twice"),
-        (b"segment_id,name\n1,a\n2,A\n", "row 3: name 'A' stands twice"),
-        (b"segment_id,name\n1,\n", "row 2: name is '', expected 1 to 80 characters"),
+        (b"segment_id,name\n1,a\n1,b\n", "row 3: segment_id 1 occurs twice"),
+        (b"segment_id,name\n1,a\n2,A\n", "row 3: name 'A' looks like 'a' of segment 1"),
+        (b"segment_id,name\n1,\n", "row 2: name is '', expected 1 to 80 printable characters"),
         (b"segment_id,name\n1," + b"x" * 81 + b"\n", "row 2: name is 'xxxx"),
         (b"segment_id,name\n1,a\x07b\n", "row 2: name is 'a.*', expected"),
         (b"segment_id,name\n1,a,b\n", "row 2: too many or too few fields"),
         (b"segment_id,name\n1\n", "row 2: too many or too few fields"),
-        (b'segment_id,name\n1,"a\n', "row 2: .*: is a quote left open?"),
+        (b'segment_id,name\n1,"a\n', "row 2: .*: is a quote not closed?"),
         (b"segment_id,name\n1,\xe9\n", "byte 0xe9 is not UTF-8"),
     ],
 )

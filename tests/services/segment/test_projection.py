@@ -6,12 +6,22 @@ import pytest
 from sklearn.metrics import silhouette_samples
 
 from services.contract.results import POINTS_COLUMNS
-from services.segment.projection import project_sample
+from services.segment.projection import draw_points, project_points
 from services.transform.features import fit_preparation
-from tests.services.segment.runs import FEATURES, group, table
+from tests.services.segment.runs import FEATURES, assigned_parts, group, table
 
 TWO = table(group("savers", 30), group("buyers", 20))
 IDS = np.array([4] * 30 + [9] * 20)
+
+
+def project_sample(customers, preparation, ids, cuts=()) -> pd.DataFrame:
+    """Draw and project customers who have these segment ids, 0 for none."""
+    frames = np.split(np.arange(len(customers)), cuts)
+    distinct = np.unique(ids[ids > 0])
+    clusters = np.where(ids > 0, np.searchsorted(distinct, ids), -1)
+    with assigned_parts([customers.iloc[rows] for rows in frames], [clusters[rows] for rows in frames]) as parts:
+        features, cluster = draw_points(parts, preparation)
+    return project_points(features, distinct[cluster])
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def test_the_plane_keeps_distances_as_well_as_a_plane_can(preparation):
     np.testing.assert_allclose(np.abs(points), np.abs((features - features.mean(axis=0)) @ directions[:2].T), atol=1e-6)
 
 
-def test_with_one_feature_everybody_lies_on_a_line():
+def test_with_one_feature_all_customers_lie_on_a_line():
     points = project_sample(TWO, fit_preparation(TWO, ["PURCHASES"]), IDS)
     assert points["y"].eq(0).all()
     assert points["x"].nunique() > 1
@@ -48,17 +58,17 @@ def test_where_there_is_nothing_to_compare_every_silhouette_is_zero(preparation,
     assert project_sample(TWO, preparation, ids)["silhouette"].tolist() == [0.0] * 50
 
 
-def test_who_has_no_segment_is_not_shown(preparation):
+def test_a_customer_without_a_segment_is_not_shown(preparation):
     nobody = TWO.copy()
     nobody.loc[0, "BALANCE"] = np.nan
     points = project_sample(nobody, preparation, np.where(np.arange(50) == 0, 0, IDS))
     assert len(points) == 49
 
 
-def test_of_very_many_a_sample_is_shown_always_the_same_and_in_the_order_of_the_table(preparation):
+def test_of_very_many_customers_the_same_sample_is_shown_in_the_order_of_the_table_whatever_its_parts(preparation):
     many = pd.concat([TWO] * 50, ignore_index=True)
     ids = np.arange(1, 2501)
-    first, again = project_sample(many, preparation, ids), project_sample(many, preparation, ids)
+    first, again = project_sample(many, preparation, ids), project_sample(many, preparation, ids, cuts=[700, 701])
     pd.testing.assert_frame_equal(first, again)
     assert len(first) == 2000
     assert first["segment_id"].is_monotonic_increasing

@@ -6,8 +6,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from services.contract import artifacts
 from services.contract.results import SCORES_COLUMNS
 from services.contract.settings import ScoreSettings
+from services.pipeline import PIPELINE
 from services.segment import score
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume.runs import run_folder
@@ -65,7 +67,7 @@ def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog
     (tmp_path / "data").mkdir()
     new.to_csv(tmp_path / "data/new.csv", index=False)
     caplog.clear()
-    with Workspace(tmp_path, "new", "score", {}) as work:
+    with Workspace(PIPELINE, "score", tmp_path, "new") as work:
         result = score.main(ScoreSettings(volume=tmp_path, score="data/new.csv"), work)
     assert result == {
         "scores": "scores/new/segments.csv",
@@ -114,12 +116,12 @@ def test_customers_in_an_unknown_group_are_counted_and_many_of_them_are_warned_o
 
 def test_the_last_row_of_a_customer_counts_whatever_part_of_the_file_it_is_in(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("services.segment.score._PART_ROWS", 2)
+    monkeypatch.setattr("services.segment.score._ROWS_PER_PART", 2)
     make_run(tmp_path, "one", THREE, 3)
     updated = table(THREE.iloc[:3], THREE.iloc[[119]].assign(CUST_ID="savers-1"), THREE.iloc[[2]], THREE.iloc[[0]])
     (tmp_path / "data").mkdir()
     updated.to_csv(tmp_path / "data/new.csv", index=False)
-    with Workspace(tmp_path, "new", "score", {}) as work:
+    with Workspace(PIPELINE, "score", tmp_path, "new") as work:
         assert score.main(ScoreSettings(volume=tmp_path, score="data/new.csv"), work)["duplicates_dropped"] == 3
         commit(work)
     rows = [row for part in sorted((tmp_path / "scores/new/segments").iterdir()) for row in read_csv(part)]
@@ -183,21 +185,21 @@ def test_scoring_is_one_command_without_a_run(tmp_path):
     assert len(read_csv(tmp_path / result["scores"])) == 120
     manifest = json.loads((tmp_path / result["scores"]).with_name("manifest.json").read_text())
     assert [item["name"] for item in manifest["inputs"]] == [
-        "model/published/000001-one/segmenter.pkl",
         "data/New customers.csv",
+        "model/published/000001-one/segmenter.pkl",
         "model/published/000001-one/segments.csv",
     ]
     code, out, line = finish(start(tmp_path, "--score", "data/none.csv"))
     assert (code, out) == (66, "")
-    assert "score: failed (66, an input is missing): there is no file data/none.csv" in line
+    assert "score: failed (66, missing input): there is no file data/none.csv" in line
 
 
 def score_file(volume, name: str, content: str | bytes, **settings) -> list[dict[str, str]]:
     (volume / "data").mkdir(exist_ok=True)
     (volume / "data" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with Workspace(volume, "new", "score", {}) as work:
+    with Workspace(PIPELINE, "score", volume, "new") as work:
         score.main(ScoreSettings(volume=volume, score=f"data/{name}", **settings), work)
-        (draft,) = work._drafts["segments.csv"]
+        (draft,) = work._folder.pending(artifacts.SCORES)
         return read_csv(draft.path)
 
 

@@ -1,69 +1,113 @@
 import csv
 import io
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.artifacts import SEGMENTS, SEGMENTS_PARQUET
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
 from services.segment import assignment
-from services.segment.assignment import Segmenter, assign, outlier_distances
-from services.segment.segments_csv import (
+from services.segment.assignment import Segmenter
+from services.segment.membership import (
     NO_SEGMENT,
     NOT_IN_TABLE,
-    add_flags,
-    count_reasons,
+    PreviousMembership,
     escape_formulas,
-    make_rows,
-    read_members,
-    write_rows,
+    find_previous_membership,
+    store_ids,
 )
+from services.segment.part_tasks import assign_part, split_ids
+from services.segment.segments_csv import score_part, write_part
 from services.transform.features import fit_preparation
+from stagekit.volume.parts import OutputLocation
 from tests.services.segment.runs import FEATURES, group, table
 
 NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'say "hi"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
+NAMES = ("=cmd", "plain")
 
 
-def written(ids: list[str], names=("=cmd", "plain"), previous=None, flags=False, gap=()) -> str:
+def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(), parquet=False, first_row=0) -> Path:
     """Write segments.csv for customers with these ids, those in `gap` without a value."""
-    customers = table(group("savers", len(ids) // 2), group("buyers", len(ids) - len(ids) // 2)).assign(CUST_ID=ids)
+    n_customers = len(ids or range(4))
+    customers = table(group("savers", n_customers // 2), group("buyers", n_customers - n_customers // 2))
+    customers = customers.drop(columns="CUST_ID") if ids is None else customers.assign(CUST_ID=ids)
     preparation = fit_preparation(customers, FEATURES)
     centroids = preparation.transform(customers)[[0, -1]]
     customers.loc[list(gap), "BALANCE"] = np.nan
-    found = assign(customers, preparation, centroids)
-    segmenter = Segmenter(preparation, centroids, outlier_distances(found, 2), np.array([4, 9]), names, has_ids=True)
-    rows = make_rows(customers, found, segmenter, previous)
-    file = io.BytesIO()
-    assert write_rows(add_flags(rows, customers, segmenter) if flags else rows, file) == len(ids)
-    return file.getvalue().decode()
+    part = assign_part(split_ids(customers, FEATURES, folder), preparation=preparation, centroids=centroids)
+    segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), names, has_ids=True)
+    location = OutputLocation(folder, SEGMENTS_PARQUET) if parquet else None
+    csv = OutputLocation(folder, SEGMENTS)
+    written = write_part(part, first_row, previous, segmenter=segmenter, csv=csv, parquet=location)
+    return written.parquet.path if written.parquet else written.csv.path
 
 
-def parsed(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, strict=True))
 
 
-@pytest.mark.parametrize("piece", [1, 4, 1000])
-def test_every_customer_is_there_once_and_in_order_whatever_the_size_of_a_piece(monkeypatch, piece):
-    monkeypatch.setattr(assignment, "_PIECE", piece)
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+def test_every_customer_is_there_once_and_in_order_whatever_the_chunk_size(monkeypatch, tmp_path, chunk):
+    monkeypatch.setattr(assignment, "_CHUNK_ROWS", chunk)
     ids = [f"C{number}" for number in range(10)]
-    rows = parsed(written(ids, gap=(3, 4)))
+    rows = rows_of(write(tmp_path, ids, gap=(3, 4)))
     assert [row["CUST_ID"] for row in rows] == ids
     assert tuple(rows[0]) == SEGMENTS_COLUMNS
     assert [row["segment_id"] for row in rows] == ["4", "4", "4", "", "", "9", "9", "9", "9", "9"]
     assert rows[3]["reason"] == "no value for BALANCE"
-    assert {rows[3][name] for name in ("segment_name", "distance", "distance_to_next", "confidence", "unusual")} == {""}
+    filled = {name for name, cell in rows[3].items() if cell}
+    assert filled == {"CUST_ID", "reason"}
     assert rows[0]["reason"] == ""
 
 
-def test_cells_that_a_spreadsheet_would_run_are_made_harmless_and_numbers_stay_numbers():
-    rows = parsed(written(["=HYPERLINK(1)", "@x", "-5", "C1"]))
+def test_the_file_is_written_as_the_csv_module_writes_it(tmp_path):
+    path = write(tmp_path, [*NASTY, "C1"], gap=(5,), previous=np.array([4] * 13 + [9], dtype=np.int32))
+    rows = rows_of(path)
+    expected = io.StringIO(newline="")
+    writer = csv.DictWriter(expected, SEGMENTS_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        numbers = {name: repr(float(row[name])) for name in ("distance", "distance_to_next", "confidence") if row[name]}
+        writer.writerow(row | numbers)
+    text = path.read_bytes().decode()
+    assert text.replace('"line\rbreak"', "line\rbreak") == expected.getvalue().replace('"line\rbreak"', "line\rbreak")
+    assert '"line\rbreak"' in text  # Python before 3.13 leaves it unquoted, and readers take it for the end of the row
+
+
+def test_cells_that_a_spreadsheet_would_run_are_escaped_and_numbers_stay_numbers(tmp_path):
+    rows = rows_of(write(tmp_path, ["=HYPERLINK(1)", "@x", "-5", "C1"]))
     assert [row["CUST_ID"] for row in rows] == ["'=HYPERLINK(1)", "'@x", "-5", "C1"]
     assert rows[0]["segment_name"] == "'=cmd"
     assert 0 <= float(rows[0]["confidence"]) <= 1
     assert float(rows[0]["distance"]) == 0
 
 
-def test_a_column_is_made_harmless_like_its_texts_one_by_one():
+def test_parquet_has_the_same_columns_with_types_and_unescaped_texts(tmp_path):
+    path = write(tmp_path, ["=1", "b", "c", "d"], gap=(1,), previous=np.array([4, 0, -1, 9], dtype=np.int32), parquet=True)
+    table = duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)])
+    assert tuple(column[0] for column in table.description) == SEGMENTS_COLUMNS
+    rows = table.fetchall()
+    assert rows[0][:4] == ("=1", 4, "=cmd", 0.0)
+    assert rows[1][1:] == (*[None] * 10, "no value for BALANCE")
+    assert [row[SEGMENTS_COLUMNS.index("previous_segment_id")] for row in rows] == [4, None, None, 9]
+
+
+def test_the_next_segment_and_the_decisive_features_are_named(tmp_path):
+    rows = rows_of(write(tmp_path, ["A", "B", "C", "D"]))
+    assert [row["next_segment_id"] for row in rows] == ["9", "9", "4", "4"]
+    assert {row["own_feature"] for row in rows} <= set(FEATURES)
+    assert {row["next_feature"] for row in rows} <= {*FEATURES, ""}
+
+
+def test_without_ids_customers_are_numbered_over_all_parts(tmp_path):
+    assert [row["CUST_ID"] for row in rows_of(write(tmp_path, None, first_row=7))] == ["8", "9", "10", "11"]
+
+
+def test_a_column_is_escaped_like_its_texts_one_by_one():
     assert escape_formulas(pd.Series(NASTY, dtype="str")).tolist() == [
         "'=1+1",
         "''=1+1",
@@ -81,42 +125,48 @@ def test_a_column_is_made_harmless_like_its_texts_one_by_one():
     ]
 
 
-def test_members_are_found_again_whatever_their_ids_look_like():
-    text = written(NASTY, gap=(2,))
-    today = [*NASTY[::-1], "someone else"]
-    found = read_members([io.BytesIO(text.encode())], pd.Series(today, dtype="str"))
-    expected = [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_IN_TABLE]
-    assert found.segment_ids.tolist() == expected
+def look_up(path: Path, *parts: list[str]) -> PreviousMembership:
+    """Find the previous segments of current customers, in parts."""
+    databases = [store_ids(pd.Series(ids, dtype="str"), path.parent) for ids in parts]
+    with path.open("rb") as file:
+        return find_previous_membership([file], databases, [len(ids) for ids in parts], path.parent)
+
+
+def test_previous_segments_are_found_whatever_the_ids_look_like(tmp_path):
+    path = write(tmp_path, NASTY, gap=(2,))
+    found = look_up(path, NASTY[:4:-1], [*NASTY[4::-1], "new"])
+    assert found.segment_ids.tolist() == [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_IN_TABLE]
     assert found.departed == {}
 
 
-def test_members_who_have_left_are_counted_by_segment():
-    text = written([f"C{number}" for number in range(8)], gap=(2,))
-    found = read_members([io.BytesIO(text.encode())], pd.Series(["C0", "C0", "C7"], dtype="str"))
-    assert found.segment_ids.tolist() == [4, 4, 9]
+def test_customers_who_have_left_are_counted_by_segment(tmp_path):
+    found = look_up(write(tmp_path, [f"C{number}" for number in range(8)], gap=(2,)), ["C0"], ["C7"])
+    assert found.segment_ids.tolist() == [4, 9]
     assert found.departed == {4: 2, NO_SEGMENT: 1, 9: 3}
 
 
-def test_the_segment_of_before_is_told_where_there_was_one():
-    rows = parsed(written(["A", "B", "C", "D"], previous=np.array([4, NO_SEGMENT, NOT_IN_TABLE, 12])))
+def test_a_file_of_an_earlier_version_with_other_columns_is_read(tmp_path):
+    path = tmp_path / "segments.csv"
+    path.write_bytes(b'segment_id,more,CUST_ID\n4,"a,\nb",C1\n,,"line\rbreak"\n')
+    assert look_up(path, ["line\rbreak", "C1"]).segment_ids.tolist() == [NO_SEGMENT, 4]
+
+
+def test_the_previous_segment_is_empty_if_there_was_none(tmp_path):
+    previous = np.array([4, NO_SEGMENT, NOT_IN_TABLE, 12], dtype=np.int32)
+    rows = rows_of(write(tmp_path, ["A", "B", "C", "D"], previous=previous))
     assert [row["previous_segment_id"] for row in rows] == ["4", "", "", "12"]
 
 
-def test_scored_customers_are_flagged_where_they_lie_outside_the_training_range(monkeypatch):
+def test_scored_customers_outside_the_training_range_are_flagged(tmp_path):
     customers = table(group("savers", 3), group("buyers", 3))
     preparation = fit_preparation(customers, FEATURES)
     centroids = preparation.transform(customers)[[0, -1]]
     new = customers.assign(BALANCE=[1e6, *customers["BALANCE"][1:]], PURCHASES=[0.0, *customers["PURCHASES"][1:5], np.nan])
     segmenter = Segmenter(preparation, centroids, np.array([1.0, 1.0]), np.array([1, 2]), ("a", "b"), has_ids=True)
-    file = io.BytesIO()
-    write_rows(add_flags(make_rows(new, assign(new, preparation, centroids), segmenter, None), new, segmenter), file)
-    rows = parsed(file.getvalue().decode())
+    part = split_ids(new, FEATURES, tmp_path)
+    scored = score_part(part, 0, None, segmenter=segmenter, csv=OutputLocation(tmp_path, SEGMENTS))
+    rows = rows_of(scored.csv.path)
     assert tuple(rows[0]) == SCORES_COLUMNS
     assert [row["outside_training_range"] for row in rows] == ["BALANCE PURCHASES", "", "", "", "", ""]
     assert rows[0]["unusual"] == "yes"
-
-
-def test_reasons_are_counted_the_most_frequent_first():
-    assert count_reasons(["b", "a", "b"]) == {"b": 2, "a": 1}
-    assert list(count_reasons([f"reason {number}" for number in range(20)]).items())[-1] == ("other reasons", 11)
-    assert count_reasons([]) == {}
+    assert (scored.n_outside, scored.sizes.tolist()) == (1, [2, 3])

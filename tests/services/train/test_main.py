@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from services.contract import artifacts
 from services.contract.settings import TrainSettings
+from services.pipeline import PIPELINE
 from services.train import main as train
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.manifest import Manifest
 from stagekit.volume.workspace import Workspace
 
@@ -19,13 +20,13 @@ def work(tmp_path):
     rng = np.random.default_rng(0)
     now = datetime.now(UTC)
     empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
-    with Workspace(tmp_path, "demo", "transform", {}) as transform:
+    with Workspace(PIPELINE, "transform", tmp_path, "demo") as transform:
         transform.save(
             artifacts.FEATURES, {"scaled": np.concatenate([rng.normal(centre, 0.3, (60, 2)) for centre in (0, 3, 7)])}
         )
         outputs = tuple(transform.outputs)
         transform.commit(Manifest(run="demo", stage="transform", inputs=(), outputs=outputs, started=now, ended=now, **empty))
-    with Workspace(tmp_path, "demo", "train", {}) as work:
+    with Workspace(PIPELINE, "train", tmp_path, "demo") as work:
         yield work
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from services.transform.features import find_fence, fit_preparation, list_dropped, offset_row_numbers, top_reasons
+from services.contract.preparation import top_reasons
+from services.transform.features import find_fence, fit_preparation, list_dropped, offset_row_numbers
 from stagekit.errors import DataError, UsageError
 
 FEATURES = ("BALANCE", "PURCHASES")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.artifacts import PICKLE
 from services.contract.preparation import group_keys
 from services.transform.features import fit_preparation
-from stagekit.volume.pickles import load_pickle
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_preparation_with_groups_keyed_by_value_gives_the_same_results(table, 
     pipelines |= {"other": pipelines["short"], "x": pipelines["long"]}
     older = dataclasses.replace(preparation, group_pipelines={key: pipelines[name] for key, name in keys.items()})
     del older.__dict__["pooled_groups"]
-    older = load_pickle(io.BytesIO(pickle.dumps(older)), "segmenter.pkl")
+    older = PICKLE.load(io.BytesIO(pickle.dumps(older)), "segmenter.pkl")
     for tenure in (table["TENURE"], table["TENURE"].astype(int).astype("str"), table["TENURE"].astype("str")):
         customers = table.assign(TENURE=tenure)
         np.testing.assert_array_equal(older.transform(customers), preparation.transform(table))

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract import artifacts
 from services.contract.settings import PipelineSettings, TransformSettings
+from services.pipeline import PIPELINE
 from services.transform.main import main
 from stagekit.errors import DataError, UsageError
 from stagekit.stage.command_line import parse
-from stagekit.volume import workspace as artifacts
 from stagekit.volume.manifest import Manifest
 from stagekit.volume.parts import Part
 from stagekit.volume.workspace import Workspace
@@ -29,14 +30,14 @@ def commit(work: Workspace) -> None:
 @pytest.fixture
 def transform(tmp_path):
     def run(*parts: pd.DataFrame, **settings):
-        with Workspace(tmp_path, "demo", "extract", {}) as work:
+        with Workspace(PIPELINE, "extract", tmp_path, "demo") as work:
             for part in parts:
                 work.save(artifacts.CUSTOMERS, part)
             commit(work)
-        with Workspace(tmp_path, "demo", "transform", {}) as work:
+        with Workspace(PIPELINE, "transform", tmp_path, "demo") as work:
             result = main(TransformSettings(run="demo", **settings), work)
             commit(work)
-        with Workspace(tmp_path, "demo", "train", {}) as work:
+        with Workspace(PIPELINE, "train", tmp_path, "demo") as work:
             features, *others = work.load_parts(artifacts.FEATURES)
             features["scaled"] = np.concatenate([features["scaled"], *(other["scaled"] for other in others)])
         return result, features, (tmp_path / "runs/demo/transform/dropped.csv").read_text()

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.contract.artifacts import PICKLE
 from services.transform.features import fit_preparation
-from stagekit.volume.pickles import ALLOWED, load_pickle
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_features_are_row_contiguous_for_k_means(table):
 )
 def test_a_preparation_passes_the_allow_list_and_loads_unchanged(table, settings):
     preparation = fit_preparation(table, ("BALANCE", "PURCHASES"), **settings)
-    again = load_pickle(io.BytesIO(pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)), "features.pkl")
+    again = PICKLE.load(io.BytesIO(pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)), "features.pkl")
     fits = preparation.fits(table)
     np.testing.assert_array_equal(again.transform(table[fits]), preparation.transform(table[fits]))
 
@@ -104,5 +104,7 @@ def test_a_preparation_passes_the_allow_list_and_loads_unchanged(table, settings
 def test_the_allow_list_names_no_scikit_learn_class_that_no_preparation_or_model_needs(table):
     preparation = fit_preparation(table, ("BALANCE",), log_columns=["BALANCE"], outliers="clip", group_column="TENURE")
     content = pickle.dumps(preparation, protocol=pickle.HIGHEST_PROTOCOL)
-    unused = {f"{module}.{name}" for module, name in ALLOWED if module.startswith("sklearn") and name.encode() not in content}
+    unused = {
+        f"{module}.{name}" for module, name in PICKLE.allowed if module.startswith("sklearn") and name.encode() not in content
+    }
     assert unused == {"sklearn.cluster._kmeans.KMeans"}

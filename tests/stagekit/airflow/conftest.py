@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from dags.assets import DAG_ID
+from services.contract.artifacts import REPORT
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import REPORT, Workspace
+from stagekit.volume.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +94,7 @@ def airflow_run(airflow_app: Any) -> Iterator[Callable[..., None]]:
 def write_report(volume: Path, run: str, text: str, inputs: tuple[FileRecord, ...] = ()) -> Path:
     """Write a report as its stage does; returns the folder."""
     now = datetime.now(UTC)
-    with Workspace(volume, run, REPORT.stage, {}) as work:
+    with Workspace(PIPELINE, REPORT.stage, volume, run) as work:
         work.save(REPORT, text)
         work.commit(
             Manifest(

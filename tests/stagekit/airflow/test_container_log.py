@@ -95,7 +95,7 @@ def test_lines_do_not_depend_on_how_they_arrive(chunks):
         ("12:00:00 train: fitting", logging.INFO),
         ("12:00:00 train: WARNING: no id", logging.WARNING),
         ("12:00:00 train: ERROR: this is a defect", logging.ERROR),
-        ("12:00:00 train: failed (65, unusable data): no rows", logging.ERROR),
+        ("12:00:00 train: failed (65, invalid data): no rows", logging.ERROR),
         ("12:00:00 train: WARNINGS are rare", logging.INFO),
         ("  File main.py", logging.DEBUG),
     ],

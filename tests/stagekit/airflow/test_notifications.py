@@ -54,7 +54,7 @@ def context(xcom=None):
     return {"ti": task, "dag": dag, "run_id": RUN}
 
 
-def failed(reason="failed (65, unusable data): file.csv row 17: BALANCE is 'abc'"):
+def failed(reason="failed (65, invalid data): file.csv row 17: BALANCE is 'abc'"):
     return context({"reason": reason})
 
 
@@ -69,7 +69,7 @@ def test_where_nothing_is_configured_nothing_is_sent_and_nothing_said(caplog):
 
 
 def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
-    notify_failure(failed("failed (65, unusable data): no rows"))
+    notify_failure(failed("failed (65, invalid data): no rows"))
     assert hook.got == [
         {
             "path": "/services/T0/secret",
@@ -77,9 +77,9 @@ def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
             "dag_id": "probe",
             "run_id": RUN,
             "task_id": "train",
-            "reason": "failed (65, unusable data): no rows",
+            "reason": "failed (65, invalid data): no rows",
             "url": PAGE,
-            "text": f"probe: train failed\nfailed (65, unusable data): no rows\n{PAGE}",
+            "text": f"probe: train failed\nfailed (65, invalid data): no rows\n{PAGE}",
         }
     ]
 

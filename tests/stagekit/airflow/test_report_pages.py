@@ -1,32 +1,40 @@
+import re
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
 
+from services.contract.artifacts import REPORT, SEGMENTATION
+from services.contract.results import RunSummary, SegmentSummary
+from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
+from services.pipeline import PIPELINE
+from stagekit.airflow.report_pages import ReportPages
+from stagekit.volume.history import HistoryEntry, record_run
 from stagekit.volume.manifest import FileRecord, Manifest
-from stagekit.volume.registry import Register, RunEntry
 from stagekit.volume.runs import run_folder
-from stagekit.volume.workspace import SEGMENTATION, Workspace
+from stagekit.volume.workspace import Workspace
 from tests.stagekit.airflow.conftest import write_report
 
 DAG = "customer_segmentation_lab1"
 RUN = "manual__2026-01-05T09:00:00+00:00"
-IN_FORCE = "/segments/in-force"
+ACTIVE = "/segments/active"
+RUNS = "/segments/runs"
 
 
 def page_of(run: str, dag: str = DAG) -> str:
     return f"/segments/dags/{dag}/runs/{quote(run, safe='')}"
 
 
-def put_in_force(volume, run):
+def activate(volume, run):
     (volume / "model").mkdir()
-    register = Register(in_force=run, runs=(RunEntry(run=run),))
-    (volume / "model" / "segments.json").write_bytes(register.sealed())
+    registry = SegmentRegistry(active_run=run, runs=(SegmentRunEntry(run=run),))
+    (volume / "model" / "segments.json").write_bytes(registry.to_checksummed_json())
 
 
-# --- who sees it
+# --- access
 
 
-def test_who_may_see_the_run_sees_its_report(viewer, volume):
+def test_a_user_who_may_read_the_run_sees_its_report(viewer, volume):
     write_report(volume, RUN, "<h1>Five segments, côte à côte</h1>")
     answer = viewer.get(page_of(RUN))
     assert answer.status_code == 200
@@ -34,26 +42,26 @@ def test_who_may_see_the_run_sees_its_report(viewer, volume):
     assert answer.text == "<h1>Five segments, côte à côte</h1>"
 
 
-def test_a_program_sees_it_with_its_token(browser, token, volume):
+def test_a_client_sees_the_report_with_its_token(browser, token, volume):
     write_report(volume, RUN, "<h1>Five segments</h1>")
     answer = browser.get(page_of(RUN), headers={"Authorization": f"Bearer {token('VIEWER')}"})
     assert answer.text == "<h1>Five segments</h1>"
 
 
-@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), IN_FORCE])
-def test_who_has_not_signed_in_sees_nothing(browser, volume, page):
+@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), ACTIVE, RUNS])
+def test_an_anonymous_user_sees_nothing(browser, volume, page):
     write_report(volume, RUN, "<h1>Five segments</h1>")
-    put_in_force(volume, RUN)
+    activate(volume, RUN)
     answer = browser.get(page)
     assert answer.status_code == 401
     assert "Please sign in" in answer.text
     assert "segments</h1>" not in answer.text
 
 
-@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), IN_FORCE])
-def test_who_has_no_role_sees_nothing(browser, token, volume, page):
+@pytest.mark.parametrize("page", [page_of(RUN), page_of("no such run"), page_of(RUN, "no_such_dag"), ACTIVE, RUNS])
+def test_a_user_without_a_role_sees_nothing(browser, token, volume, page):
     write_report(volume, RUN, "<h1>Five segments</h1>")
-    put_in_force(volume, RUN)
+    activate(volume, RUN)
     browser.cookies.set("_token", token(None))
     answer = browser.get(page)
     assert answer.status_code == 403
@@ -64,9 +72,9 @@ def test_a_forged_token_opens_nothing(browser, volume):
     assert browser.get(page_of(RUN), headers={"Authorization": "Bearer e30.e30.e30"}).status_code == 403
 
 
-def test_who_may_see_the_runs_of_another_dag_only_sees_no_report(viewer, volume, monkeypatch):
+def test_the_right_to_read_another_dag_does_not_suffice(viewer, volume, monkeypatch):
     write_report(volume, RUN, "<h1>Five segments</h1>")
-    put_in_force(volume, RUN)
+    activate(volume, RUN)
     asked = []
 
     def only_another(self, *, method, user, access_entity=None, details=None):
@@ -77,21 +85,22 @@ def test_who_may_see_the_runs_of_another_dag_only_sees_no_report(viewer, volume,
         "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager.is_authorized_dag", only_another
     )
     assert viewer.get(page_of(RUN)).status_code == 403
-    assert viewer.get(IN_FORCE).status_code == 403
+    assert viewer.get(ACTIVE).status_code == 403
+    assert viewer.get(RUNS).status_code == 403
     assert viewer.get(page_of(RUN, "another")).status_code == 404
-    assert asked == [("GET", "RUN", DAG), ("GET", "RUN", DAG), ("GET", "RUN", "another")]
+    assert asked == [("GET", "RUN", DAG)] * 3 + [("GET", "RUN", "another")]
 
 
-def test_the_pages_describe_themselves_to_nobody(viewer):
+def test_the_pages_have_no_public_documentation(viewer):
     for path in ("openapi.json", "docs", "redoc"):
         assert viewer.get(f"/segments/{path}").status_code == 404
 
 
-# --- what is shown
+# --- content
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_a_run_that_has_not_ended_says_so_and_the_page_looks_again(viewer, volume, airflow_run, state):
+def test_a_run_that_has_not_ended_is_reported_and_the_page_refreshes(viewer, volume, airflow_run, state):
     airflow_run(RUN, state)
     answer = viewer.get(page_of(RUN))
     assert answer.status_code == 404
@@ -100,7 +109,7 @@ def test_a_run_that_has_not_ended_says_so_and_the_page_looks_again(viewer, volum
     assert answer.headers["refresh"] == "10"
 
 
-def test_a_run_that_failed_names_the_task_and_the_reason_and_the_page_stays(viewer, volume, airflow_run):
+def test_a_failed_run_is_reported_with_task_and_reason_and_the_page_does_not_refresh(viewer, volume, airflow_run):
     airflow_run(
         RUN, "failed", failed_task="extract_customer_data", reason="failed (65, invalid data): file.csv row 17: <b> & co"
     )
@@ -121,7 +130,7 @@ def test_a_run_that_was_marked_as_failed_blames_no_task(viewer, volume, airflow_
     assert "None of its tasks failed" in viewer.get(page_of(RUN)).text
 
 
-def test_a_run_whose_folder_was_removed_says_so_and_the_page_stays(viewer, volume, airflow_run):
+def test_a_run_whose_folder_was_removed_is_reported_and_the_page_does_not_refresh(viewer, volume, airflow_run):
     airflow_run(RUN, "success")
     answer = viewer.get(page_of(RUN))
     assert answer.status_code == 404
@@ -129,7 +138,7 @@ def test_a_run_whose_folder_was_removed_says_so_and_the_page_stays(viewer, volum
     assert "refresh" not in answer.headers
 
 
-def test_a_run_whose_report_alone_was_removed_says_so(viewer, volume, airflow_run):
+def test_a_run_whose_report_alone_was_removed_is_reported(viewer, volume, airflow_run):
     airflow_run(RUN, "success")
     (write_report(volume, RUN, "<h1>Five segments</h1>") / "report.html").unlink()
     answer = viewer.get(page_of(RUN))
@@ -137,21 +146,21 @@ def test_a_run_whose_report_alone_was_removed_says_so(viewer, volume, airflow_ru
     assert "refresh" not in answer.headers
 
 
-def test_a_run_that_airflow_does_not_know_is_no_run(viewer, volume):
+def test_a_run_that_airflow_does_not_know_is_reported(viewer, volume):
     answer = viewer.get(page_of("no such run"))
     assert answer.status_code == 404
     assert "Airflow knows no run no such run" in answer.text
     assert "refresh" not in answer.headers
 
 
-def test_what_stands_in_the_address_is_text_and_never_part_of_a_page(viewer, volume):
+def test_text_from_the_address_is_escaped(viewer, volume):
     for answer in (viewer.get(page_of("<script>alert(1)</script>")), viewer.get(page_of(RUN, "<b>"))):
         assert "<script" not in answer.text
         assert "<b>" not in answer.text
     assert "&lt;script&gt;" in viewer.get(page_of("<script>")).text
 
 
-def test_a_report_that_its_stage_has_not_committed_is_not_there(viewer, volume, airflow_run):
+def test_a_report_without_a_manifest_is_not_shown(viewer, volume, airflow_run):
     airflow_run(RUN, "running")
     (write_report(volume, RUN, "<h1>Half</h1>") / "manifest.json").unlink()
     assert "No report yet" in viewer.get(page_of(RUN)).text
@@ -176,7 +185,7 @@ def test_a_report_of_segments_that_were_made_again_since_is_not_shown(viewer, vo
     read = FileRecord(name="segment/segmentation.json", sha256="0" * 64, bytes=1, stage="segment")
     folder = write_report(volume, RUN, "<h1>Five segments</h1>", (read,))
     assert viewer.get(page_of(RUN)).status_code == 200  # also when the other folders of the run were removed
-    with Workspace(volume, RUN, "segment", {}) as work:
+    with Workspace(PIPELINE, "segment", volume, RUN) as work:
         work.save(SEGMENTATION, {})
         report = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
         work.commit(
@@ -215,46 +224,101 @@ def test_a_run_id_may_hold_a_slash(viewer, volume):
 
 def test_a_volume_that_is_not_mounted_is_named(viewer, volume, monkeypatch):
     monkeypatch.setenv("SEGMENTATION_VOLUME", "/no/such/volume")
-    for page in (page_of(RUN), IN_FORCE):
+    for page in (page_of(RUN), ACTIVE, RUNS):
         answer = viewer.get(page)
         assert answer.status_code == 500
         assert "there is no volume at /no/such/volume" in answer.text
 
 
-# --- the report of the segments in force
+# --- the active report and the list of runs
 
 
-def test_the_report_of_the_run_in_force_is_shown(viewer, volume):
+def test_the_report_of_the_active_run_is_shown(viewer, volume):
     write_report(volume, RUN, "<h1>Five segments</h1>")
-    put_in_force(volume, RUN)
-    assert viewer.get(IN_FORCE).text == "<h1>Five segments</h1>"
+    activate(volume, RUN)
+    assert viewer.get(ACTIVE).text == "<h1>Five segments</h1>"
 
 
-def test_before_anything_is_published_it_says_so(viewer, volume):
-    answer = viewer.get(IN_FORCE)
+def test_before_the_first_publication_the_page_explains_it(viewer, volume):
+    answer = viewer.get(ACTIVE)
     assert answer.status_code == 404
-    assert "No segments have been published yet" in answer.text
+    assert "No run has been published yet" in answer.text
 
 
-def test_an_active_run_that_has_not_written_its_report_is_named_and_the_page_looks_again(viewer, volume, airflow_run):
+def test_an_active_run_without_a_report_yet_is_named_and_the_page_refreshes(viewer, volume, airflow_run):
     airflow_run(RUN, "running")
-    put_in_force(volume, RUN)
-    answer = viewer.get(IN_FORCE)
+    activate(volume, RUN)
+    answer = viewer.get(ACTIVE)
     assert answer.status_code == 404
-    assert f"The segments of run {RUN} are active, but there is no report of it. Run {RUN} is running." in answer.text
+    assert f"Run {RUN} is active, but it has no report. Run {RUN} is running." in answer.text
     assert answer.headers["refresh"] == "10"
 
 
 def test_an_active_run_whose_folder_was_removed_is_not_waited_for(viewer, volume, airflow_run):
     airflow_run(RUN, "success")
-    put_in_force(volume, RUN)
-    answer = viewer.get(IN_FORCE)
-    assert "are active, but there is no report of it." in answer.text
+    activate(volume, RUN)
+    answer = viewer.get(ACTIVE)
+    assert "is active, but it has no report." in answer.text
     assert "is no longer on the volume" in answer.text
     assert "refresh" not in answer.headers
 
 
-# --- what it may do
+def record(volume, run, day, **fields):
+    segments = (SegmentSummary(segment_id=1, name="low balance", customers=5000, jaccard=0.9),)
+    figures = {"status": "published", "k": 1, "customers": 5006, "unassigned": 6, "silhouette": 0.5, "verdict": "natural"}
+    started = datetime(2026, 11, day, 9, tzinfo=UTC)
+    record_run(volume, RunSummary(run=run, started=started, max_psi=None, segments=segments, **{**figures, **fields}))
+
+
+def test_all_runs_are_listed_the_latest_first_with_the_active_one_marked_and_links_to_existing_reports(viewer, volume):
+    write_report(volume, "first/1", "<h1>Five segments</h1>")
+    record(volume, "first/1", 2)
+    record(volume, "second", 9, status="not published", failed_checks=("the silhouette is 0.2, less than 0.25",))
+    activate(volume, "first/1")
+    answer = viewer.get(RUNS)
+    rows = [re.sub("<.*?>", "|", row) for row in re.findall("<tr>(.*?)</tr>", answer.text)[1:]]
+    assert answer.status_code == 200
+    assert rows[0].startswith(
+        "|second||2026-11-09 09:00||not published; the silhouette is 0.2, less than 0.25||1: 5,000 (low balance)||"
+    )
+    assert rows[1].startswith("||first/1| |active|||2026-11-02 09:00||published||")
+    (address,) = set(re.findall('href="(.*?)"', answer.text))
+    assert viewer.get(f"/segments/{address}").text == "<h1>Five segments</h1>"
+
+
+def test_names_in_the_list_of_runs_are_escaped_and_its_links_keep_the_session_without_scripts(viewer, volume):
+    record(volume, "<script>alert(1)</script>", 2, failed_checks=("<b>",))
+    answer = viewer.get(RUNS)
+    assert "<script" not in answer.text
+    assert "<b>" not in answer.text
+    assert policy(answer)["sandbox"] == "allow-same-origin"
+    assert policy(answer)["default-src"] == "'none'"
+
+
+def test_a_damaged_history_lists_its_valid_entries(viewer, volume):
+    record(volume, "first", 2)
+    path = volume / "history" / "runs.json"
+    path.write_text(path.read_text().replace("[", '[{"run": "<b>"},', 1))
+    answer = viewer.get(RUNS)
+    assert answer.status_code == 200
+    assert answer.text.count("<tr>") == 2
+
+
+def test_a_volume_of_an_earlier_version_links_the_active_run(viewer, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    activate(volume, RUN)
+    text = viewer.get(RUNS).text
+    assert f">{RUN}</a>" in text
+    assert "No run has been recorded yet." in text
+
+
+def test_a_pipeline_without_key_figures_lists_its_runs(volume):
+    record_run(volume, HistoryEntry(run="tiny", started=datetime(2026, 11, 2, tzinfo=UTC)))
+    text = ReportPages("tiny_dag", PIPELINE, REPORT).list_runs().body.decode()
+    assert '<th scope="row">tiny</th><td>2026-11-02 00:00</td></tr>' in text
+
+
+# --- what a page may do
 
 
 def policy(answer):
@@ -262,7 +326,7 @@ def policy(answer):
     return {name: value for name, _, value in directives}
 
 
-def test_a_report_can_show_itself_and_do_nothing_else(viewer, volume):
+def test_a_report_can_only_display_itself(viewer, volume):
     write_report(volume, RUN, "<script>alert(1)</script>")
     assert policy(viewer.get(page_of(RUN))) == {
         "default-src": "'none'",
@@ -275,15 +339,15 @@ def test_a_report_can_show_itself_and_do_nothing_else(viewer, volume):
     }
 
 
-def test_the_page_that_looks_again_may_not_run_scripts_either(viewer, volume, airflow_run):
+def test_the_page_that_refreshes_may_not_run_scripts_either(viewer, volume, airflow_run):
     airflow_run(RUN, "running")
-    found = policy(viewer.get(page_of(RUN)))
-    assert found["sandbox"] == "allow-scripts allow-same-origin", "without, browsers do not look again"
-    assert found["default-src"] == "'none'"
-    assert "script-src" not in found
+    directives = policy(viewer.get(page_of(RUN)))
+    assert directives["sandbox"] == "allow-scripts allow-same-origin", "without it, browsers do not refresh"
+    assert directives["default-src"] == "'none'"
+    assert "script-src" not in directives
 
 
-def test_every_answer_has_the_same_headers_whatever_it_says(viewer, token, volume):
+def test_every_answer_has_the_same_headers(viewer, token, volume):
     write_report(volume, RUN, "<h1>Five segments</h1>")
     (write_report(volume, "damaged", "x") / "report.html").write_text("y")
     answers = [

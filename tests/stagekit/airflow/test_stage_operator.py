@@ -142,8 +142,8 @@ def test_a_stage_is_told_its_own_settings_and_where_they_came_from(volume, monke
 @pytest.mark.parametrize(
     ("code", "meaning", "again"),
     [
-        (65, "unusable data", False),
-        (75, "passing trouble", True),
+        (65, "invalid data", False),
+        (75, "transient error", True),
         (137, "out of memory", False),
     ],
 )
@@ -188,20 +188,20 @@ def test_a_volume_that_the_stage_may_not_write_to_fails_at_once(volume, monkeypa
 
 
 def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_it(volume, caplog):
-    task = Task(volume, says("failed (65, unusable data): no rows", code=65))
+    task = Task(volume, says("failed (65, invalid data): no rows", code=65))
     task.params["n_init"] = 3
     with pytest.raises(AirflowFailException) as failed:
         task.run()
     log_failure_reason(task.context | {"exception": failed.value})
     reason, replay = [record.getMessage() for record in caplog.records][-2:]
-    assert reason == "failed (65, unusable data): no rows"
+    assert reason == "failed (65, invalid data): no rows"
     assert task.xcom["reason"] == reason
     command = replay.removeprefix("to replay this stage by hand: ")
     assert "--env=SEGMENTATION_N_INIT=3" in shlex.split(command)
 
     replayed = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert replayed.returncode == 65
-    assert replayed.stderr == "12:00:00 train: failed (65, unusable data): no rows\n"
+    assert replayed.stderr == "12:00:00 train: failed (65, invalid data): no rows\n"
 
 
 # --- what it may do

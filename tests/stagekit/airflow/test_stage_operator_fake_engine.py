@@ -57,19 +57,19 @@ def test_a_stage_that_reports_no_manifest_has_none_to_hand_on(toy):
 def test_what_is_not_json_is_a_defect_of_the_stage(toy):
     toy.stage = End(stdout="hello\n")
     assert fails(Try(), again=True) == (
-        "failed (70, a defect of the stage): train wrote 'hello\\n' to stdout: expected one line of JSON"
+        "failed (70, internal error): train wrote 'hello\\n' to stdout: expected one line of JSON"
     )
 
 
 @pytest.mark.parametrize(
     ("code", "meaning", "again"),
     [
-        (64, "unusable settings", False),
-        (65, "unusable data", False),
-        (66, "an input is missing", False),
-        (70, "a defect of the stage", True),
-        (75, "passing trouble", True),
-        (78, "the volume or the image is set up wrong", False),
+        (64, "invalid settings", False),
+        (65, "invalid data", False),
+        (66, "missing input", False),
+        (70, "internal error", True),
+        (75, "transient error", True),
+        (78, "volume or image misconfigured", False),
     ],
 )
 def test_the_reason_that_a_stage_gives_is_the_task_s_and_its_code_decides_about_another_try(toy, code, meaning, again):
@@ -90,15 +90,15 @@ def test_out_of_memory_names_the_limit_whoever_noticed_it(toy, end):
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
-        (End(137), "failed (75, passing trouble): train was killed by signal 9 (Killed)"),
-        (End(255), "failed (75, passing trouble): train was lost: the Docker engine or its host stopped"),
-        (End(200), "failed (70, a defect of the stage): train ended with exit code 200: "),
-        (End(128, stderr="odd\n"), "failed (70, a defect of the stage): train ended with exit code 128: odd"),
-        (End(1), "failed (70, a defect of the stage): train ended with exit code 1: "),
+        (End(137), "failed (75, transient error): train was killed by signal 9 (Killed)"),
+        (End(255), "failed (75, transient error): train was lost: the Docker engine or its host stopped"),
+        (End(200), "failed (70, internal error): train ended with exit code 200: "),
+        (End(128, stderr="odd\n"), "failed (70, internal error): train ended with exit code 128: odd"),
+        (End(1), "failed (70, internal error): train ended with exit code 1: "),
         # Its last line is about something else than how it ended.
         (
-            End(1, stderr=said("failed (65, unusable data): no")),
-            "failed (70, a defect of the stage): train ended with exit code 1",
+            End(1, stderr=said("failed (65, invalid data): no")),
+            "failed (70, internal error): train ended with exit code 1",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_settings_that_contradict_each_other_fail_the_first_task_before_its_cont
     first = Try("extract")
     first.params |= {"n_clusters": 12, "k_values": [2, 3]}
     assert fails(first, again=False).startswith(
-        "failed (64, unusable settings): these settings contradict each other: n_clusters is"
+        "failed (64, invalid settings): these settings contradict each other: n_clusters is"
     )
     assert toy.created == []
 
@@ -261,7 +261,7 @@ def test_an_image_that_is_not_there_is_not_pulled(toy):
         (
             "POST /containers/create",
             Refusal(500, "no\nidea"),
-            "failed (75, passing trouble): the Docker engine answered: no idea",
+            "failed (75, transient error): the Docker engine answered: no idea",
             True,
         ),
         ("GET /info", Refusal(500, "busy"), "the Docker engine answered: busy", True),
@@ -280,19 +280,19 @@ def test_an_engine_that_is_not_there_is_passing_trouble(toy, monkeypatch):
 def test_an_engine_elsewhere_is_not_asked_without_a_certificate(toy, monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "nothing"))
     reason = fails(Try(), again=False)
-    assert reason.startswith("failed (78, the volume or the image is set up wrong): DOCKER_CERT_PATH is ")
+    assert reason.startswith("failed (78, volume or image misconfigured): DOCKER_CERT_PATH is ")
     assert reason.endswith("nothing: expected ca.pem, cert.pem and key.pem there")
 
 
 def test_an_engine_that_goes_away_in_between_is_passing_trouble(toy, monkeypatch):
     monkeypatch.setattr("tests.stagekit.airflow.fake_engine.Toy._create", lambda *_: 1 / 0)  # the connection breaks off
-    assert "failed (75, passing trouble): the Docker engine does not answer" in fails(Try(), again=True)
+    assert "failed (75, transient error): the Docker engine does not answer" in fails(Try(), again=True)
 
 
 @pytest.mark.parametrize(
     ("said_by_mkdir", "reason", "again"),
     [
-        ("mkdir: No space left on device", "failed (75, passing trouble): the volume is full", True),
+        ("mkdir: No space left on device", "failed (75, transient error): the volume is full", True),
         (
             "mkdir: Permission denied",
             "Permission denied: user 50000:0 needs write access to /data/bank on the Docker host",
@@ -317,7 +317,7 @@ def test_a_volume_that_is_not_set_is_asked_for_by_the_name_of_its_variable(toy, 
 def test_a_wrong_variable_ends_the_task_before_there_is_a_container(toy, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION", '{"k_values": "all"}')
     assert fails(Try(), again=False).startswith(
-        "failed (64, unusable settings): the Airflow Variable customer_segmentation sets k_"
+        "failed (64, invalid settings): the Airflow Variable customer_segmentation sets k_"
     )
     assert toy.created == []
 
@@ -328,7 +328,7 @@ def test_a_run_that_began_on_another_volume_is_not_continued_on_this_one(toy):
         StageOperator(task_id="transform_it", stage="transform") >> task.operator
     task.xcom = {("transform_it", "manifest"): DIGEST, ("transform_it", "volume"): "/data/sample"}
     assert fails(task, again=False) == (
-        "failed (78, the volume or the image is set up wrong): transform of this run has written to the volume /data/sample, "
+        "failed (78, volume or image misconfigured): transform of this run has written to the volume /data/sample, "
         "and Airflow has been started with /data/bank since: start a new run, or go back with `make up VOLUME=/data/sample "
         "CHANGE_VOLUME=yes` and clear this task"
     )
@@ -370,7 +370,7 @@ def test_the_containers_of_a_stack_carry_its_name_and_those_of_another_one_on_th
 def test_a_try_that_was_given_up_for_lost_makes_way_for_a_later_one(toy):
     task = Try()
     later = toy.add(labels_of(task, 2))
-    assert fails(task, again=True) == "failed (75, passing trouble): a later try of this task has begun"
+    assert fails(task, again=True) == "failed (75, transient error): a later try of this task has begun"
     assert list(toy.containers) == [later]
 
 
@@ -396,7 +396,7 @@ def test_a_container_that_cannot_be_removed_keeps_the_stage_from_starting(toy):
     task.instance.try_number = 2
     left = toy.add(labels_of(task, 1))
     toy.refusals[f"DELETE /containers/{left}"] = Refusal(500, "it is stuck")
-    assert fails(task, again=True) == "failed (75, passing trouble): the Docker engine answered: it is stuck"
+    assert fails(task, again=True) == "failed (75, transient error): the Docker engine answered: it is stuck"
 
 
 # --- a try attaches to what an earlier one has left
@@ -446,14 +446,14 @@ def test_a_container_that_has_ended_meanwhile_yields_its_result(toy, first):
 
 def test_a_container_that_has_failed_for_good_meanwhile_yields_its_reason(toy, first):
     toy.states[first.container] = "exited"
-    toy.stage = End(65, stderr=said("failed (65, unusable data): no rows"))
-    assert fails(first.next_try(), again=False) == "failed (65, unusable data): no rows"
+    toy.stage = End(65, stderr=said("failed (65, invalid data): no rows"))
+    assert fails(first.next_try(), again=False) == "failed (65, invalid data): no rows"
     assert (toy.created, toy.containers) == ([], {})
 
 
 def test_a_container_that_has_met_passing_trouble_meanwhile_is_replaced_and_its_reason_logged(toy, first, caplog):
     toy.states[first.container] = "exited"
-    toy.ends[first.container] = End(75, stderr=said("failed (75, passing trouble): was told to stop (SIGTERM)"))
+    toy.ends[first.container] = End(75, stderr=said("failed (75, transient error): was told to stop (SIGTERM)"))
     assert first.next_try().run() == "trained once"
     assert len(toy.created) == 1
     assert "it ended meanwhile: was told to stop (SIGTERM)" in caplog.text
@@ -649,13 +649,13 @@ def test_what_is_left_of_another_task_goes_once_that_task_has_ended(toy, state, 
 def test_warnings_and_errors_of_a_stage_keep_their_level(toy, caplog):
     caplog.set_level(logging.INFO)
     toy.stage = End(
-        65, stderr=said("reading", "WARNING: no id", "ERROR: odd") + "Traceback\n" + said("failed (65, unusable data): no")
+        65, stderr=said("reading", "WARNING: no id", "ERROR: odd") + "Traceback\n" + said("failed (65, invalid data): no")
     )
     fails(Try(), again=False)
     levels = {record.getMessage().removeprefix("12:00:00 train: "): record.levelname for record in caplog.records}
     assert levels["reading"] == "INFO"
     assert levels["WARNING: no id"] == "WARNING"
-    assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, unusable data): no"] == "ERROR"
+    assert levels["ERROR: odd"] == levels["Traceback"] == levels["failed (65, invalid data): no"] == "ERROR"
 
 
 # --- lineage
@@ -685,7 +685,7 @@ def test_without_lineage_nothing_is_read_or_described(toy, monkeypatch):
 
 
 def test_the_log_ends_with_the_reason_and_the_command_that_replays_the_stage(toy, caplog):
-    toy.stage = End(65, stderr=said("failed (65, unusable data): no rows"))
+    toy.stage = End(65, stderr=said("failed (65, invalid data): no rows"))
     task = Try()
     reason = fails(task, again=False)
     caplog.clear()

@@ -8,10 +8,11 @@ from hypothesis import given as for_any
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.contract.settings import SETTINGS, StageSettings
+from services.pipeline import PIPELINE
 from stagekit.airflow.trigger_form import given, trigger_form
 from stagekit.errors import UsageError
 from stagekit.serialization import to_flag, to_text
+from stagekit.settings import StageSettings
 from stagekit.stage.command_line import parse
 
 FIELDS = trigger_form()
@@ -26,7 +27,9 @@ def variable(monkeypatch):
 
 
 def test_every_setting_of_every_stage_is_a_field_with_title_and_description():
-    expected = {name for model in SETTINGS.values() for name in model.model_fields} - set(StageSettings.model_fields)
+    expected = {name for model in (stage.settings for stage in PIPELINE.stages) for name in model.model_fields} - set(
+        StageSettings.model_fields
+    )
     assert set(FIELDS) == expected
     assert all(field.schema["title"] and field.description for field in FIELDS.values())
 
@@ -165,15 +168,19 @@ def accepted_by_stage(model, name, value):
     return True
 
 
-@pytest.mark.parametrize(("stage", "name"), [(s, n) for s in SETTINGS for n in SETTINGS[s].model_fields if n in FIELDS])
+@pytest.mark.parametrize(
+    ("stage", "name"), [(s, n) for s in PIPELINE.stage_names for n in PIPELINE[s].settings.model_fields if n in FIELDS]
+)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no defect
 @for_any(data=st.data())
 def test_form_and_stage_accept_the_same_and_understand_it_alike(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
-    assert accepted_by_form(name, value) == accepted_by_stage(SETTINGS[stage], name, value), json.dumps(value)
+    assert accepted_by_form(name, value) == accepted_by_stage(PIPELINE[stage].settings, name, value), json.dumps(value)
 
 
-@pytest.mark.parametrize(("stage", "name"), [(s, n) for s in SETTINGS for n in SETTINGS[s].model_fields if n in FIELDS])
+@pytest.mark.parametrize(
+    ("stage", "name"), [(s, n) for s in PIPELINE.stage_names for n in PIPELINE[s].settings.model_fields if n in FIELDS]
+)
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @for_any(data=st.data())
 def test_a_value_of_the_form_is_the_same_as_a_flag_and_as_a_variable_of_the_environment(stage, name, data):
@@ -182,10 +189,10 @@ def test_a_value_of_the_form_is_the_same_as_a_flag_and_as_a_variable_of_the_envi
     others = {"log_columns": {"feature_columns": value}, "decimal": {"delimiter": "|"}}
     values = {**others.get(name, {}), name: value}
     texts = {known: to_text(one) for known, one in values.items()}
-    form = SETTINGS[stage](run="demo", **texts)
+    form = PIPELINE[stage].settings(run="demo", **texts)
     flags = [to_flag(known, one) for known, one in values.items()]
-    assert parse(SETTINGS[stage], ["--run=demo", *flags], prog="test") == form
+    assert parse(PIPELINE[stage].settings, ["--run=demo", *flags], prog="test") == form
     with pytest.MonkeyPatch.context() as environment:
         for known, text in texts.items():
             environment.setenv(f"SEGMENTATION_{known.upper()}", text)
-        assert parse(SETTINGS[stage], ["--run=demo"], prog="test") == form
+        assert parse(PIPELINE[stage].settings, ["--run=demo"], prog="test") == form

@@ -4,17 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contract.settings import (
-    EvaluateSettings,
-    ExtractSettings,
-    PipelineSettings,
-    StageSettings,
-    TrainSettings,
-    TransformSettings,
-)
+from services.contract.settings import EvaluateSettings, ExtractSettings, PipelineSettings, TrainSettings, TransformSettings
 from stagekit.errors import UsageError
 from stagekit.serialization import to_flag, to_text
-from stagekit.stage.command_line import parse, sources
+from stagekit.settings import StageSettings
+from stagekit.stage.command_line import adopt_former_environment, parse, setting_sources
 
 
 def read(model, *arguments):
@@ -22,18 +16,18 @@ def read(model, *arguments):
 
 
 def test_a_flag_goes_before_the_environment_and_that_before_the_default(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_N_INIT", "3")
-    monkeypatch.setenv("SEGMENTATION_MAX_ITER", "50")
+    monkeypatch.setenv("PIPELINE_N_INIT", "3")
+    monkeypatch.setenv("PIPELINE_MAX_ITER", "50")
     settings = read(TrainSettings, "--n-init", "4")
     assert (settings.n_init, settings.max_iter, settings.random_state) == (4, 50, 7)
-    origin = sources(settings, ["--run", "demo", "--n-init", "4"])
+    origin = setting_sources(settings, ["--run", "demo", "--n-init", "4"])
     assert (origin["n_init"], origin["max_iter"], origin["random_state"]) == ("flag", "environment", "default")
 
 
 def test_whoever_fills_the_environment_may_say_where_a_value_came_from(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_N_INIT", "3")
-    monkeypatch.setenv("SEGMENTATION_SOURCES", "n_init=form")
-    assert sources(read(TrainSettings), ["--run", "demo"])["n_init"] == "form"
+    monkeypatch.setenv("PIPELINE_N_INIT", "3")
+    monkeypatch.setenv("PIPELINE_SOURCES", "n_init=form")
+    assert setting_sources(read(TrainSettings), ["--run", "demo"])["n_init"] == "form"
 
 
 @pytest.mark.parametrize("text", ["2,3,4", "[2, 3, 4]", "4,3,2", " 2, 3 ,4 "])
@@ -89,7 +83,7 @@ def test_a_switch_is_a_flag_without_a_value(value):
     flag = to_flag("is_on", value)
     settings = read(Switch, flag)
     assert settings.is_on is value
-    assert sources(settings, [flag])["is_on"] == "flag"
+    assert setting_sources(settings, [flag])["is_on"] == "flag"
 
 
 def test_settings_that_contradict_each_other_are_named_with_the_remedy():
@@ -106,13 +100,13 @@ def test_one_wrong_setting_is_one_complaint():
 
 
 def test_an_empty_value_is_one_that_was_not_given(monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_N_INIT", "")
+    monkeypatch.setenv("PIPELINE_N_INIT", "")
     settings = read(TrainSettings, "--k-values=")
     assert (settings.n_init, settings.k_values) == (10, tuple(range(2, 11)))
 
 
 def test_a_missing_run_is_asked_for_by_flag_and_variable():
-    with pytest.raises(UsageError, match=r"--run \(or SEGMENTATION_RUN\) is needed"):
+    with pytest.raises(UsageError, match=r"--run \(or PIPELINE_RUN\) is required"):
         parse(TrainSettings, [], prog="test")
 
 
@@ -135,7 +129,7 @@ def test_a_setting_means_the_same_as_a_flag_a_variable_and_a_value(values):
         flags = [f"--{name.replace('_', '-')}={to_text(value)}" for name, value in values.items()]
         from_flags = read(TransformSettings, *flags)
         for name, value in values.items():
-            patch.setenv(f"SEGMENTATION_{name.upper()}", to_text(value))
+            patch.setenv(f"PIPELINE_{name.upper()}", to_text(value))
         from_environment = read(TransformSettings)
     assert from_flags == from_environment == TransformSettings(run="demo", **values)
 
@@ -177,3 +171,20 @@ def test_the_id_cannot_be_a_feature_and_the_decimal_mark_cannot_be_the_delimiter
     with pytest.raises(UsageError, match="--decimal is ',': is the delimiter too"):
         read(ExtractSettings, "--decimal=,")
     assert read(ExtractSettings, "--delimiter=;", "--decimal=,").table_format == ("CUST_ID", ";", ",")
+
+
+def test_a_former_prefix_is_accepted_with_a_warning_and_a_new_name_takes_precedence(monkeypatch, caplog):
+    for name, value in {"FORMER_N_INIT": "3", "FORMER_MAX_ITER": "50", "PIPELINE_MAX_ITER": "60"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIPELINE_N_INIT", raising=False)
+    adopt_former_environment("FORMER_")
+    settings = read(TrainSettings)
+    monkeypatch.delenv("PIPELINE_N_INIT")
+    assert (settings.n_init, settings.max_iter) == (3, 60)
+    assert caplog.messages == ["FORMER_MAX_ITER, FORMER_N_INIT: rename to PIPELINE_..., the former prefix will be removed"]
+
+
+def test_without_a_former_prefix_nothing_is_renamed(monkeypatch, caplog):
+    monkeypatch.setenv("FORMER_N_INIT", "3")
+    adopt_former_environment("")
+    assert not caplog.messages

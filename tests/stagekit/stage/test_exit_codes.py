@@ -5,20 +5,23 @@ import hashlib
 import json
 import logging
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
-from services.contract.settings import TrainSettings
 from stagekit.errors import DataError
+from stagekit.pipeline import Stage
 from stagekit.stage import run as stage
 from stagekit.stage.command_line import parse
-from stagekit.volume import workspace as artifacts
+from tests.stagekit.declaration import COPY, MEANS, PIPELINE, AverageSettings
+
+PROBE = Stage("average", AverageSettings, reads=(COPY, MEANS), writes=(MEANS,), module="probe.main")
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, caplog, capsys):
-    """Run a stage `train` whose main is given; returns its exit code, what it wrote to stdout, and what it logged."""
+    """Run a stage `average` whose main is given; returns its exit code, what it wrote to stdout, and what it logged."""
     caplog.set_level(logging.INFO)
 
     def run(main, *arguments):
@@ -26,7 +29,7 @@ def run(tmp_path, monkeypatch, caplog, capsys):
         module.main = main
         monkeypatch.setitem(sys.modules, "probe.main", module)
         caplog.clear()
-        code = stage._run("train", TrainSettings, "probe.main", [f"--volume={tmp_path}", "--run=demo", *arguments])
+        code = stage._run(replace(PIPELINE, stages=(PROBE,)), "average", [f"--volume={tmp_path}", "--run=demo", *arguments])
         return code, capsys.readouterr().out, [record.getMessage() for record in caplog.records]
 
     return run
@@ -40,52 +43,51 @@ def failing(error):
 
 
 def saving(settings, work):
-    work.decisions["strategy"] = "exact: few customers"
-    work.save(artifacts.METRICS, {"k_values": settings.k_values})
-    return {"first": settings.k_values[0]}
+    work.decisions["rounding"] = "none: few stations"
+    work.save(MEANS, {"unit": settings.unit})
+    return {"unit": settings.unit}
 
 
 def test_the_result_is_printed_and_every_file_and_the_digest_are_logged(run, tmp_path):
-    code, out, logged = run(saving, "--k-values=3,2")
-    assert (code, out) == (0, '{"first": 2}\n')
-    manifest = (tmp_path / "runs/demo/train/manifest.json").read_bytes()
-    assert logged == ["wrote metrics.json (37 bytes)", f"manifest sha256:{hashlib.sha256(manifest).hexdigest()}"]
+    code, out, logged = run(saving, "--unit=fahrenheit")
+    assert (code, out) == (0, '{"unit": "fahrenheit"}\n')
+    manifest = (tmp_path / "runs/demo/average/manifest.json").read_bytes()
+    assert logged == ["wrote means.json (27 bytes)", f"manifest sha256:{hashlib.sha256(manifest).hexdigest()}"]
 
 
 def test_the_manifest_tells_what_was_set_by_whom_and_decided(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_IMAGE", "customer-segmentation/train:1")
-    run(saving, "--k-values=3,2")
-    found = json.loads((tmp_path / "runs/demo/train/manifest.json").read_text())
-    assert (found["run"], found["stage"], found["result"]) == ("demo", "train", {"first": 2})
-    assert (found["image"], found["exit_reason"]) == ("customer-segmentation/train:1", "done")
-    assert found["settings"]["k_values"] == [2, 3]
-    assert not {"volume", "run", "upstream"} & set(found["settings"])
-    assert (found["setting_sources"]["k_values"], found["setting_sources"]["n_init"]) == ("flag", "default")
-    assert found["decisions"] == {"strategy": "exact: few customers"}
-    assert [record["name"] for record in found["outputs"]] == ["metrics.json"]
+    monkeypatch.setenv("PIPELINE_IMAGE", "temperatures/average:1")
+    run(saving, "--unit=fahrenheit")
+    found = json.loads((tmp_path / "runs/demo/average/manifest.json").read_text())
+    assert (found["run"], found["stage"], found["result"]) == ("demo", "average", {"unit": "fahrenheit"})
+    assert (found["image"], found["exit_reason"]) == ("temperatures/average:1", "success")
+    assert found["settings"] == {"unit": "fahrenheit"}
+    assert (found["setting_sources"]["unit"], found["setting_sources"]["upstream"]) == ("flag", "default")
+    assert found["decisions"] == {"rounding": "none: few stations"}
+    assert [record["name"] for record in found["outputs"]] == ["means.json"]
     assert found["started"] <= found["ended"]
-    assert {"python", "pandas", "pydantic"} <= set(found["versions"])
+    assert set(found["versions"]) == {"python", "pydantic"}
 
 
 def test_what_a_stage_has_read_stands_in_its_manifest(run, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file.csv").write_text("a")
-    run(lambda _, work: work.data_file("data/file.csv").name)
-    found = json.loads((tmp_path / "runs/demo/train/manifest.json").read_text())
+    run(lambda _, work: work.user_files.open("data/file.csv").name)
+    found = json.loads((tmp_path / "runs/demo/average/manifest.json").read_text())
     assert [(record["name"], record["bytes"]) for record in found["inputs"]] == [("data/file.csv", 1)]
 
 
 def test_a_stage_that_is_to_rely_on_a_manifest_refuses_another(run):
     run(saving)
-    code, _, logged = run(lambda _, work: work.load(artifacts.METRICS), f"--upstream=train={'0' * 64}")
+    code, _, logged = run(lambda _, work: work.load(MEANS), f"--upstream=average={'0' * 64}")
     assert code == 65
-    assert logged[-1].endswith("it was changed or damaged; run train again")
+    assert logged[-1].endswith("it was changed or damaged; run average again")
 
 
 @pytest.mark.parametrize(
     ("error", "code", "last"),
     [
-        (DataError("file.csv row 2:\n no"), 65, "failed (65, unusable data): file.csv row 2: no"),
+        (DataError("file.csv row 2:\n no"), 65, "failed (65, invalid data): file.csv row 2: no"),
         (
             MemoryError(),
             137,
@@ -94,9 +96,9 @@ def test_a_stage_that_is_to_rely_on_a_manifest_refuses_another(run):
         (
             OSError(errno.EROFS, "it says"),
             78,
-            "failed (78, the volume or the image is set up wrong): the volume is read-only: mount it writable",
+            "failed (78, volume or image misconfigured): the volume is read-only: mount it writable",
         ),
-        (ValueError("x\ny"), 70, "failed (70, a defect of the stage): ValueError: x y"),
+        (ValueError("x\ny"), 70, "failed (70, internal error): ValueError: x y"),
     ],
 )
 def test_whatever_ends_a_stage_is_told_in_one_line_and_an_exit_code_and_leaves_no_run(run, tmp_path, error, code, last):
@@ -114,13 +116,13 @@ def test_only_a_defect_of_ours_has_a_traceback(run, caplog):
 
 
 def test_settings_that_cannot_be_used_end_it_before_there_is_a_folder(run, tmp_path):
-    code, out, logged = run(saving, "--n-init=0")
+    code, out, logged = run(saving, "--unit=kelvin")
     assert (code, out) == (64, "")
-    assert logged[-1].startswith("failed (64, unusable settings): --n-init is '0'")
+    assert logged[-1].startswith("failed (64, invalid settings): --unit is 'kelvin'")
     assert not (tmp_path / "runs").exists()
 
 
 def test_help_calls_the_stage_as_people_call_it(capsys):
     with pytest.raises(SystemExit):
-        parse(TrainSettings, ["--help"], prog="python -m services.train")
-    assert capsys.readouterr().out.startswith("usage: python -m services.train ")
+        parse(AverageSettings, ["--help"], prog="python -m services.average")
+    assert capsys.readouterr().out.startswith("usage: python -m services.average ")

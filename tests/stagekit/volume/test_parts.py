@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 
 from stagekit.errors import DataError, MissingInputError
-from stagekit.volume.parts import save_draft
-from stagekit.volume.workspace import Artifact, Workspace
+from stagekit.volume.artifact import Artifact
+from tests.stagekit.declaration import COPY, DATA, TABLE
 from tests.stagekit.volume.test_workspace import commit, folder, workspace
-
-DATA = Artifact("extract", "data.pkl")
-TABLE = Artifact("extract", "table.csv")
-DERIVED = Artifact("transform", "derived.pkl")
 
 
 def write(volume: Path, *values: object, artifact: Artifact = DATA) -> None:
@@ -22,13 +18,13 @@ def write(volume: Path, *values: object, artifact: Artifact = DATA) -> None:
         commit(work)
 
 
-def names(volume: Path, stage: str = "extract") -> list[str]:
+def names(volume: Path, stage: str = "read") -> list[str]:
     place = folder(volume).parent / stage
     return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
 
 
 def read(volume: Path, artifact: Artifact = DATA) -> list[object]:
-    with workspace(volume, "segment") as work:
+    with workspace(volume, "publish") as work:
         return list(work.load_parts(artifact))
 
 
@@ -52,16 +48,16 @@ def test_a_part_of_a_table_is_text_like_the_whole(tmp_path):
 
 def test_the_manifests_name_every_part_and_what_it_is_a_part_of(tmp_path):
     write(tmp_path, 1, 2)
-    with workspace(tmp_path, "transform") as work:
-        records = work.manifest("extract").outputs
+    with workspace(tmp_path, "average") as work:
+        records = work.manifest("read").outputs
         work.parts(DATA)
         assert [(record.name, record.part_of) for record in records] == [
             ("data/00000.pkl", "data.pkl"),
             ("data/00001.pkl", "data.pkl"),
         ]
         assert [(record.name, record.part_of) for record in work.inputs] == [
-            ("extract/data/00000.pkl", "extract/data.pkl"),
-            ("extract/data/00001.pkl", "extract/data.pkl"),
+            ("read/data/00000.pkl", "read/data.pkl"),
+            ("read/data/00001.pkl", "read/data.pkl"),
         ]
     assert '"part_of"' in (folder(tmp_path) / "manifest.json").read_text()
     write(tmp_path, 1)
@@ -87,27 +83,27 @@ def test_a_failed_try_leaves_the_parts_of_the_one_before_and_none_of_its_own(tmp
 
 def test_parts_are_read_one_at_a_time(tmp_path):
     write(tmp_path, 1, 2)
-    with workspace(tmp_path, "segment") as work:
+    with workspace(tmp_path, "publish") as work:
         values = work.load_parts(DATA)
         assert next(values) == 1
         (folder(tmp_path) / "data/00001.pkl").write_bytes(b"changed meanwhile")
-        with pytest.raises(DataError, match=r"extract/data/00001\.pkl has sha256 .* run extract again"):
+        with pytest.raises(DataError, match=r"read/data/00001\.pkl has sha256 .* run read again"):
             next(values)
 
 
 def test_a_missing_part_is_named_before_any_is_read(tmp_path):
     write(tmp_path, 1, 2, 3)
     (folder(tmp_path) / "data/00001.pkl").unlink()
-    with workspace(tmp_path, "segment") as work, pytest.raises(MissingInputError, match=r"data/00001\.pkl is missing from run"):
+    with workspace(tmp_path, "publish") as work, pytest.raises(MissingInputError, match=r"data/00001\.pkl is missing from run"):
         work.parts(DATA)
 
 
 def test_a_part_that_goes_missing_meanwhile_is_named_with_what_to_do(tmp_path):
     write(tmp_path, 1, 2)
-    with workspace(tmp_path, "segment") as work:
+    with workspace(tmp_path, "publish") as work:
         second = work.parts(DATA)[1]
     second.path.unlink()
-    with pytest.raises(MissingInputError, match=r"^extract/data/00001\.pkl is missing: run extract again$"):
+    with pytest.raises(MissingInputError, match=r"^read/data/00001\.pkl is missing: run read again$"):
         second.load()
 
 
@@ -124,28 +120,28 @@ def test_parts_that_change_places_are_found(tmp_path):
 @pytest.mark.parametrize(("before", "after"), [((1,), (1, 2)), ((1, 2), (1,)), ((1, 2), (1, 2, 3)), ((1, 2), (1, 3))])
 def test_what_was_made_of_some_parts_is_not_mixed_with_others(tmp_path, before, after):
     write(tmp_path, *before)
-    with workspace(tmp_path, "transform") as work:
-        work.save(DERIVED, sum(work.load_parts(DATA)))
+    with workspace(tmp_path, "average") as work:
+        work.save(COPY, sum(work.load_parts(DATA)))
         commit(work)
     write(tmp_path, *after)
-    with workspace(tmp_path, "segment") as work, pytest.raises(DataError, match="extract was run again after transform"):
-        work.load(DERIVED)
+    with workspace(tmp_path, "publish") as work, pytest.raises(DataError, match="read was run again after average"):
+        work.load(COPY)
 
 
 def test_another_process_can_read_and_write_parts_by_what_it_is_told(tmp_path):
     write(tmp_path, 1, 2)
-    with workspace(tmp_path, "transform") as work:
+    with workspace(tmp_path, "average") as work:
         parts = pickle.loads(pickle.dumps(work.parts(DATA)))
         for part in parts:
-            draft = save_draft(*work.target(DERIVED), -part.load())
-            work.add(DERIVED, pickle.loads(pickle.dumps(draft)))
+            draft = work.output_location(COPY).write(-part.load())
+            work.add_part(COPY, pickle.loads(pickle.dumps(draft)))
         commit(work)
-    assert read(tmp_path, DERIVED) == [-1, -2]
+    assert read(tmp_path, COPY) == [-1, -2]
 
 
 def test_a_draft_that_nobody_takes_does_not_count_and_goes(tmp_path):
     with workspace(tmp_path) as work:
-        save_draft(*work.target(DATA), "of a worker that was given up")
+        work.output_location(DATA).write("of a worker that was given up")
         work.save(DATA, "of the one that took its place")
         commit(work)
     assert names(tmp_path) == [".lock", "data.pkl", "manifest.json"]
@@ -154,5 +150,5 @@ def test_a_draft_that_nobody_takes_does_not_count_and_goes(tmp_path):
 
 def test_to_load_as_a_whole_what_has_parts_is_a_defect(tmp_path):
     write(tmp_path, 1, 2)
-    with Workspace(tmp_path, "demo", "segment", {}) as work, pytest.raises(ValueError, match="too many"):
+    with workspace(tmp_path, "publish") as work, pytest.raises(ValueError, match="too many"):
         work.load(DATA)

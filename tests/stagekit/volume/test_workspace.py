@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -11,18 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from stagekit.errors import DataError, MissingInputError, SetupError, TransientError, UsageError
+from stagekit.errors import DataError, ExitCode, MissingInputError, SetupError, StageError, TransientError, UsageError
 from stagekit.volume import files
-from stagekit.volume import workspace as artifacts
+from stagekit.volume.artifact import Artifact
 from stagekit.volume.manifest import FileRecord, Manifest, installed_versions
-from stagekit.volume.workspace import Artifact, Workspace
+from stagekit.volume.registry import Registry, RunEntry
+from stagekit.volume.workspace import Workspace
+from tests.stagekit.declaration import COPY, DATA, LISTING, NOTES, PIPELINE, RANKS, TABLE
 
-NOTES = Artifact("extract", "notes.json")
-DATA = Artifact("extract", "data.pkl")
 
-
-def workspace(volume: Path, stage: str = "extract", run: str = "demo", upstream: dict[str, str] | None = None) -> Workspace:
-    return Workspace(volume, run, stage, upstream or {})
+def workspace(volume: Path, stage: str = "read", run: str = "demo", upstream: dict[str, str] | None = None) -> Workspace:
+    return Workspace(PIPELINE, stage, volume, run, upstream)
 
 
 def manifest_of(run: str, stage: str, **values: object) -> Manifest:
@@ -32,11 +32,11 @@ def manifest_of(run: str, stage: str, **values: object) -> Manifest:
 
 
 def commit(work: Workspace, **values: object) -> str:
-    return work.commit(manifest_of(work.run, work.stage, inputs=tuple(work.inputs), outputs=tuple(work.outputs), **values))
+    return work.commit(manifest_of(work.run, work.stage, inputs=work.inputs, outputs=work.outputs, **values))
 
 
 def write(volume: Path, value: object = 1, run: str = "demo") -> str:
-    """Run a stage `extract` that writes `value` in both formats; returns the digest of its manifest."""
+    """Run a stage `read` that writes `value` in both formats; returns the digest of its manifest."""
     with workspace(volume, run=run) as work:
         work.save(NOTES, {"value": value})
         work.save(DATA, [value])
@@ -44,15 +44,15 @@ def write(volume: Path, value: object = 1, run: str = "demo") -> str:
 
 
 def folder(volume: Path, run: str = "demo") -> Path:
-    return volume / "runs" / run / "extract"
+    return volume / "runs" / run / "read"
 
 
 def test_what_one_stage_saves_another_loads(tmp_path):
     write(tmp_path, 42)
-    with workspace(tmp_path, "transform") as work:
+    with workspace(tmp_path, "average") as work:
         assert work.load(NOTES) == {"value": 42}
         assert work.load(DATA) == [42]
-        assert [record.name for record in work.inputs] == ["extract/notes.json", "extract/data.pkl"]
+        assert [record.name for record in work.inputs] == ["read/notes.json", "read/data.pkl"]
 
 
 class Note(BaseModel, extra="forbid"):
@@ -67,8 +67,8 @@ def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(
     with workspace(tmp_path) as work:
         work.save(NOTES, written)
         commit(work)
-    with workspace(tmp_path, "transform") as work:
-        with pytest.raises(DataError, match=rf"extract/notes\.json is not as .* expects it \({problem}.*: run extract again"):
+    with workspace(tmp_path, "average") as work:
+        with pytest.raises(DataError, match=rf"read/notes\.json is not as .* expects it \({problem}.*: run read again"):
             work.load_as(Note, NOTES)
         work.load(NOTES)
 
@@ -76,23 +76,23 @@ def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(
 @pytest.mark.parametrize("content", [b"{", b"\xff"])
 def test_json_that_is_none_is_refused_although_its_digest_agrees(tmp_path, content):
     with workspace(tmp_path) as work:
-        with work.writing(NOTES) as file:
+        with work.open_part(NOTES) as file:
             file.write(content)
         commit(work)
-    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=r"extract/notes\.json cannot be read \("):
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError, match=r"read/notes\.json cannot be read \("):
         work.load(NOTES)
 
 
 def test_without_a_manifest_a_stage_has_not_happened(tmp_path):
     write(tmp_path)
     (folder(tmp_path) / "manifest.json").unlink()
-    with workspace(tmp_path, "transform") as work, pytest.raises(MissingInputError, match="run extract first"):
+    with workspace(tmp_path, "average") as work, pytest.raises(MissingInputError, match="run read first"):
         work.load(DATA)
 
 
 def test_runs_do_not_see_each_other(tmp_path):
     write(tmp_path, run="one")
-    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(MissingInputError):
+    with workspace(tmp_path, "average", run="other") as work, pytest.raises(MissingInputError):
         work.load(DATA)
 
 
@@ -136,22 +136,22 @@ def test_a_flipped_bit_is_found_before_anything_is_read(tmp_path, name, position
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
-    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match=f"extract/{name} has sha256"):
-        work.load(Artifact("extract", name))
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError, match=f"read/{name} has sha256"):
+        work.load({"notes.json": NOTES, "data.pkl": DATA}[name])
 
 
 def test_a_rewritten_manifest_is_refused_where_the_digest_came_another_way(tmp_path):
     digest = write(tmp_path, "true")
     write(tmp_path, "forged")
-    downstream = workspace(tmp_path, "transform", upstream={"extract": digest})
-    with downstream as work, pytest.raises(DataError, match="the manifest of extract has sha256"):
+    downstream = workspace(tmp_path, "average", upstream={"read": digest})
+    with downstream as work, pytest.raises(DataError, match="the manifest of read has sha256"):
         work.load(DATA)
 
 
 def test_a_manifest_of_another_run_is_refused(tmp_path):
     write(tmp_path, run="one")
     folder(tmp_path, "one").parent.rename(folder(tmp_path, "other").parent)
-    with workspace(tmp_path, "transform", run="other") as work, pytest.raises(DataError, match="in run one"):
+    with workspace(tmp_path, "average", run="other") as work, pytest.raises(DataError, match="in run one"):
         work.load(DATA)
 
 
@@ -166,18 +166,18 @@ def derive(volume: Path, stage: str, source: Artifact, target: Artifact) -> None
 def chain(tmp_path):
     """A run of three stages, each made of what the one before it wrote."""
     write(tmp_path, 1)
-    derive(tmp_path, "transform", DATA, artifacts.FEATURES)
-    derive(tmp_path, "train", artifacts.FEATURES, artifacts.MODEL)
+    derive(tmp_path, "average", DATA, COPY)
+    derive(tmp_path, "rank", COPY, RANKS)
     return tmp_path
 
 
-OUTDATED = "^extract was run again after transform had read its data.pkl: run transform and the stages after it again"
+OUTDATED = "^read was run again after average had read its data.pkl: run average and the stages after it again"
 
 
 def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_further(chain):
     write(chain, 2)
-    for artifact in (artifacts.FEATURES, artifacts.MODEL):
-        with workspace(chain, "segment") as work:
+    for artifact in (COPY, RANKS):
+        with workspace(chain, "publish") as work:
             for _ in range(2):  # the second time too
                 with pytest.raises(DataError, match=OUTDATED):
                     work.load(artifact)
@@ -185,84 +185,94 @@ def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_
 
 def test_a_stage_refuses_before_it_works_on_what_was_made_of_earlier_results(chain):
     write(chain, 2)
-    with workspace(chain, "train") as work, pytest.raises(DataError, match=OUTDATED):
-        work.parts(artifacts.FEATURES)
+    with workspace(chain, "rank") as work, pytest.raises(DataError, match=OUTDATED):
+        work.parts(COPY)
 
 
 def test_a_stage_that_was_run_again_with_the_same_result_has_changed_nothing(chain):
     write(chain, 1)
-    with workspace(chain, "segment") as work:
-        assert work.load(artifacts.MODEL) == [1]
+    with workspace(chain, "publish") as work:
+        assert work.load(RANKS) == [1]
 
 
 def test_stages_that_are_run_again_in_their_order_agree(chain):
     write(chain, 2)
-    derive(chain, "transform", DATA, artifacts.FEATURES)
-    with workspace(chain, "segment") as work, pytest.raises(DataError, match="transform was run again after train had read"):
-        work.load(artifacts.MODEL)
-    derive(chain, "train", artifacts.FEATURES, artifacts.MODEL)
-    with workspace(chain, "segment") as work:
-        assert work.load(artifacts.MODEL) == [2]
+    derive(chain, "average", DATA, COPY)
+    with workspace(chain, "publish") as work, pytest.raises(DataError, match="average was run again after rank had read"):
+        work.load(RANKS)
+    derive(chain, "rank", COPY, RANKS)
+    with workspace(chain, "publish") as work:
+        assert work.load(RANKS) == [2]
 
 
 def test_a_stage_that_no_longer_writes_what_another_one_read_was_run_again(chain):
     with workspace(chain) as work:
         work.save(NOTES, {"value": 1})
         commit(work)
-    with workspace(chain, "segment") as work, pytest.raises(DataError, match=OUTDATED):
-        work.load(artifacts.MODEL)
+    with workspace(chain, "publish") as work, pytest.raises(DataError, match=OUTDATED):
+        work.load(RANKS)
 
 
 def test_results_may_be_used_after_the_folder_of_a_stage_further_up_was_removed(chain):
     (folder(chain) / "manifest.json").unlink()
-    with workspace(chain, "segment") as work:
-        assert work.load(artifacts.MODEL) == [1]
+    with workspace(chain, "publish") as work:
+        assert work.load(RANKS) == [1]
 
 
 def test_a_user_file_in_a_folder_named_like_a_stage_is_not_taken_for_an_artifact(chain):
-    (chain / "transform").mkdir()
-    (chain / "transform/features.pkl").write_text("x")
+    (chain / "average").mkdir()
+    (chain / "average/copy.pkl").write_text("x")
     with workspace(chain) as work:
-        work.data_file("transform/features.pkl")
+        work.user_files.open("average/copy.pkl")
         work.save(DATA, [1])
         commit(work)
-    with workspace(chain, "segment") as work:
-        assert work.load(artifacts.MODEL) == [1]
+    with workspace(chain, "publish") as work:
+        assert work.load(RANKS) == [1]
 
 
-@pytest.mark.parametrize("source", ["extract", "transform"])
+@pytest.mark.parametrize("source", ["read", "average"])
 def test_a_forged_manifest_that_claims_to_be_made_of_itself_is_refused(chain, source):
     claim = FileRecord(name=f"{source}/data.pkl", sha256="0" * 64, bytes=1, stage=source)
     with workspace(chain) as work:
         work.save(DATA, [1])
-        work.commit(manifest_of("demo", "extract", inputs=(claim,), outputs=tuple(work.outputs)))
-    with workspace(chain, "segment") as work, pytest.raises(DataError, match=f"{source} was run again after extract"):
-        work.load(artifacts.MODEL)
+        work.commit(manifest_of("demo", "read", inputs=(claim,), outputs=work.outputs))
+    with workspace(chain, "publish") as work, pytest.raises(DataError, match=f"{source} was run again after read"):
+        work.load(RANKS)
+
+
+def test_a_manifest_that_was_edited_is_refused(tmp_path):
+    write(tmp_path)
+    file = folder(tmp_path) / "manifest.json"
+    file.write_text(file.read_text().replace('"exit_reason": "done"', '"exit_reason": "over"'))
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError) as refused:
+        work.load(DATA)
+    assert str(refused.value) == "the manifest of read cannot be read (it was changed or damaged); run read again"
 
 
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ('"exit_reason": "done"', '"exit_reason": "over"', "it was changed or damaged"),
-        ('"schema_version": 1', '"schema_version": 2', "schema_version: Input should be 1"),
-        ('"name": "data.pkl"', '"name": "../x"', "outputs.1.name: String should match pattern"),
+        ('"schema_version":1', '"schema_version":2', "schema_version: Input should be 1"),
+        ('"name":"data.pkl"', '"name":"../x"', "outputs.1.name: String should match pattern"),
     ],
 )
-def test_a_manifest_that_somebody_edited_is_refused_and_says_what_is_wrong(tmp_path, before, after, why):
+def test_a_manifest_of_another_shape_is_refused_and_says_what_is_wrong(tmp_path, before, after, why):
     write(tmp_path)
     file = folder(tmp_path) / "manifest.json"
-    assert before in file.read_text()
-    file.write_text(file.read_text().replace(before, after))
-    with workspace(tmp_path, "transform") as work, pytest.raises(DataError) as refused:
+    content = Manifest.model_validate_json(file.read_bytes()).model_dump_json(exclude={"sha256"})
+    assert before in content
+    content = content.replace(before, after)
+    file.write_text(f'{{"sha256":"{hashlib.sha256(content.encode()).hexdigest()}",{content[1:]}')
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError) as refused:
         work.load(DATA)
-    assert str(refused.value).startswith(f"the manifest of extract cannot be read ({why}")
+    assert str(refused.value).startswith(f"the manifest of read cannot be read ({why}")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
 def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
     write(tmp_path)
     (folder(tmp_path) / "manifest.json").write_text(text)
-    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="run extract again") as error:
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError, match="run read again") as error:
         work.load(DATA)
     assert "\n" not in str(error.value)
 
@@ -275,10 +285,10 @@ class Forged:
 def test_a_forged_pickle_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with workspace(tmp_path) as work:
-        with work.writing(DATA) as file:
+        with work.open_part(DATA) as file:
             pickle.dump(Forged(), file)
         commit(work)
-    with workspace(tmp_path, "transform") as work, pytest.raises(DataError, match="mkdir, which this pipeline never writes"):
+    with workspace(tmp_path, "average") as work, pytest.raises(DataError, match="mkdir, which this pipeline never writes"):
         work.load(DATA)
     assert not (tmp_path / "executed").exists()
 
@@ -287,7 +297,7 @@ def test_a_user_file_is_found_and_recorded(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file.csv").write_text("x")
     with workspace(tmp_path) as work:
-        assert work.data_file("data/file.csv").read_text() == "x"
+        assert work.user_files.open("data/file.csv").read_text() == "x"
         assert (work.inputs[0].name, work.inputs[0].bytes) == ("data/file.csv", 1)
 
 
@@ -299,24 +309,24 @@ def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
     (volume / "data/dangling").symlink_to("nowhere")
     with workspace(volume) as work:
         with pytest.raises(DataError, match="leads out of the volume"):
-            work.data_file("data/link")
+            work.user_files.open("data/link")
         with pytest.raises(DataError, match="is not a file"):
-            work.data_file("data")
+            work.user_files.open("data")
         with pytest.raises(MissingInputError, match="no file data/dangling"):
-            work.data_file("data/dangling")
+            work.user_files.open("data/dangling")
 
 
 def test_a_user_file_whose_name_no_manifest_can_hold_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / os.fsdecode(b"\xff.csv")).write_text("x")
     with workspace(tmp_path) as work, pytest.raises(DataError, match=r"'data/\\udcff\.csv' is not UTF-8: rename the file"):
-        work.data_files("data")
+        work.user_files.find("data", (".csv",))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="newer versions take any number of stars")
 def test_a_pattern_that_python_does_not_understand_is_a_matter_of_the_settings(tmp_path):
-    with workspace(tmp_path) as work, pytest.raises(UsageError, match=r"data/\*\*x cannot be used as a pattern"):
-        work.data_files("data/**x")
+    with workspace(tmp_path) as work, pytest.raises(UsageError, match=r"data/\*\*x is an invalid pattern"):
+        work.user_files.find("data/**x", (".csv",))
 
 
 def test_without_a_volume_nothing_starts(tmp_path):
@@ -334,34 +344,49 @@ def test_json_is_written_for_people(tmp_path):
     assert (folder(tmp_path) / "notes.json").read_text(encoding="utf-8") == '{\n  "value": "Zoë"\n}\n'
 
 
-def test_a_page_is_text_like_a_table(tmp_path):
-    page = Artifact("extract", "page.html")
+def test_text_is_written_as_it_is(tmp_path):
     with workspace(tmp_path) as work:
-        work.save(page, "<p>Zoë</p>")
+        work.save(TABLE, "<p>Zoë</p>")
         commit(work)
-    assert (folder(tmp_path) / "page.html").read_bytes() == "<p>Zoë</p>".encode()
-    with workspace(tmp_path, "transform") as work:
-        assert work.load(page) == "<p>Zoë</p>"
+    assert (folder(tmp_path) / "table.csv").read_bytes() == "<p>Zoë</p>".encode()
+    with workspace(tmp_path, "average") as work:
+        assert work.load(TABLE) == "<p>Zoë</p>"
 
 
-def test_a_manifest_names_python_and_every_library_that_computes_or_writes():
-    names = {"python", "numpy", "scipy", "pandas", "scikit-learn", "kneed", "matplotlib", "jinja2", "pydantic"}
-    assert set(installed_versions()) == names
+def test_a_manifest_names_python_and_the_libraries_that_are_installed():
+    assert set(installed_versions(("pydantic", "no-such-library"))) == {"python", "pydantic"}
 
 
-def test_a_stage_writes_no_artifact_of_another(tmp_path):
-    with workspace(tmp_path, "train") as work, pytest.raises(AssertionError):
-        work.save(artifacts.CUSTOMERS, 1)
+UNDECLARED = [
+    (lambda work: work.save(DATA, 1), "rank accesses read/data.pkl, but declares that it writes rank/ranks.pkl"),
+    (lambda work: work.output_location(DATA), "declares that it writes"),
+    (lambda work: work.load(DATA), "rank accesses read/data.pkl, but declares that it reads average/copy.pkl"),
+    (lambda work: work.load_parts(DATA), "declares that it reads"),
+    (lambda work: work.parts(DATA), "declares that it reads"),
+    (lambda work: work.load_as(Note, NOTES), "declares that it reads"),
+    (lambda work: work.publish_after_commit(RANKS), "declares that it publishes nothing"),
+    (lambda work: work.update_registry_after_commit(Registry(), {}, [RANKS]), "declares that it publishes nothing"),
+    (lambda work: next(work.open_published(RunEntry(run="demo"), LISTING)), "declares that it reads average/copy.pkl"),
+]
+
+
+@pytest.mark.parametrize(("access", "message"), UNDECLARED)
+def test_accessing_an_artifact_that_the_stage_does_not_declare_is_an_internal_error(tmp_path, access, message):
+    write(tmp_path)
+    with workspace(tmp_path, "rank") as work, pytest.raises(StageError, match=message) as error:
+        access(work)
+    assert error.value.exit_code == ExitCode.INTERNAL_ERROR
+    assert "add the artifact to the stage in services/pipeline.py" in str(error.value)
 
 
 def test_a_run_that_was_mistyped_does_not_appear_among_the_runs(tmp_path):
     write(tmp_path)
-    with pytest.raises(MissingInputError), workspace(tmp_path, "transform", run="dmeo") as work:
+    with pytest.raises(MissingInputError), workspace(tmp_path, "average", run="dmeo") as work:
         work.load(DATA)
-    with pytest.raises(MissingInputError), workspace(tmp_path, "train") as work:
-        work.load(artifacts.FEATURES)
+    with pytest.raises(MissingInputError), workspace(tmp_path, "rank") as work:
+        work.load(COPY)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["demo"]
-    assert [path.name for path in (tmp_path / "runs/demo").iterdir()] == ["extract"]
+    assert [path.name for path in (tmp_path / "runs/demo").iterdir()] == ["read"]
 
 
 def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path, monkeypatch):
@@ -377,7 +402,7 @@ def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path,
         pass
 
 
-@pytest.mark.parametrize("link", ["runs", "runs/demo", "runs/demo/extract"])
+@pytest.mark.parametrize("link", ["runs", "runs/demo", "runs/demo/read"])
 def test_nothing_is_written_through_a_link_that_leads_out_of_the_volume(tmp_path, link):
     volume, outside = tmp_path / "volume", tmp_path / "outside"
     outside.mkdir()
@@ -392,32 +417,34 @@ def test_pickles_of_other_versions_are_refused_before_they_are_opened_and_other_
     with workspace(tmp_path) as work:
         work.save(NOTES, {"value": 1})
         work.save(DATA, [1])
-        commit(work, versions={"scikit-learn": "0.1", "numpy": "0.1"})
-    with workspace(tmp_path, "transform") as work:
+        commit(work, versions={"pydantic": "0.1", "other": "0.1"})
+    with workspace(tmp_path, "average") as work:
         assert work.load(NOTES) == {"value": 1}
-        with pytest.raises(DataError, match=r"written with scikit-learn 0\.1, here is 1\..*: run extract again") as error:
+        with pytest.raises(DataError, match=r"written with pydantic 0\.1, installed is .*: run read again") as error:
             work.load(DATA)
     assert "\n" not in str(error.value)
 
 
-JSON = st.recursive(
+VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(result=JSON, options=st.dictionaries(st.text(), JSON, max_size=3), ended=st.datetimes(timezones=st.just(UTC)))
+@given(result=VALUES, options=st.dictionaries(st.text(), VALUES, max_size=3), ended=st.datetimes(timezones=st.just(UTC)))
 def test_a_manifest_is_read_as_it_was_written(result, options, ended):
-    written = manifest_of("demo", "extract", result=result, settings=options, ended=ended)
-    read = Manifest.model_validate_json(written.sealed())
-    assert read.sealed() == written.sealed()
+    written = manifest_of("demo", "read", result=result, settings=options, ended=ended)
+    read = Manifest.model_validate_json(written.to_checksummed_json())
+    assert read.to_checksummed_json() == written.to_checksummed_json()
     assert read.ended == ended
 
 
 @given(st.data())
 def test_a_manifest_in_which_a_bit_was_flipped_is_refused_or_says_the_same(data):
-    text = bytearray(manifest_of("demo", "extract", outputs=(FileRecord(name="a.pkl", sha256="0" * 64, bytes=1),)).sealed())
+    text = bytearray(
+        manifest_of("demo", "read", outputs=(FileRecord(name="a.pkl", sha256="0" * 64, bytes=1),)).to_checksummed_json()
+    )
     whole = Manifest.model_validate_json(text)
     text[data.draw(st.integers(0, len(text) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with suppress(ValidationError):

@@ -11,15 +11,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.contract.settings import PruneSettings
-from services.prune.main import main
 from stagekit.errors import DataError, SetupError
+from stagekit.prune.main import main
+from stagekit.prune.stage import PruneSettings
 from stagekit.volume import files
 from stagekit.volume.manifest import FileRecord
-from stagekit.volume.model_store import REGISTER_NAME
-from stagekit.volume.registry import Publication, Register, RunEntry
+from stagekit.volume.registry import Publication, Registry, RunEntry
+from tests.stagekit.declaration import PIPELINE
 
-STAGES = ("extract", "train")
+PRUNE = """
+from stagekit.stage.run import run_stage
+from tests.stagekit.declaration import PIPELINE
+run_stage(PIPELINE, "prune")
+"""
+STAGES = ("read", "average")
 
 
 def add_run(volume, name, age_h, n_files=1):
@@ -46,7 +51,7 @@ def volume(tmp_path):
 
 
 def prune(volume, **settings):
-    return main(PruneSettings(volume=volume, **settings))
+    return main(PruneSettings(volume=volume, **settings), PIPELINE)
 
 
 def left(volume):
@@ -56,20 +61,18 @@ def left(volume):
 def publish(volume, *runs):
     """Write a register that names the runs as published, the last one as active."""
     entries = [
-        RunEntry(
+        RunEntry[Publication](
             run=run,
             publication=Publication(
-                segments={},
-                deciles={},
                 folder=f"{number:06d}-{run}",
                 published=datetime.now(UTC),
-                files=(FileRecord(name="segments.csv", sha256="0" * 64, bytes=1),),
+                files=(FileRecord(name="means.json", sha256="0" * 64, bytes=1),),
             ),
         )
         for number, run in enumerate(runs, 1)
     ]
-    register = Register(in_force=runs[-1], publications=len(runs), runs=tuple(entries))
-    (volume / "model" / REGISTER_NAME).write_bytes(register.sealed())
+    register = Registry(active_run=runs[-1], publications=len(runs), runs=tuple(entries))
+    (volume / "model" / "registry.json").write_bytes(register.to_checksummed_json())
 
 
 def test_the_last_runs_stay_and_older_ones_go_the_oldest_first(volume):
@@ -91,7 +94,7 @@ def test_runs_that_airflow_names_as_in_progress_stay(volume):
 
 
 def test_a_run_of_which_a_stage_is_at_work_stays(volume):
-    descriptor = files.lock(volume / "runs" / "b" / "train")
+    descriptor = files.lock(volume / "runs" / "b" / "average")
     try:
         prune(volume, keep_runs=1)
         assert left(volume) == ["b", "e"]
@@ -112,7 +115,7 @@ def test_data_and_model_are_never_touched(volume):
     assert [(volume / folder / "precious").read_text() for folder in ("data", "model", "history")] == ["keep me"] * 3
 
 
-@pytest.mark.parametrize("where", ["runs/link", "runs/a/link", "runs/a/train/link"])
+@pytest.mark.parametrize("where", ["runs/link", "runs/a/link", "runs/a/average/link"])
 def test_no_link_is_followed(volume, where):
     (volume / where).symlink_to(volume / "data", target_is_directory=True)
     prune(volume, keep_runs=1)
@@ -137,8 +140,8 @@ def test_what_is_no_run_stays(volume):
 
 
 def test_with_a_damaged_register_nothing_is_removed(volume):
-    (volume / "model" / REGISTER_NAME).write_text('{"runs": [')
-    with pytest.raises(DataError, match=r"segments.json cannot be read"):
+    (volume / "model" / "registry.json").write_text('{"runs": [')
+    with pytest.raises(DataError, match=r"registry.json cannot be read"):
         prune(volume, keep_runs=1)
     assert left(volume) == list("abcde")
 
@@ -170,12 +173,12 @@ def test_sixty_runs_and_kills_at_random_moments_leave_exactly_what_is_to_be_kept
     names = [f"run-{age_h:02}" for age_h in range(60)]
     for age_h, name in enumerate(names):
         add_run(tmp_path, name, age_h, n_files=40)
-        (tmp_path / "runs" / name / "train" / "link").symlink_to(tmp_path / "data", target_is_directory=True)
+        (tmp_path / "runs" / name / "average" / "link").symlink_to(tmp_path / "data", target_is_directory=True)
     publish(tmp_path, "run-55", "run-30")
-    in_use = files.lock(tmp_path / "runs" / "run-50" / "train")
+    in_use = files.lock(tmp_path / "runs" / "run-50" / "average")
     expected = [*names[:10], "run-30", "run-40", "run-50", "run-55"]
     removable = [name for name in names if name not in expected]
-    command = [sys.executable, "-m", "services.prune", f"--volume={tmp_path}", "--keep=run-40"]
+    command = [sys.executable, "-c", PRUNE, f"--volume={tmp_path}", "--keep=run-40"]
     moments, killed = random.Random(7), 0
     for _ in range(8):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -5,11 +5,17 @@ import pickle
 import pytest
 
 from stagekit.errors import DataError
-from stagekit.volume.pickles import load_pickle
+from stagekit.volume.formats import PickleFormat
+from tests.stagekit.declaration import PICKLE
 
 
 def load(value):
-    return load_pickle(io.BytesIO(pickle.dumps(value)), "sweep.pkl")
+    return PICKLE.load(io.BytesIO(pickle.dumps(value)), "sweep.pkl")
+
+
+def test_a_pickle_has_no_default_allow_list():
+    with pytest.raises(TypeError, match="allowed"):
+        PickleFormat(libraries=())
 
 
 def test_what_the_pipeline_writes_is_read():
@@ -33,4 +39,4 @@ def test_want_of_memory_is_no_fault_of_the_file():
         readinto = readline = read
 
     with pytest.raises(MemoryError):
-        load_pickle(Full(), "sweep.pkl")
+        PICKLE.load(Full(), "sweep.pkl")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from services.contract.artifacts import CUSTOMERS
+from services.pipeline import PIPELINE
 from stagekit.volume.manifest import Manifest
-from stagekit.volume.workspace import CUSTOMERS, Workspace
+from stagekit.volume.workspace import Workspace
 
 EMPTY = {
     "inputs": (),
@@ -101,20 +103,21 @@ def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
 
 
 def test_a_defect_of_ours_shows_where_it_is(volume):
-    with Workspace(volume, "demo", "extract", {}) as work:
+    with Workspace(PIPELINE, "extract", volume, "demo") as work:
         work.save(CUSTOMERS, "no table")
         now = datetime.now(UTC)
-        work.commit(Manifest(**EMPTY, stage="extract", run="demo", outputs=tuple(work.outputs), started=now, ended=now))
+        work.commit(Manifest(**EMPTY, stage="extract", run="demo", outputs=work.outputs, started=now, ended=now))
     code, _, err = run("transform", volume)
     assert code == 70
     assert "Traceback" in err
-    assert "transform: failed (70, a defect of the stage): " in last_line(err)
+    assert "transform: failed (70, internal error): " in last_line(err)
 
 
 def test_help_names_every_setting_and_needs_no_data_library(volume):
     script = (
-        "import sys, stagekit.stage.run as r; sys.argv[1:] = ['--help']\ntry: r.run_stage('train')\nexcept SystemExit as e: \
-print(e.code, sorted({'numpy', 'pandas', 'sklearn'} & set(sys.modules)))"
+        "import sys, stagekit.stage.run as s; from services.pipeline import PIPELINE; sys.argv[1:] = ['--help']\n"
+        "try: s.run_stage(PIPELINE, 'train')\n"
+        "except SystemExit as e: print(e.code, sorted({'numpy', 'pandas', 'sklearn'} & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "--k-values" in ended.stdout

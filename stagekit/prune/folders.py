@@ -1,4 +1,4 @@
-"""The folders of runs on the volume: list them, and remove one so that a kill leaves no half of it and no link is followed."""
+"""The folders of runs on the volume: list them, and remove one so that no incomplete run remains and no link is followed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from services.prune.selection import RunFolder
 from stagekit.errors import TransientError
+from stagekit.prune.selection import RunFolder
 from stagekit.volume import files
 from stagekit.volume.manifest import MANIFEST_NAME
 
 _REMOVED_PREFIX = ".removed-"
-"""Begins the name that a run gets before it is removed. No run has such a name: a half of one is not taken for a run."""
+"""Start of the name that a folder gets before it is removed; no run has such a name."""
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ class Space(NamedTuple):
 
 def free_space(volume: Path) -> Space:
     """Measure how much of a volume's file system is available to users other than root."""
-    found = os.statvfs(volume)
-    return Space(found.f_bavail * found.f_frsize, 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0)
+    status = os.statvfs(volume)
+    return Space(status.f_bavail * status.f_frsize, 1 - status.f_bavail / status.f_blocks if status.f_blocks else 0.0)
 
 
 def list_runs(runs_folder: Path) -> list[RunFolder]:
@@ -67,7 +67,7 @@ def _sizes(folder: str) -> Iterator[int]:
 
 
 def remove_run(runs_folder: Path, name: str) -> bool:
-    """Remove the folder of a run in one step for those who look; False if a stage of it is at work.
+    """Remove the folder of a run: readers see all of it or nothing. Return False if one of its stages is running.
 
     Raises OSError if it cannot be removed.
     """
@@ -85,12 +85,12 @@ def remove_run(runs_folder: Path, name: str) -> bool:
 
 
 def remove_leftovers(runs_folder: Path) -> None:
-    """Remove what a process left that was killed while it removed a run."""
+    """Remove what remains of runs whose removal was interrupted."""
     for entry in os.scandir(runs_folder):
         if entry.name.startswith(_REMOVED_PREFIX) and entry.is_dir(follow_symlinks=False):
             _remove_tree(Path(entry))
 
 
 def _remove_tree(folder: Path) -> None:
-    # rmtree opens folders relative to their parents and refuses links, so that none that appears meanwhile is followed.
+    # rmtree opens folders relative to their parents and refuses links, so that none that appears in the meantime is followed.
     shutil.rmtree(folder)

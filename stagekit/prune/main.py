@@ -3,10 +3,11 @@
 import logging
 from typing import Any
 
-from services.contract.settings import PruneSettings
-from services.prune.folders import free_space, list_runs, remove_leftovers, remove_run
-from services.prune.selection import select_runs
 from stagekit.errors import SetupError
+from stagekit.pipeline import Pipeline
+from stagekit.prune.folders import free_space, list_runs, remove_leftovers, remove_run
+from stagekit.prune.selection import select_runs
+from stagekit.prune.stage import PruneSettings
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
 
@@ -15,12 +16,12 @@ _MAX_NAMED = 10
 """How many folders the result names, so that it stays short."""
 
 
-def main(settings: PruneSettings) -> dict[str, Any]:
+def main(settings: PruneSettings, pipeline: Pipeline) -> dict[str, Any]:
     runs_folder = settings.volume / "runs"
     if runs_folder.is_symlink() or not runs_folder.is_dir():
-        raise SetupError(f"{runs_folder} is no folder: housekeeping works on the folder runs/ of a volume and follows no links")
-    # A register that is damaged ends this before anything is removed: it names the runs whose results are in use.
-    published = {run_folder(entry.run) for entry in ModelStore(settings.volume).read().kept()}
+        raise SetupError(f"{runs_folder} is not a folder: prune works on the folder runs/ of a volume and follows no links")
+    # A damaged registry ends this before anything is removed: it names the runs whose results are in use.
+    published = {run_folder(entry.run) for entry in ModelStore(settings.volume, pipeline).read_registry().kept_runs()}
     if not settings.dry_run:
         remove_leftovers(runs_folder)
     runs = list_runs(runs_folder)
@@ -32,7 +33,7 @@ def main(settings: PruneSettings) -> dict[str, Any]:
         else:
             try:
                 if not remove_run(runs_folder, run.folder):
-                    log.info("kept runs/%s: a stage of it is at work", run.folder)
+                    log.info("kept runs/%s: one of its stages is running", run.folder)
                     continue
             except OSError as error:
                 log.warning("runs/%s cannot be removed: %s", run.folder, error)

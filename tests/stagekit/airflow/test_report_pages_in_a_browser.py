@@ -1,0 +1,76 @@
+"""The pages as a browser shows them, in frames of Airflow's own server."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect
+
+from tests.stagekit.airflow.conftest import write_report
+from tests.stagekit.airflow.test_report_pages import RUN, RUNS, activate, page_of, record
+
+HOSTILE = """<h1>Hostile</h1><script>document.title = "taken over"; top.location = "about:blank"</script>
+    <img src=x onerror="document.title = 'taken over'"><img src="/api/v2/version"><iframe src="/api/v2/version"></iframe>
+    <form action="/api/v2/dags" target="_top"><button>Go</button></form><meta http-equiv="refresh" content="0;url=/logout">"""
+
+
+@pytest.fixture(scope="module")
+def address(airflow_app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(airflow_app, host="127.0.0.1", port=0, lifespan="off", log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        thread.join(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(chromium: Any, address: str, token: Any) -> Iterator[Page]:
+    """A window of a signed-in viewer, with a cookie like Airflow's."""
+    context = chromium.new_context(base_url=address)
+    context.add_cookies([{"name": "_token", "value": token("VIEWER"), "url": address, "sameSite": "Lax", "httpOnly": True}])
+    yield context.new_page()
+    context.close()
+
+
+def show_in_frame(page: Page, path: str) -> Any:
+    page.route(
+        "**/frame",
+        lambda route: route.fulfill(body=f'<iframe src="{path}" width="1200" height="800"></iframe>', content_type="text/html"),
+    )
+    page.goto("/frame")
+    return page.frame_locator("iframe")
+
+
+def test_the_list_of_runs_leads_to_a_report_and_sends_the_session_with_it(page, volume):
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    record(volume, RUN, 2)
+    activate(volume, RUN)
+    frame = show_in_frame(page, RUNS)
+    expect(frame.get_by_role("row", name="active")).to_contain_text("published")
+    frame.get_by_role("link", name=RUN).last.click()
+    expect(frame.get_by_role("heading")).to_have_text("Five segments")
+
+
+def test_a_report_can_reach_nothing(page, volume, address):
+    write_report(volume, "hostile", HOSTILE)
+    answered = []
+    page.on("response", lambda response: answered.append(response.url))
+    page.goto(page_of("hostile"))
+    page.get_by_role("button", name="Go").click()
+    page.wait_for_timeout(1000)  # time for what it might do
+    assert page.title() == ""
+    assert answered == [f"{address}{page_of('hostile')}"]
+
+
+def test_a_waiting_page_refreshes_until_the_report_is_there(page, volume, airflow_run):
+    airflow_run(RUN, "running")
+    frame = show_in_frame(page, page_of(RUN))
+    expect(frame.get_by_role("heading")).to_have_text("No report yet")
+    write_report(volume, RUN, "<h1>Five segments</h1>")
+    expect(frame.get_by_role("heading")).to_have_text("Five segments", timeout=20_000)

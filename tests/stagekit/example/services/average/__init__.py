@@ -1,0 +1,1 @@
+"""average: publish the mean of each station."""

@@ -1,0 +1,1 @@
+"""prune: remove the folders of old runs."""

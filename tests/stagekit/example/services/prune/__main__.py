@@ -1,0 +1,4 @@
+from services.pipeline import PIPELINE
+from stagekit.stage.run import run_stage
+
+run_stage(PIPELINE, "prune")

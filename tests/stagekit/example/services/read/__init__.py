@@ -1,0 +1,1 @@
+"""read: validate the readings."""

@@ -10,7 +10,7 @@ from services.contract.results import Evaluation
 from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
 from services.segment.across_k import neighbouring_k
-from services.segment.assignment import Segmenter, find_missing_columns
+from services.segment.assignment import Segmenter, find_missing_columns, to_segmenter
 from services.segment.clusters import PreviousRun, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
@@ -48,7 +48,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     centroids = models[evaluation.chosen_k].cluster_centers_
     preparation: Preparation = work.parts(artifacts.FEATURES)[0].load()["preparation"]
     entry = find_predecessor(registry, work.run)
-    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
+    segmenter = to_segmenter(work.load_published(entry, artifacts.SEGMENTER)) if entry else None
 
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SEGMENTS).folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
@@ -57,7 +57,7 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         parts = pool.persist(load, enumerate(work.parts(artifacts.CUSTOMERS)))
         previous = _find_previous(work, entry, segmenter, parts, preparation) if entry and segmenter else None
         log.info("k=%d, compared with run %s", len(centroids), previous.run if previous else "none")
-        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity)
+        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity_tolerance)
         has_ids = parts.map(take_ids)[0] is not None
         inputs = RunInputs(work.run, preparation, evaluation, previous, registry, user_names, has_ids)
         output = segment_customers(inputs, clusters, Gate(settings.max_unassigned, settings.publish))

@@ -1,4 +1,4 @@
-"""What is computed from one part of the customers, in whichever process, and how the results of all parts are combined."""
+"""Functions of one part of the customers, run by a worker of the pool, and functions that combine the results of all parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.segment.assignment import (
     UNASSIGNED,
@@ -27,7 +28,6 @@ from services.segment.matching import count_pairs
 from services.segment.membership import store_ids
 from services.segment.sampling import Sample
 from services.segment.warm_start import translate
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 
@@ -49,10 +49,12 @@ class CustomerPart(NamedTuple):
 
     @property
     def n_customers(self) -> int:
+        """Number of customers."""
         return len(self.columns)
 
     @property
     def assigned(self) -> Assignment:
+        """The assignment of a part that has one."""
         assert self.assignment is not None
         return self.assignment
 
@@ -122,7 +124,7 @@ def assign_part(part: CustomerPart, *, preparation: Preparation, centroids: NDAr
 def locate_by_centroids(part: CustomerPart, *, segmenter: Segmenter) -> CustomerPart:
     """Find the previous segment of each customer by its current features; outliers are not typical."""
     assignment = assign(part.columns, segmenter.preparation, segmenter.centroids)
-    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.reach))
+    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.outlier_distance))
 
 
 def locate_by_membership(

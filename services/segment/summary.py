@@ -1,4 +1,4 @@
-"""What a run has come to: in the log for people, in a few words for the next task."""
+"""Summaries of a segmentation: log lines for people, and the result for the next task."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 
 
 def log_outcome(segmentation: Segmentation) -> None:
-    if segmentation.continued_sse:
-        log.info("the segments in force fit as well as the trained clusters: SSE %.5f times theirs", segmentation.continued_sse)
+    """Log sizes, changes, warnings and failed checks."""
+    if ratio := segmentation.warm_start_sse_ratio:
+        log.info("keeping the active segments: SSE %.5f times that of the trained clusters", ratio)
     for segment in segmentation.segments:
         log.info(
             "segment %d, %s: %d customers (%.1f%%)", segment.segment_id, segment.name, segment.customers, 100 * segment.share
@@ -34,11 +35,11 @@ def log_outcome(segmentation: Segmentation) -> None:
     if segmentation.experimental:
         log.info("experimental run (publish=never): nothing below model/ changes; its new segment ids are provisional")
     if segmentation.published:
-        log.info("comes into force: run %s", segmentation.run)
+        log.info("run %s passed the quality gate and will be published", segmentation.run)
 
 
 def make_result(segmentation: Segmentation) -> dict[str, Any]:
-    """Make what the next task gets to see; the last reasons and segments are left out where they would make it too long."""
+    """Make the result of the stage; the last reasons and segments are left out if it would be too long."""
     segments = [[segment.segment_id, segment.name, segment.customers] for segment in segmentation.segments]
     held_back = list(segmentation.held_back)
     while True:

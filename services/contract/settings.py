@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from stagekit.serialization import parse_list
+from stagekit.serialization import parse_integers
 from stagekit.settings import ColumnName, ColumnNames, PartitionedStageSettings, StageSettings, VolumePath
 from stagekit.tables.strict_reader import CUSTOMER_ID, TableFormat
 
@@ -175,7 +175,7 @@ class TransformSettings(FeatureSettings):
 class TrainSettings(PartitionedStageSettings):
     """Settings of train."""
 
-    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(parse_list), AfterValidator(_ascending)] = Field(
+    k_values: Annotated[tuple[K, ...], NoDecode, BeforeValidator(parse_integers), AfterValidator(_ascending)] = Field(
         default=tuple(range(2, 11)),
         min_length=1,
         json_schema_extra={"uniqueItems": True},

@@ -223,7 +223,7 @@ def test_a_run_id_may_hold_a_slash(viewer, volume):
 
 
 def test_a_volume_that_is_not_mounted_is_named(viewer, volume, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_VOLUME", "/no/such/volume")
+    monkeypatch.setenv("PIPELINE_VOLUME", "/no/such/volume")
     for page in (page_of(RUN), ACTIVE, RUNS):
         answer = viewer.get(page)
         assert answer.status_code == 500

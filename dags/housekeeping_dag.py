@@ -73,6 +73,7 @@ with DAG(
 
     @task(task_display_name="Plan", doc_md="Reads the settings, and asks Airflow which runs are in progress.")
     def plan() -> dict[str, Any]:
+        """Collect the settings and the folders of runs in progress."""
         context = get_current_context()
         settings = choose_settings(FORM, context["params"], Variable.get(VARIABLE, default={}, deserialize_json=True))
         return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE.dag_id))}
@@ -95,6 +96,7 @@ with DAG(
 
     @task(task_display_name="Remove logs and rows", doc_md="Removes old log files, and calls `airflow db clean`.")
     def remove_logs_and_rows(settings: dict[str, Any]) -> dict[str, Any]:
+        """Remove old log files and database rows of Airflow."""
         oldest = datetime.now(UTC) - timedelta(days=settings["keep_days"])
         folder, dry_run = Path(conf.get_mandatory_value("logging", "base_log_folder")), settings["dry_run"]
         n_logs = 0

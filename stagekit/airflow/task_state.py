@@ -31,6 +31,7 @@ class TaskState:
 
     @property
     def try_number(self) -> int:
+        """The number of this try, from 1."""
         return int(self._task.try_number)
 
     @property

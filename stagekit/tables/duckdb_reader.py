@@ -184,7 +184,7 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
 
 
 def attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
-    """Attach a database for reading, as d0, d1, …"""
+    """Attach a database for reading, with the names d0, d1 and so on."""
     connection.execute(f"ATTACH {quoted(str(database))} AS d{number} (READ_ONLY)")
 
 

@@ -255,7 +255,7 @@ class SegmentSettings(PartitionedStageSettings):
         description="CSV file with columns segment_id and name, as a path inside the volume; its names replace the "
         "generated ones. The default file is optional, any other is required.",
     )
-    continuity: float = Field(
+    continuity_tolerance: float = Field(
         default=0.005,
         ge=0,
         le=1,

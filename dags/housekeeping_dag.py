@@ -9,7 +9,7 @@ Limits the growth of the volume, of Airflow's logs and of its database. Every ni
 **To see what would be removed**, press *Trigger* and tick *Dry run*, or call `make prune DRY_RUN=1`. An Airflow Variable
 `housekeeping` with a JSON object like `{"keep_runs": 20}` changes the form's defaults for every night.
 
-**When the volume fills** above a share, the note on the run's page says so, and a notification is sent if one is
+**When the volume fills** above a share, the note on the run's page reports it, and a notification is sent if one is
 configured.
 """
 

@@ -132,7 +132,7 @@ def define_container(
     image, image_id : str
         Name and id of the image.
     environment : mapping of str to str
-        Of the Airflow process: a stage on a cluster gets its DASK_ variables, which say where the certificates are.
+        Of the Airflow process: a stage on a cluster gets its DASK_ variables, which name the certificates.
     """
     variables = {name.upper(): to_text(value) for name, value in call.settings.items()}
     variables["SOURCES"] = ",".join(f"{name}={source}" for name, source in call.sources.items())

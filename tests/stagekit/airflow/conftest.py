@@ -1,4 +1,4 @@
-"""Airflow's own api-server with the plugin in it, on a database and a volume of its own."""
+"""Airflow's api-server with the plugin, on a temporary database and volume."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def airflow_app() -> Any:
 
 @pytest.fixture
 def browser(airflow_app: Any) -> Any:
-    """A client of Airflow that nobody has signed in with."""
+    """A client of Airflow without a login."""
     from fastapi.testclient import TestClient
 
     return TestClient(airflow_app)
@@ -42,12 +42,12 @@ def token(airflow_app: Any) -> Callable[[str | None], str]:
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    return lambda role: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
+    return lambda role: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="user", role=role))
 
 
 @pytest.fixture
 def viewer(browser: Any, token: Callable[[str | None], str]) -> Any:
-    """The same, once somebody has signed in who may see everything and change nothing."""
+    """The same, signed in as a user who may see everything and change nothing."""
     browser.cookies.set("_token", token("VIEWER"))
     return browser
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.segment.assignment import (
     UNASSIGNED,
@@ -27,7 +28,6 @@ from services.segment.matching import count_pairs
 from services.segment.membership import store_ids
 from services.segment.sampling import Sample
 from services.segment.warm_start import translate
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 

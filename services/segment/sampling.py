@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
-from stagekit.tables.strict_reader import CUSTOMER_ID, MISSING
+from stagekit.tables.table_schema import MISSING_NUMBERS
 
 MAX_CUSTOMERS = 200_000
 """About how many customers a sample has. Up to this number all customers are used."""
@@ -129,7 +130,7 @@ def _parse_numbers(column: pd.Series[Any], decimal: str) -> pd.Series[float] | N
     """Return a column as numbers, or None if a text in it is no number; a column without values is one of numbers."""
     if pd.api.types.is_numeric_dtype(column):
         return column
-    texts = column.mask(column.isin(MISSING)).str.replace(decimal, ".", regex=False)
+    texts = column.mask(column.isin(MISSING_NUMBERS)).str.replace(decimal, ".", regex=False)
     if not texts.dropna().str.fullmatch(_NUMBER).all():
         return None
     return texts.astype("float64")

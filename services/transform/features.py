@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Interval, Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pipeline, merge_fits, merge_group_fits
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.workers.worker_pool import InMemoryParts, Parts
 
 T = TypeVar("T")

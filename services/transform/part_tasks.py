@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import OutputLocation, Part, PendingPart
 
 T = TypeVar("T")

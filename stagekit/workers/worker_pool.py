@@ -1,7 +1,7 @@
 """Worker pools: threads of this process, processes beside it for large data, or the workers of a Dask cluster.
 
-A stage passes plain functions of a part and does not depend on the kind of worker. NumPy and scikit-learn release the interpreter lock;
-what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
+A stage passes plain functions of a part and does not depend on the kind of worker. NumPy and scikit-learn release the
+interpreter lock; what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What Airflow knows about a task while it runs: its state, its try, and what an earlier try has stored.
+"""What Airflow knows about a running task: its state, its try number, and what an earlier try has stored.
 
-All of it comes from the API server through the process that supervises the task, and any of it may be unavailable.
+All of it comes from the API server through the process that supervises the task, and each part may be unavailable.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 class TaskState:
     """The state of one try of a task, and Airflow's task state store; a stage also runs without the store.
 
-    Every try of a task has another id. The API server accepts the id of the current try only, and answers every other as if
-    the store were empty: so who still finds its own container in the store is the current try.
+    Every try of a task has another id. The API server accepts only the id of the current try, and answers every other as if the
+    store were empty: a try that still finds its own container in the store is the current one.
     """
 
     def __init__(self, context: Context) -> None:
@@ -30,8 +30,13 @@ class TaskState:
         self._can_store = self._store is not None
 
     @property
+    def try_number(self) -> int:
+        """The number of this try, from 1."""
+        return int(self._task.try_number)
+
+    @property
     def times_cleared(self) -> int:
-        """How often tasks of this run were cleared: a container from before must not answer for a task after."""
+        """How often tasks of this run were cleared: a container from before is no result of a task that was cleared since."""
         return getattr(self._dag_run, "clear_number", None) or 0
 
     def get(self, key: str) -> Any:
@@ -70,13 +75,13 @@ class TaskState:
         """Determine whether a later try can need the container of this one, which ends before its container has.
 
         Airflow stops a task with the same signal whether a user has marked it, cleared it or stopped its run, whether it was
-        given up for lost, or whether its worker is being shut down. Its state tells them apart: a user's decision is recorded
+        given up for lost, or whether its worker is being shut down. Its state distinguishes them: a user's decision is recorded
         before the signal, and a worker that shuts down leaves the state as it is.
         """
         try:
             state = self._read_own_state()
         except Exception as error:
-            log.warning("Airflow does not say what becomes of this task (%s): its container is left running", error)
+            log.warning("Airflow does not return the state of this task (%s): its container is left running", error)
             return True
         if state == "running" and self.is_current(container):
             return bool(self._task.try_number <= self._task.max_tries)  # the first of its tries is no retry
@@ -87,7 +92,7 @@ class TaskState:
         try:
             return self._read_state(dag, run, task, int(map_index or -1)) in ENDED
         except Exception as error:
-            log.warning("Airflow does not say whether task %s of run %s has ended (%s)", task, run, error)
+            log.warning("Airflow does not return whether task %s of run %s has ended (%s)", task, run, error)
             return False
 
     def _read_own_state(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The bench runs through at its smallest; what it measures is nobody's business here."""
+"""The smallest bench runs; its measurements are not checked."""
 
 import csv
 import json
@@ -10,11 +10,11 @@ import pytest
 from bench.__main__ import main
 from bench.measuring import Run, alternate, median, run, total
 from bench.populations import FAMILIES, draw, write_table
-from stagekit.tables.strict_reader import NUMERIC_COLUMNS
+from services.contract.columns import NUMERIC_COLUMNS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_population_is_that_of_its_seed_and_copies_nobody(family):
+def test_a_population_is_that_of_its_seed_and_copies_no_customer(family):
     customers = draw(family, 20_000, 8, seed=1)
     assert customers.shape == (20_000, 8)
     np.testing.assert_array_equal(customers, draw(family, 20_000, 8, seed=1))

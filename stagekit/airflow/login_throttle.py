@@ -14,8 +14,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from airflow.plugins_manager import AirflowPlugin
-
 TOKEN_PATHS = ("/auth/token", "/auth/token/cli")
 FORM_PATHS = ("/auth/login", "/auth/login/")
 DOCUMENTATION = ("docs", "redoc", "openapi.json", "oauth2-redirect")
@@ -196,7 +194,7 @@ def _has_signed_in(scope: Any, answer: Any) -> bool:
     """Determine from the answer of the login form whether the password was right.
 
     Airflow then redirects, sets the cookie with the token, and gives the session another id.
-    The session of a user who was already signed in keeps its id: that answer says nothing about a password.
+    The session of a user who was already signed in keeps its id: that answer reveals nothing about a password.
     """
     lines = [value.decode("latin-1").partition(";")[0] for name, value in answer["headers"] if name.lower() == b"set-cookie"]
     cookies = {name: value for name, _, value in (line.partition("=") for line in lines)}
@@ -218,8 +216,4 @@ MIDDLEWARES: list[Any] = [
     {"name": "login throttle", "middleware": LoginThrottle},
     {"name": "documentation for signed-in users", "middleware": DocumentationGuard},
 ]
-
-
-class LoginPlugin(AirflowPlugin):
-    name = "login_throttle"
-    fastapi_root_middlewares = MIDDLEWARES
+"""For `fastapi_root_middlewares` of a plugin."""

@@ -99,14 +99,19 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
         If the engine does not answer for longer than `patience_s`.
     """
     failing_since: float | None = None
+    has_exited = False
     while True:
         try:
             for line in _lines(client, container, after):
                 after, failing_since = line.time, None
                 yield line
-            if not client.inspect_container(container)["State"]["Running"]:
+            if has_exited:
                 return
+            # Then the log is read again: a connection that closes without an error may have missed the last lines.
+            has_exited = not client.inspect_container(container)["State"]["Running"]
             failing_since = None
+            if has_exited:
+                continue
         except (DockerException, RequestException, HTTPError, OSError) as error:
             if isinstance(error, APIError) and error.status_code in REMOVED_STATUS_CODES:
                 raise TransientError(explain_removal(container)) from None

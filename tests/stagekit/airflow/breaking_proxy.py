@@ -1,8 +1,7 @@
-"""A TCP proxy in front of the Docker engine that breaks the connection of a followed log once the container has exited."""
+"""A TCP proxy in front of the engine that withholds a followed log and closes the connection once the container has exited."""
 
 import socket
 import socketserver
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,12 +38,12 @@ class _Handler(socketserver.BaseRequestHandler):
             engine.connect(ENGINE)
             threading.Thread(target=pass_requests, args=(engine,), daemon=True).start()
             while response := engine.recv(65536):
-                if is_following and response.endswith(_END_OF_RESPONSE) and not self.server.n_broken:
+                if not is_following or self.server.n_broken:
+                    self.request.sendall(response)
+                elif response.endswith(_END_OF_RESPONSE):
                     self.server.n_broken += 1
-                    self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not close
-                    self.request.close()
+                    self.request.shutdown(socket.SHUT_RDWR)
                     return
-                self.request.sendall(response)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class Client:
 
     def logs(self, _container, since=None, **_):
         self.since.append(since)
-        for chunk in self.answers.pop(0):
+        for chunk in self.answers.pop(0) if self.answers else ():
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk
@@ -61,6 +61,10 @@ def test_after_a_broken_connection_the_log_continues_with_the_first_line_that_is
 
 def test_a_connection_that_breaks_after_the_container_exited_yields_what_is_left():
     assert texts(Client([BrokenConnection("reset")], [at(1, "last words")])) == ["last words"]
+
+
+def test_a_connection_that_closes_without_an_error_after_the_container_exited_yields_what_is_left():
+    assert texts(Client([at(1, "one")], [at(1, "one"), at(2, "last words")])) == ["one", "last words"]
 
 
 def test_a_log_that_ends_while_the_container_runs_is_followed_again():

@@ -49,9 +49,10 @@ def _make_field(schema: dict[str, Any], section: str | None) -> Param:
     for alternative in schema.pop("anyOf", []):
         schema = {**alternative, **schema} if alternative["type"] != "null" else schema
     if schema["type"] == "array":
-        # A text field, instead of an editor for JSON; the REST API and the Variable also accept lists.
+        # A text field, instead of an editor for JSON; the REST API and the Variable also accept lists. Without examples, the
+        # form would show its field for several types.
         is_optional, default = not default, _format_list(default)
-        schema |= {"type": ["string", "array"], "minLength": 0 if is_optional else 1}
+        schema |= {"type": ["string", "array"], "minLength": 0 if is_optional else 1, "examples": [default] if default else []}
         if schema["items"].get("type") == "integer":
             schema["pattern"] = _INTEGERS
     # Without null, the form requires an entry even if the default is empty.

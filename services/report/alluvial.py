@@ -24,12 +24,16 @@ Key = int | None
 
 
 class Flow(NamedTuple):
+    """Customers of one group in the left column who are in a group of the right one."""
+
     source: Key
     target: Key
     customers: int
 
 
 class Column(NamedTuple):
+    """One side of the diagram."""
+
     title: str
     styles: Mapping[int, SegmentStyle]
     """Of the groups that are segments; other groups are grey and have no badge."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from services.contract.preparation import Preparation
+from stagekit.workers.worker_pool import iter_slices
 
 UNASSIGNED = -1
 """Cluster of a customer who has none."""
@@ -61,12 +62,6 @@ class Assignment(NamedTuple):
         return is_assigned
 
 
-def iter_slices(n_rows: int) -> Iterator[slice]:
-    """Divide a table into slices of at most _CHUNK_ROWS rows."""
-    for first in range(0, n_rows, _CHUNK_ROWS):
-        yield slice(first, min(first + _CHUNK_ROWS, n_rows))
-
-
 def iter_prepared(
     customers: pd.DataFrame, preparation: Preparation
 ) -> Iterator[tuple[slice | NDArray[np.intp], NDArray[np.float64]]]:
@@ -80,7 +75,7 @@ def iter_prepared(
         Their standardised features.
     """
     columns = customers[list(preparation.columns)]
-    for chunk in iter_slices(len(columns)):
+    for chunk in iter_slices(len(columns), _CHUNK_ROWS):
         part = columns.iloc[chunk]
         can_transform = preparation.fits(part).to_numpy()
         if can_transform.all():
@@ -265,7 +260,7 @@ def sum_shifts(
     counts : ndarray of shape (n_segments,)
     """
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
-    for chunk in iter_slices(len(customers)):
+    for chunk in iter_slices(len(customers), _CHUNK_ROWS):
         part = customers.iloc[chunk]
         part = part[previous.fits(part) & current.fits(part)]
         if part.empty:

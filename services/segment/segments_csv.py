@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.segment.assignment import UNASSIGNED, Segmenter, confidence, decisive_features, is_outlier
 from services.segment.membership import ESCAPED_ID, NO_SEGMENT
 from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import OutputLocation, PendingPart
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not

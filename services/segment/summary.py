@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
-from services.contract.results import Segmentation
+from services.contract.results import Evaluation, RunSummary, Segmentation, SegmentSummary
 
 _RESULT_BYTES = 1000
 
@@ -54,3 +55,25 @@ def make_result(segmentation: Segmentation) -> dict[str, Any]:
         if len(json.dumps(result)) < _RESULT_BYTES or not segments:
             return result
         (held_back if len(held_back) > 1 else segments).pop()
+
+
+def summarise_run(segmentation: Segmentation, evaluation: Evaluation, started: datetime) -> RunSummary:
+    """Collect the key figures of a run for the history."""
+    chosen = next(candidate for candidate in evaluation.candidates if candidate.k == evaluation.chosen_k)
+    drifts = segmentation.comparison.psi.values() if segmentation.comparison else ()
+    return RunSummary(
+        run=segmentation.run,
+        started=started,
+        status="experimental" if segmentation.experimental else "published" if segmentation.published else "not published",
+        k=segmentation.k,
+        customers=segmentation.rows,
+        unassigned=sum(segmentation.unassigned.values()),
+        silhouette=segmentation.silhouette,
+        verdict=chosen.classification,
+        failed_checks=segmentation.held_back,
+        max_psi=max(drifts, default=None),
+        segments=tuple(
+            SegmentSummary(segment_id=one.segment_id, name=one.name, customers=one.customers, jaccard=one.jaccard)
+            for one in segmentation.segments
+        ),
+    )

@@ -17,14 +17,14 @@ BOTH = (ANN, BOB)
 
 
 class Table(NamedTuple):
-    """The bytes of a file, and what has to come of them."""
+    """The bytes of a file, and the expected outcome."""
 
     name: str
     content: bytes
     complaint: str = ""
-    """What the line says that ends the stage with 65, as a regular expression; empty where the table is right."""
+    """The line of the failure (65), as a regular expression; empty if the table is valid."""
     rows: Sequence[tuple[str | None, ...] | tuple[str, float | None, float | None, float | None]] = BOTH
-    """CUST_ID and the features of each row, where the table is right."""
+    """CUST_ID and the features of each row, if the table is valid."""
 
 
 def wrong(name: str, content: str | bytes, complaint: str) -> Table:
@@ -65,9 +65,9 @@ WRONG_FILES = (
     ),
     wrong("a column in lower case", GOOD.replace("BALANCE", "balance"), "row 1: column 'BALANCE' is missing"),
     wrong("blanks in the header", GOOD.replace(",BALANCE", ", BALANCE"), "'BALANCE' is missing; is ' BALANCE' meant"),
-    wrong("a column twice", GOOD.replace("PURCHASES", "BALANCE"), "row 1: column 'BALANCE' stands twice"),
+    wrong("a column twice", GOOD.replace("PURCHASES", "BALANCE"), "row 1: column 'BALANCE' occurs twice"),
     wrong(
-        "the id twice", HEADER.replace("BALANCE", "CUST_ID,BALANCE") + "Ann,Ann,1,2,3\n", "row 1: column 'CUST_ID' stands twice"
+        "the id twice", HEADER.replace("BALANCE", "CUST_ID,BALANCE") + "Ann,Ann,1,2,3\n", "row 1: column 'CUST_ID' occurs twice"
     ),
     wrong("a column without a name", ",CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n0,Ann,1,2,3\n", "row 1: column 1 has no name"),
     wrong("a quote left open in the header", GOOD.replace("BALANCE", '"BALANCE'), r"row 1: .*: is a quote left open\?"),

@@ -1,6 +1,10 @@
 # Every command for users, contributors and the CI. Plain `make` lists them.
 # Variables are set as in `make run RUN=demo VOLUME=/data/bank`. Those with := ignore the environment, which may contain the
 # same names.
+
+# The name of the pipeline, as in services/pipeline.py: names images, labels, the stack and the DAG that `make trigger` starts.
+PIPELINE := customer-segmentation
+
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -29,13 +33,17 @@ CPUS = $(shell cpus=$$(getconf _NPROCESSORS_ONLN); echo $$((cpus < 2 ? cpus : 2)
 # The file with the secrets of Airflow.
 ENV_FILE := .env
 
-STAGES := $(patsubst services/%/main.py,%,$(wildcard services/*/main.py))
+# One image per folder of services/ that can be run, each as stage:layer, the layer of libraries that it starts from.
+STAGES = $(shell $(PYTHON) docker/list_stages.py)
 UV_VERSION := $(shell sed -n 's/^required-version = "==\(.*\)"$$/\1/p' pyproject.toml)
 # The name of the stack; a second one on the same engine needs another name.
-COMPOSE_PROJECT_NAME ?= customer-segmentation
-export TAG REGISTRY PLATFORMS COMPOSE_PROJECT_NAME
+COMPOSE_PROJECT_NAME ?= $(PIPELINE)
+export PIPELINE TAG REGISTRY PLATFORMS COMPOSE_PROJECT_NAME
 # With this variable, every start of a stage would compile all libraries again, which takes several seconds.
 unexport PYTHONDONTWRITEBYTECODE
+# The former prefix of environment variables, accepted until version 0.2.
+$(foreach former,$(filter SEGMENTATION_%,$(.VARIABLES)),$(foreach name,$(former:SEGMENTATION_%=PIPELINE_%),$(warning \
+	$(former) is now called $(name))$(eval export $(name) ?= $$($(former)))))
 
 # The first suitable Python, searched only when it is needed.
 PYTHON = $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -48,13 +56,9 @@ COMPOSE_DOWN = cd / && env -u COMPOSE_FILE docker compose down
 ON_STAGE_ENGINE = test ! -f "$(ENV_FILE)" || . "$(abspath $(ENV_FILE))"; \
 	test -z "$$STAGE_DOCKER_HOST" || export DOCKER_HOST="$$STAGE_DOCKER_HOST"; \
 	test -z "$$STAGE_DOCKER_CERT_PATH" || export DOCKER_CERT_PATH="$$STAGE_DOCKER_CERT_PATH" DOCKER_TLS_VERIFY=1
-# On any volume, since each container has a label with the name of the stack. Containers of earlier versions without that label
-# are found by the volume in .env.
+# On any volume, since each container has a label with the name of the stack.
 STOP_STAGES = $(ON_STAGE_ENGINE); \
-	left=$$({ docker ps --all --quiet --filter label=customer-segmentation.project=$(COMPOSE_PROJECT_NAME); \
-		test -z "$$SEGMENTATION_HOST_VOLUME" || docker ps --all --filter "volume=$$SEGMENTATION_HOST_VOLUME" \
-		--filter label=customer-segmentation.dag --format '{{.ID}} {{.Label "customer-segmentation.project"}}' \
-		| awk 'NF == 1'; } | sort -u); \
+	left=$$(docker ps --all --quiet --filter label=$(PIPELINE).project=$(COMPOSE_PROJECT_NAME)); \
 	test -z "$$left" || docker rm --force $$left
 ABSOLUTE_VOLUME = $$(cd "$(VOLUME)" && pwd -P)
 # Empty unless set on the command line: `make up` keeps its previous volume.
@@ -137,7 +141,7 @@ DIRTY = $$(git status --porcelain -- $(INPUTS) 2>/dev/null | grep -q . && echo -
 
 .PHONY: images
 images: ## Build every image (TAG=latest)
-	@STAGES="$$(echo $(STAGES) | tr ' ' ',')" \
+	@STAGES="$(STAGES)" \
 	VERSION="$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 	REVISION="$$(git log -1 --format=%H -- $(INPUTS) 2>/dev/null | grep . || echo unknown)$(DIRTY)" \
 	docker buildx bake --file docker/docker-bake.hcl $(BAKE) default $(filter cluster,$(COMPOSE_PROFILES))
@@ -151,11 +155,11 @@ push: ## Build every image with SBOM and provenance, and push it (REGISTRY=ghcr.
 run-stage: ## Run one stage of a run as a hardened container (STAGE=train RUN=demo ARGS="--k-values 2,3")
 	@test -n "$(STAGE)" || { echo 'STAGE is not set, expected the name of a stage: make run-stage STAGE=train RUN=demo' >&2; exit 64; }
 	@test -d "$(VOLUME)" || { echo 'there is no folder $(VOLUME): name the volume, make run-stage VOLUME=...' >&2; exit 78; }
-	@docker image inspect customer-segmentation/$(STAGE):$(TAG) >/dev/null 2>&1 || $(MAKE) images
+	@docker image inspect $(PIPELINE)/$(STAGE):$(TAG) >/dev/null 2>&1 || $(MAKE) images
 	@user="$$(id -u):$$(id -g)"; volume="$(ABSOLUTE_VOLUME)"; set -x; \
 	docker run --rm --init --pull never --network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
 		--security-opt no-new-privileges --pids-limit 512 --memory $(MEMORY) --memory-swap $(MEMORY) --cpus $(CPUS) \
-		--user "$$user" --volume "$$volume:/shared" customer-segmentation/$(STAGE):$(TAG) --run "$(RUN)" $(ARGS)
+		--user "$$user" --volume "$$volume:/shared" $(PIPELINE)/$(STAGE):$(TAG) --run "$(RUN)" $(ARGS)
 
 # --- Airflow
 
@@ -168,7 +172,7 @@ up: requirements images ## Start Airflow, wait until it is healthy, print its ad
 	@$(PYTHON) docker/write_env.py $(ENV_FILE) shared_volume "$(GIVEN_VOLUME)"
 	$(COMPOSE) up --detach --wait --wait-timeout 300
 	@port=$$(sed -n "s/^AIRFLOW_PORT='\(.*\)'$$/\1/p" $(ENV_FILE)); \
-	volume=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
+	volume=$$(sed -n "s/^PIPELINE_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE)); \
 	echo "Airflow: http://127.0.0.1:$$port  user: admin  password: AIRFLOW_ADMIN_PASSWORD in $(ENV_FILE)  volume: $$volume"
 
 .PHONY: trigger
@@ -207,10 +211,10 @@ clean: ## Remove everything generated: results, database, secrets, images of TAG
 	@if docker info >/dev/null 2>&1; then \
 		($(COMPOSE_DOWN) --volumes); \
 		($(STOP_STAGES)); \
-		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=customer-segmentation/*:$(TAG)' \
+		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=$(PIPELINE)/*:$(TAG)' \
 		| xargs -r docker image rm; \
 	fi
-	@kept=$$(sed -n "s/^SEGMENTATION_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
+	@kept=$$(sed -n "s/^PIPELINE_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
 	test -z "$$kept" || test "$$kept" = "$(ABSOLUTE_VOLUME)" || \
 		echo "The results on $$kept are kept: remove its folders runs, model and scores yourself if they are not needed"
 	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"

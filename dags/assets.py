@@ -1,73 +1,42 @@
-"""What becomes known of a run that has made its segments: a sentence for people, an event for DAGs that wait for it."""
+"""What becomes known of a run with segments: a sentence for people, and an event for DAGs that wait for new segments."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context
 
-DAG_ID, TASK_ID = "customer_segmentation_lab1", "segment_customers"
-"""The DAG that makes segments, and its task that publishes them: what the plugins look for."""
+from services.pipeline import PIPELINE
 
-SEGMENTS_IN_FORCE = Asset("segments_in_force")
-"""What a DAG is scheduled on that is to run whenever new segments have been published."""
+DAG_ID = PIPELINE.dag_id
 
-PUBLISHED = AssetAlias("published_segments")
-"""The outlet of the task that publishes. An asset as outlet would be updated by every success of the task, also by that of a
-run that was not published; through an alias, only what the task names is updated."""
+ACTIVE_SEGMENTS = Asset("active_segments")
+"""A DAG that is scheduled on this asset runs whenever new segments have been published."""
+
+PUBLISHED_ALIAS = AssetAlias("published_segments")
+"""The outlet of the task that publishes. An asset as outlet would be updated by every success of the task, even if the run was
+not published; through an alias, the task decides whether it updates the asset."""
 
 
-def announce(context: Context, result: dict[str, Any]) -> None:
-    """Update the asset if the run was published: `post_execute` of the task with the outlet `PUBLISHED`."""
+def emit_asset_event(context: Context, result: dict[str, Any]) -> None:
+    """Update the asset if the run was published: `post_execute` of the task with the outlet `PUBLISHED_ALIAS`."""
     if result["published"]:
         extra = {name: result[name] for name in ("run", "k", "customers")}
-        context["outlet_events"][PUBLISHED].add(SEGMENTS_IN_FORCE, extra=extra)
+        context["outlet_events"][PUBLISHED_ALIAS].add(ACTIVE_SEGMENTS, extra=extra)
 
 
 def summarise_result(result: dict[str, Any]) -> str:
-    """Summarise a run: k, sizes, published, not published or experimental, and the checks that failed."""
-    why = "; ".join(result["held_back"])
+    """Summarise a run: k, sizes, whether it is published, not published or experimental, and the checks that failed."""
+    failed_checks = "; ".join(result["held_back"])
     if result["published"]:
-        verdict = "published although checks failed" if why else "published"
+        verdict = "published although checks failed" if failed_checks else "published"
     elif result.get("experimental"):
         verdict = "experimental, not published"
     else:
         verdict = "not published"
+    if failed_checks:
+        verdict += f" ({failed_checks})"
     sizes = [f"{segment['customers']:,} {segment['name']}" for segment in result["segments"]]
     if len(sizes) < result["k"]:
-        sizes.append(f"{result['k'] - len(sizes)} more")  # a result is kept short
-    return f"{result['k']} segments, {result['customers']:,} customers, {verdict}{why and f' ({why})'}: {'; '.join(sizes)}"
-
-
-def is_for_past_date(dag_run: Any, timetable: Any) -> bool:
-    """Determine whether a run stands for an earlier date of the schedule than the one that is current.
-
-    A run stands for the past if the next date of the schedule after its logical date had come when it started, as in a backfill
-    or after a trigger with an old date. A scheduled run that starts late, because the machine was down, does not: the scheduler
-    creates it for the last date that has come. Neither does a run without a logical date.
-
-    Parameters
-    ----------
-    dag_run : DagRun
-        The run, as a task or the scheduler has it.
-    timetable : Timetable
-        The timetable of its DAG.
-
-    Returns
-    -------
-    bool
-    """
-    if dag_run.logical_date is None:
-        return False
-    # Only here: Airflow's timetables take a while to import.
-    import pendulum
-    from airflow.serialization.encoders import coerce_to_core_timetable
-    from airflow.timetables.base import DataInterval, TimeRestriction
-
-    following = coerce_to_core_timetable(timetable).next_dagrun_info(
-        last_automated_data_interval=DataInterval.exact(pendulum.instance(dag_run.logical_date)),
-        restriction=TimeRestriction(earliest=None, latest=None, catchup=True),
-    )
-    started = dag_run.start_date or datetime.now(UTC)
-    return following is not None and following.run_after <= started
+        sizes.append(f"{result['k'] - len(sizes)} more")  # the result names only some of many segments
+    return f"{result['k']} segments, {result['customers']:,} customers, {verdict}: {'; '.join(sizes)}"

@@ -1,15 +1,16 @@
 """# Housekeeping
 
-Keeps the volume, Airflow's logs and its database from growing for ever. Every night it removes
+Limits the growth of the volume, of Airflow's logs and of its database. Every night it removes
 
-- the folders of old runs from `runs/` on the volume, the oldest first. The last runs stay, and so do those whose publication is
-  still kept and those that are in progress. `data/` and `model/` are never touched, and no link is followed;
+- the folders of old runs from `runs/` on the volume, the oldest first. The latest runs are kept, and so are runs whose
+  publication is still kept and runs in progress. `data/` and `model/` are never touched, and no link is followed;
 - log files of Airflow and rows of its database that are older than a number of days.
 
-**To see what would go** press *Trigger* and tick *Dry run*, or call `make prune DRY_RUN=1`.
-An Airflow Variable `housekeeping` with a JSON object like `{"keep_runs": 20}` changes the form's defaults for every night.
+**To see what would be removed**, press *Trigger* and tick *Dry run*, or call `make prune DRY_RUN=1`. An Airflow Variable
+`housekeeping` with a JSON object like `{"keep_runs": 20}` changes the form's defaults for every night.
 
-**When the volume fills** beyond a share, the note on the run's page says so, and so does a notification if there are any.
+**When the volume fills** above a share, the note on the run's page says so, and a notification is sent if one is
+configured.
 """
 
 from __future__ import annotations
@@ -25,32 +26,34 @@ from airflow.sdk import DAG, Param, Variable, get_current_context, task
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 
-from dags.assets import DAG_ID as PIPELINE
-from stagekit.airflow.housekeeping import VARIABLE, choose_settings, folders_in_progress, remove_logs
+from services.pipeline import PIPELINE
+from stagekit.airflow.housekeeping import VARIABLE, choose_settings, describe_volume, folders_in_progress, remove_logs
 from stagekit.airflow.notifications import notify_failure, notify_volume_filling
 from stagekit.airflow.stage_operator import StageOperator
 
 DATABASE_VARIABLE = "HOUSEKEEPING_DATABASE"
-"""Environment variable of the scheduler with the address of Airflow's database, which tasks otherwise have no access to."""
+"""Environment variable of the scheduler with the address of Airflow's database, which Airflow hides from tasks."""
 
 log = logging.getLogger(__name__)
 
 FORM = {
     "keep_runs": Param(
-        10, "How many runs stay on the volume, the latest first.", type="integer", minimum=1, title="Runs to keep"
+        10, "Number of runs to keep on the volume, the latest first.", type="integer", minimum=1, title="Runs to keep"
     ),
     "keep_days": Param(
-        90, "Airflow's logs and database rows older than this go.", type="integer", minimum=1, title="Days to keep"
+        90, "Airflow's logs and database rows that are older are removed.", type="integer", minimum=1, title="Days to keep"
     ),
     "warn_share": Param(
         0.85,
-        "Share of the volume in use above which the note and a notification warn.",
+        "Share of the volume in use (0.85 = 85 %) above which the note and a notification warn.",
         type="number",
         exclusiveMinimum=0,
         maximum=1,
         title="Warn above",
     ),
-    "dry_run": Param(False, "Only list what would be removed, in the tasks' logs.", type="boolean", title="Dry run"),
+    "dry_run": Param(
+        False, "List in the tasks' logs what would be removed, and remove nothing.", type="boolean", title="Dry run"
+    ),
 }
 
 with DAG(
@@ -62,7 +65,7 @@ with DAG(
     start_date=datetime(2025, 1, 1),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={"pipeline": PIPELINE, "retries": 1, "retry_delay": timedelta(minutes=2)},
     on_failure_callback=notify_failure,
     params=FORM,
     tags=["housekeeping"],
@@ -72,7 +75,7 @@ with DAG(
     def plan() -> dict[str, Any]:
         context = get_current_context()
         settings = choose_settings(FORM, context["params"], Variable.get(VARIABLE, default={}, deserialize_json=True))
-        return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE))}
+        return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE.dag_id))}
 
     remove_runs = StageOperator(
         task_id="remove_runs",
@@ -84,6 +87,7 @@ with DAG(
             "dry_run": "{{ ti.xcom_pull(task_ids='plan')['dry_run'] | lower }}",
         },
         writes=("runs",),
+        summarise=describe_volume,
         on_success_callback=notify_volume_filling,
         task_display_name="Remove runs",
         doc_md="Removes the folders of old runs from the volume; its container can write to `runs/` alone.",

@@ -22,7 +22,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from dags.assets import SEGMENTS_IN_FORCE
+from dags.assets import ACTIVE_SEGMENTS
+from services.pipeline import PIPELINE
 from stagekit.airflow.notifications import notify_failure
 from stagekit.airflow.stage_operator import StageOperator
 
@@ -35,25 +36,25 @@ with DAG(
     dag_display_name="Customers who changed segment",
     description="Lists the segment of every customer and all changes, whenever new segments have been published.",
     doc_md=__doc__,
-    schedule=[SEGMENTS_IN_FORCE],
+    schedule=[ACTIVE_SEGMENTS],
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
+    default_args={"pipeline": PIPELINE, "owner": "custom_student", "retries": 1, "retry_delay": timedelta(minutes=2)},
     on_failure_callback=notify_failure,
     params={
         "run": Param(
             None,
-            "Id of the run of Customer segmentation whose publication is looked at. Needed only when started by hand.",
+            "Id of the run of Customer segmentation whose publication is exported. Needed only when triggered by hand.",
             type=["string", "null"],
             title="Run that published",
         )
     },
-    tags=["customer-segmentation"],
+    tags=["segments"],
 ):
     StageOperator(
         task_id="list_changes",
         stage="changes",
-        of_run=RUN_THAT_PUBLISHED,
+        target_run=RUN_THAT_PUBLISHED,
         task_display_name="List changes",
         doc_md="Writes `crm.csv` and `changed.csv`. Returns the number of customers, and of those with each kind of change.",
     )

@@ -1,5 +1,5 @@
-# Airflow with the docker provider, from the same lock as the stages, and with the DAG and the contract of the same
-# commit inside: what runs is one version throughout, and nothing of it reads the checkout.
+# Airflow with the docker provider, from the same lock as the stages, with the DAGs and the declaration of the pipeline of
+# the same commit: all parts have the same version, and none reads the checkout.
 ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS uv
@@ -12,8 +12,8 @@ RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
 FROM ${BASE_IMAGE} AS code
 WORKDIR /opt/airflow
 COPY stagekit stagekit
-COPY services/__init__.py services/pipeline.py services/
-COPY services/contract services/contract
+COPY services/__init__.py services/pipelin[e].py services/
+COPY services/contrac[t] services/contract/
 COPY dags dags
 COPY plugin[s] plugins/
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash .
@@ -31,15 +31,16 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     && install -d -o airflow -g 0 -m 2775 /opt/airflow /opt/airflow/logs
 WORKDIR /opt/airflow
 COPY --from=code /opt/airflow ./
-# PYTHONPATH: the DAG imports stagekit and services.contract. HOME, LOGNAME: it may run as a user that the image does not know.
+# PYTHONPATH: the DAGs import stagekit and services. HOME, LOGNAME: it may run as a user that the image does not know.
 ENV AIRFLOW_HOME=/opt/airflow PYTHONPATH=/opt/airflow PYTHONUNBUFFERED=1 HOME=/opt/airflow LOGNAME=airflow
 USER airflow
 ENTRYPOINT ["airflow"]
 
+ARG PIPELINE
 ARG VERSION=unknown
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="customer-segmentation/airflow" \
-      org.opencontainers.image.description="Customer segmentation: Airflow with the DAG and the docker provider" \
+LABEL org.opencontainers.image.title="${PIPELINE}/airflow" \
+      org.opencontainers.image.description="${PIPELINE}: Airflow with the DAGs and the docker provider" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"

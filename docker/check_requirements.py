@@ -19,7 +19,7 @@ RESERVED_GIB = 1.2
 
 
 class Tool(NamedTuple):
-    """A part of Docker, with the oldest version that has what is used here."""
+    """A part of Docker, with the oldest version that suffices."""
 
     name: str
     command: tuple[str, ...]
@@ -36,7 +36,7 @@ TOOLS = (
 
 
 def problem_with(tool: Tool, output: str | None) -> str:
-    """Say what is wrong with a tool, from what it answers about its version; empty if nothing is."""
+    """Return the problem with a tool, from the output of its version command; empty if there is none."""
     wanted = f"{tool.minimum[0]}.{tool.minimum[1]} or newer"
     if output is None and tool.name == "Docker engine":
         return (
@@ -51,7 +51,7 @@ def problem_with(tool: Tool, output: str | None) -> str:
 
 
 def problem_with_memory(n_bytes: int) -> str:
-    """Say that the engine has too little memory for Airflow and one stage; empty if it has enough."""
+    """Return the problem if the engine has too little memory for Airflow and one stage; empty if it has enough."""
     if n_bytes >= MIN_MEMORY_GIB * GIB:
         return ""
     return (
@@ -68,12 +68,12 @@ def advice_on_memory(n_bytes: int, stage_memory: str) -> str:
         return ""
     return (
         f"warning: a stage may use {stage_memory or '4g'} of memory and Airflow uses {RESERVED_GIB} GiB, but the engine has "
-        f"{n_bytes / GIB:.1f} GiB: with large tables, set SEGMENTATION_STAGE_MEMORY lower"
+        f"{n_bytes / GIB:.1f} GiB: with large tables, set PIPELINE_STAGE_MEMORY lower"
     )
 
 
 def ask(*command: str) -> str | None:
-    """Return what a command prints; None if it fails or is not there."""
+    """Return the output of a command; None if it fails or does not exist."""
     try:
         ended = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def main(path: Path) -> None:
     memory = int(ask("docker", "info", "--format", "{{.MemTotal}}") or 0)
     if problem := problem_with_memory(memory):
         sys.exit(problem)
-    if advice := advice_on_memory(memory, os.environ.get("SEGMENTATION_STAGE_MEMORY", "")):
+    if advice := advice_on_memory(memory, os.environ.get("PIPELINE_STAGE_MEMORY", "")):
         print(advice, file=sys.stderr)
     port = os.environ.get("AIRFLOW_PORT") or read(path).get("AIRFLOW_PORT") or "8080"
     if port_is_taken(port):

@@ -1,25 +1,26 @@
 # Every image of the project, in one command: `make images`, or by hand
 #
-#   STAGES=extract,transform,train,evaluate docker buildx bake -f docker/docker-bake.hcl
+#   PIPELINE=customer-segmentation STAGES=$(python3 docker/list_stages.py) docker buildx bake -f docker/docker-bake.hcl
 
-# The folders of services/ that hold a main.py; the Makefile lists them, so that a new stage is not named here.
+variable "PIPELINE" { default = "" }
+# Each as stage:layer, the layer of stage.Dockerfile that its image starts from.
 variable "STAGES" { default = "" }
 
 variable "BASE_IMAGE" { default = "python:3.13-slim-trixie" }
 variable "TAG" { default = "latest" }
-# Where to push to, with the slash at its end, and where layers are kept for the next build; the processors to build for.
+# The registry to push to, with the slash at its end, which also caches layers for the next build; the processors to build for.
 variable "REGISTRY" { default = "" }
 variable "PLATFORMS" { default = "" }
 
 function "cache" {
   params = [name]
-  result = REGISTRY == "" ? [] : ["type=registry,ref=${REGISTRY}customer-segmentation/${name}:cache,mode=max"]
+  result = REGISTRY == "" ? [] : ["type=registry,ref=${REGISTRY}${PIPELINE}/${name}:cache,mode=max"]
 }
 
 variable "VERSION" { default = "unknown" }
 variable "REVISION" { default = "unknown" }
 
-# SBOM and provenance need a builder of the containerd kind; `ATTESTATIONS=true` where images are published.
+# SBOM and provenance need a builder of the containerd kind; `make push` sets it to true.
 variable "ATTESTATIONS" { default = false }
 
 group "default" {
@@ -32,6 +33,7 @@ target "common" {
   attest    = ATTESTATIONS ? ["type=sbom", "type=provenance,mode=max"] : []
   args = {
     BASE_IMAGE = BASE_IMAGE
+    PIPELINE   = PIPELINE
     VERSION    = VERSION
     REVISION   = REVISION
   }
@@ -40,24 +42,23 @@ target "common" {
 target "stage" {
   inherits   = ["common"]
   matrix     = { stage = split(",", STAGES) }
-  name       = stage
+  name       = split(":", stage)[0]
   dockerfile = "docker/stage.Dockerfile"
   args = {
-    STAGE = stage
-    # What a stage never imports stays out of its image; one that is not named here starts from the layer with scikit-learn.
-    FOUNDATION = lookup({ extract = "table", report = "bare", changes = "bare", prune = "bare" }, stage, "learning")
+    STAGE      = split(":", stage)[0]
+    FOUNDATION = split(":", stage)[1]
   }
-  tags       = ["${REGISTRY}customer-segmentation/${stage}:${TAG}"]
-  cache-from = cache(stage)
-  cache-to   = cache(stage)
+  tags       = ["${REGISTRY}${PIPELINE}/${split(":", stage)[0]}:${TAG}"]
+  cache-from = cache(split(":", stage)[0])
+  cache-to   = cache(split(":", stage)[0])
 }
 
-# Only for those who have a Dask cluster: COMPOSE_PROFILES=cluster make images.
+# Only for a Dask cluster: COMPOSE_PROFILES=cluster make images.
 target "cluster" {
   inherits   = ["common"]
   dockerfile = "docker/stage.Dockerfile"
   target     = "cluster"
-  tags       = ["${REGISTRY}customer-segmentation/cluster:${TAG}"]
+  tags       = ["${REGISTRY}${PIPELINE}/cluster:${TAG}"]
   cache-from = cache("cluster")
   cache-to   = cache("cluster")
 }
@@ -65,7 +66,7 @@ target "cluster" {
 target "airflow" {
   inherits   = ["common"]
   dockerfile = "docker/airflow.Dockerfile"
-  tags       = ["${REGISTRY}customer-segmentation/airflow:${TAG}"]
+  tags       = ["${REGISTRY}${PIPELINE}/airflow:${TAG}"]
   cache-from = cache("airflow")
   cache-to   = cache("airflow")
 }

@@ -2,14 +2,14 @@
 #
 #   docker build -f docker/stage.Dockerfile --build-arg STAGE=train -t customer-segmentation/train .
 #
-# docker-bake.hcl builds all of them in one command. The libraries lie in layers that the images share, each a
-# dependency group of pyproject.toml on top of the last: table (pandas), learning (scikit-learn), the stage's own.
+# docker-bake.hcl builds all of them in one command. The libraries are in layers that the images share, each a
+# dependency group of pyproject.toml on top of the previous one: table (pandas), learning (scikit-learn), the stage's own.
 # The frontend that is built into older engines suffices: no syntax line, no heredocs, no COPY --link.
 ARG BASE_IMAGE=python:3.13-slim-trixie
-# The layer to start from: "table" for a stage that never imports scikit-learn, "bare" for one that needs no pandas either.
+# The layer to start from: "table" for a stage without scikit-learn, "bare" for one without pandas, too (list_stages.py).
 ARG FOUNDATION=learning
 
-# uv installs the libraries and stays out of the images. Its version stands once, in pyproject.toml.
+# uv installs the libraries and is not part of the images. Its version is that of pyproject.toml.
 FROM ${BASE_IMAGE} AS uv
 RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     --mount=type=cache,target=/root/.cache \
@@ -41,14 +41,15 @@ FROM ${BASE_IMAGE} AS code
 ARG STAGE
 WORKDIR /app
 COPY stagekit stagekit
-COPY services/__init__.py services/
-COPY services/contract services/contract
+COPY services/__init__.py services/pipelin[e].py services/
+# A pipeline need not have a folder with what its stages share.
+COPY services/contrac[t] services/contract/
 COPY services/${STAGE} services/${STAGE}
 RUN printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
     && chmod -R a+rX . && chmod a+x entrypoint \
     && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
 
-# The image with Dask (docker-bake.hcl's target "cluster"): a scheduler, its workers, and the stages that let them work.
+# The image with Dask (docker-bake.hcl's target "cluster"): for the scheduler, its workers, and the stages that use them.
 FROM learning AS cluster
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
@@ -59,30 +60,26 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     && install -d -o 50000 -g 0 -m 2775 /shared
 WORKDIR /app
 COPY stagekit stagekit
-COPY services/__init__.py services/
-COPY services/contract services/contract
-COPY services/extract services/extract
-COPY services/transform services/transform
-COPY services/train services/train
-COPY services/evaluate services/evaluate
-COPY services/segment services/segment
+COPY services services
 RUN chmod -R a+rX . && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
 ENV PIPELINE_VOLUME=/shared HOME=/tmp PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A stage whose workers are all gone would wait for others forever.
 ENV DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT="5 minutes"
-# Threads that spin while they wait collapse beside a busy neighbour.
+# Threads that spin while they wait become very slow if other processes use the same cores.
 ENV OMP_WAIT_POLICY=passive
 USER 50000:0
+ARG PIPELINE
 ARG VERSION=unknown
 ARG REVISION=unknown
-ENV PIPELINE_IMAGE=customer-segmentation/cluster:${VERSION}+${REVISION}
-LABEL org.opencontainers.image.title="customer-segmentation/cluster" \
-      org.opencontainers.image.description="Customer segmentation: the stages on a Dask cluster" \
+ENV PIPELINE_IMAGE=${PIPELINE}/cluster:${VERSION}+${REVISION}
+LABEL org.opencontainers.image.title="${PIPELINE}/cluster" \
+      org.opencontainers.image.description="${PIPELINE}: the stages on a Dask cluster" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 FROM ${FOUNDATION}
+ARG PIPELINE
 ARG STAGE
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/uv \
     --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
@@ -102,9 +99,9 @@ ENTRYPOINT ["/app/entrypoint"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 # For the manifest of what the stage writes; Airflow gives the image's digest instead.
-ENV PIPELINE_IMAGE=customer-segmentation/${STAGE}:${VERSION}+${REVISION}
-LABEL org.opencontainers.image.title="customer-segmentation/${STAGE}" \
-      org.opencontainers.image.description="Customer segmentation: the ${STAGE} stage" \
+ENV PIPELINE_IMAGE=${PIPELINE}/${STAGE}:${VERSION}+${REVISION}
+LABEL org.opencontainers.image.title="${PIPELINE}/${STAGE}" \
+      org.opencontainers.image.description="${PIPELINE}: the stage ${STAGE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -3,7 +3,8 @@
     CONF='{"k_values": [2, 3]}' python3 docker/trigger_run.py .env
     DAG=housekeeping SHOW_LOGS=yes python3 docker/trigger_run.py .env
 
-Standard library only, so that it also shows what a client of one's own has to send. Exit code 1 when the run fails.
+Without DAG, the DAG whose tag is the name of the pipeline is triggered. It needs only the standard library, so that it also
+shows the requests of a client. The exit code is 1 if the run fails.
 """
 
 import contextlib
@@ -21,9 +22,8 @@ from urllib.parse import quote
 
 from write_env import read  # the file beside this one
 
-DAG = os.environ.get("DAG") or "customer_segmentation_lab1"
 SHOW_LOGS = os.environ.get("SHOW_LOGS") == "yes"
-"""Whether to print the logs of tasks that succeed, too."""
+"""Whether to print the logs of successful tasks, too."""
 
 
 class NotAirflowError(Exception):
@@ -34,7 +34,7 @@ class Airflow:
     def __init__(self, address: str, user: str, password: str) -> None:
         self.address = address
         self.token = ""
-        found = self.send("/api/v2/version")  # before the password goes to whoever may have taken the port
+        found = self.send("/api/v2/version")  # before the password is sent to another program that may have taken the port
         if not isinstance(found, dict) or "version" not in found:
             raise NotAirflowError
         self.token = self.send("/auth/token", {"username": user, "password": password})["access_token"]
@@ -54,33 +54,43 @@ class Airflow:
 
 @contextlib.contextmanager
 def exit_on_error(address: str) -> Iterator[None]:
-    stranger = f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
+    wrong_service = (
+        f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
+    )
     try:
         yield
     except NotAirflowError:
-        sys.exit(stranger)
+        sys.exit(wrong_service)
     except urllib.error.HTTPError as error:
         try:
             reason = json.load(error)["detail"]
         except (ValueError, LookupError, TypeError):
-            sys.exit(stranger)
+            sys.exit(wrong_service)
         sys.exit(f"Airflow answers {error.code}: {reason}")
     except OSError as error:
         reason = getattr(error, "reason", error)
         sys.exit(f"Airflow does not answer at {address} ({reason}): is it up? `make up` starts it")
 
 
-def start(airflow: Airflow, conf: dict[str, Any]) -> str:
-    """Return the path of the new run in the API."""
-    # Without a logical date: this run stands for no interval of the schedule, and two may start in the same second.
-    run = airflow.send(f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
-    return f"/api/v2/dags/{DAG}/dagRuns/{quote(run['dag_run_id'], safe='')}"
+def find_dag(airflow: Airflow, tag: str) -> str:
+    """Return the id of the only DAG with a tag."""
+    names = [dag["dag_id"] for dag in airflow.send(f"/api/v2/dags?tags={quote(tag)}")["dags"]]
+    if len(names) != 1:
+        sys.exit(f"{len(names)} DAGs have the tag {tag} ({', '.join(names) or 'none'}), expected one: name it, DAG=...")
+    return str(names[0])
+
+
+def start(airflow: Airflow, dag: str, conf: dict[str, Any]) -> str:
+    """Trigger a run and return its path in the API."""
+    # Without a logical date, because the run is for no interval of the schedule, and two may start in the same second.
+    run = airflow.send(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})
+    return f"/api/v2/dags/{dag}/dagRuns/{quote(run['dag_run_id'], safe='')}"
 
 
 def follow(airflow: Airflow, run: str) -> str:
-    """Print what changes until the run has ended; return how."""
+    """Print every change until the run has ended and return its state."""
     shown: set[str] = set()
-    patience_ends = time.monotonic() + 3
+    queue_notice_at = time.monotonic() + 3
     while True:
         state: str = airflow.send(run)["state"]  # before the tasks, so that their last change is not missed
         tasks = airflow.send(f"{run}/taskInstances")["task_instances"]
@@ -95,8 +105,8 @@ def follow(airflow: Airflow, run: str) -> str:
                     print_log(airflow, f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}")
         if state in {"success", "failed"}:
             return state
-        if state == "queued" and "queued" not in shown and time.monotonic() > patience_ends:
-            print("  queued behind another run: there is one at a time", flush=True)
+        if state == "queued" and "queued" not in shown and time.monotonic() > queue_notice_at:
+            print("  queued behind another run: one runs at a time", flush=True)
             shown.add("queued")
         time.sleep(0.5)
 
@@ -118,7 +128,7 @@ def print_results(airflow: Airflow, run: str) -> None:
 def main(environment: Path) -> int:
     known = read(environment) | os.environ
     if "AIRFLOW_ADMIN_PASSWORD" not in known:
-        sys.exit(f"{environment} is not there yet: run `make up` first")
+        sys.exit(f"{environment} does not exist: run `make up` first")
     address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
     try:
         conf = json.loads(known.get("CONF") or "{}")
@@ -126,7 +136,7 @@ def main(environment: Path) -> int:
         sys.exit(f"CONF is not JSON: {error}")
     with exit_on_error(address):
         airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
-        run = start(airflow, conf)
+        run = start(airflow, os.environ.get("DAG") or find_dag(airflow, os.environ["PIPELINE"]), conf)
         print(f"{address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")
         state = follow(airflow, run)
         print_results(airflow, run)

@@ -1,14 +1,15 @@
-"""Write the file of secrets that compose.yaml reads, and make the volume ready for the containers.
+"""Write the .env file that compose.yaml reads, and prepare the volume for the containers.
 
     python3 docker/write_env.py .env shared_volume             # the volume of .env, else shared_volume
     python3 docker/write_env.py .env shared_volume /data/bank  # this volume
 
-Secrets are drawn at first use and kept, and so are the port and the volume. What belongs to the machine (the user, the group
-of the Docker socket) is looked up each time. A volume that was given as a relative path moves along with the checkout.
+Secrets are drawn at first use and kept, and so are the port and the volume. What depends on the machine (the user, the group
+of the Docker socket) is looked up each time. A volume that was given as a relative path moves with the checkout.
 """
 
 import base64
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -19,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 HEADER = """\
-# Written by `make up`, readable by you alone. Sign in to Airflow as admin with AIRFLOW_ADMIN_PASSWORD.
-# The secrets are the ones that the database was made with: a lost file means `make clean` and a new start.
+# Written by `make up`, readable only by you. Sign in to Airflow as admin with AIRFLOW_ADMIN_PASSWORD.
+# The database was made with these secrets: without the file, only `make clean` and a new start help.
 """
 SECRETS: dict[str, Callable[[], str]] = {
     "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
@@ -31,7 +32,10 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 MIN_PASSWORD = 12
-"""Characters of a password that a person chooses."""
+"""Minimum number of characters of a password that a person chooses."""
+
+FORMER_PREFIX, PREFIX = "SEGMENTATION_", "PIPELINE_"
+"""The prefix of the settings of stages in a file of an earlier version, which is still read, and the current one."""
 
 KEPT = (
     "SCHEDULER_IDLE_SLEEP_TIME",
@@ -43,16 +47,18 @@ KEPT = (
     "STATSD_PORT",
     "OPENLINEAGE_TRANSPORT",
 )
-"""What docs/operations.md explains: kept once it is set, in the file itself or in the environment of `make up`."""
+"""Settings of docs/operations.md that are kept once they are set, in the file or in the environment of `make up`."""
 
 CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")  # the names that Docker's own client expects
 
 
 def read(path: Path) -> dict[str, str]:
+    """Read the settings in a file; an empty dict if it does not exist. Former names are replaced by the current ones."""
     if not path.exists():
         return {}
     lines = [line for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
-    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+    pairs = (line.partition("=") for line in lines)
+    return {re.sub(f"^{FORMER_PREFIX}", PREFIX, name): value.strip("'") for name, _, value in pairs}
 
 
 def write(path: Path, values: dict[str, str]) -> None:
@@ -63,26 +69,24 @@ def write(path: Path, values: dict[str, str]) -> None:
     temporary.replace(path)
 
 
-def machine() -> dict[str, str]:
+def stage_user() -> str:
     # Root is not needed for anything inside the containers.
     user = os.getuid() or 50000
-    return {
-        # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
-        "SEGMENTATION_STAGE_USER": f"{user}:0",
-    }
+    # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
+    return f"{user}:0"
 
 
 def engine(host: str, certificates: str) -> dict[str, str]:
-    """Name the engine that the stages run on: the one that Airflow runs on itself, or another one.
+    """Return the settings of the engine that the stages run on: Airflow's own engine, or another one.
 
-    One on this machine is reached by its socket, which the scheduler gets; one elsewhere by TLS.
+    A local engine is reached by its socket, which the scheduler gets, a remote one by TLS.
     """
     address = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if address.startswith("unix://"):
         path = Path(address.removeprefix("unix://"))
         # On Docker Desktop the socket has another group inside the virtual machine: 0, which the container has anyway.
         group = path.stat().st_gid if path.is_socket() else 0
-        elsewhere = {"SCHEDULER_DOCKER_HOST": "", "DOCKER_SOCKET": str(path), "DOCKER_GID": str(group)}
+        access = {"SCHEDULER_DOCKER_HOST": "", "DOCKER_SOCKET": str(path), "DOCKER_GID": str(group)}
     elif not host.startswith("tcp://"):
         sys.exit(
             f"the engine is {address}: expected unix://, or STAGE_DOCKER_HOST=tcp://... for an engine elsewhere that runs the "
@@ -91,12 +95,12 @@ def engine(host: str, certificates: str) -> dict[str, str]:
     elif not all((Path(certificates) / name).is_file() for name in CERTIFICATES):
         sys.exit(
             f"STAGE_DOCKER_CERT_PATH is {certificates!r}: expected the folder of {', '.join(CERTIFICATES)}; "
-            "an engine that asks for no certificate makes everybody who reaches it root"
+            "without certificates, every client that can connect to the engine is root there"
         )
     else:
         certificates = str(Path(certificates).resolve())
-        elsewhere = {"SCHEDULER_DOCKER_HOST": host, "DOCKER_SOCKET": "/dev/null", "DOCKER_GID": "0"}
-    return {"STAGE_DOCKER_HOST": host, "STAGE_DOCKER_CERT_PATH": certificates, **elsewhere}
+        access = {"SCHEDULER_DOCKER_HOST": host, "DOCKER_SOCKET": "/dev/null", "DOCKER_GID": "0"}
+    return {"STAGE_DOCKER_HOST": host, "STAGE_DOCKER_CERT_PATH": certificates, **access}
 
 
 def choose_volume(known: dict[str, str], default: str, requested: str, *, may_change: bool) -> tuple[str, Path]:
@@ -125,8 +129,8 @@ def choose_volume(known: dict[str, str], default: str, requested: str, *, may_ch
     SystemExit
         If the folder is missing or unusable, or if the change was not confirmed.
     """
-    # Before VOLUME was kept, its absolute path was.
-    previous = known.get("VOLUME") or known.get("SEGMENTATION_HOST_VOLUME", "")
+    # Earlier versions kept only the absolute path.
+    previous = known.get("VOLUME") or known.get("PIPELINE_HOST_VOLUME", "")
     name = requested or previous or default
     folder = Path(name).resolve()
     if not folder.is_dir():
@@ -155,8 +159,8 @@ def choose_volume(known: dict[str, str], default: str, requested: str, *, may_ch
 
 
 def stages_on(volume: Path, known: dict[str, str]) -> list[str]:
-    """List the containers of stages that run on a volume."""
-    command = ["docker", "ps", "--quiet", f"--filter=label=customer-segmentation.volume={volume}"]
+    """Return the ids of the stages' containers that run on a volume."""
+    command = ["docker", "ps", "--quiet", f"--filter=label={os.environ['PIPELINE']}.volume={volume}"]
     environment = dict(os.environ)
     if host := os.environ.get("STAGE_DOCKER_HOST", known.get("STAGE_DOCKER_HOST")):
         environment["DOCKER_HOST"] = host
@@ -166,7 +170,7 @@ def stages_on(volume: Path, known: dict[str, str]) -> list[str]:
 
 
 def prepare(volume: Path) -> None:
-    """Make the folders that the stages write to: theirs by user or by group, with all that is made in them, and no others'."""
+    """Make the folders that the stages write to, accessible to the stages' user or group and to no other user."""
     for folder in (volume / "runs", volume / "model", volume / "history", volume / "scores"):
         if folder.is_symlink():
             sys.exit(f"{folder} is a link, which Docker would not follow inside the container: put a folder there")
@@ -174,7 +178,7 @@ def prepare(volume: Path) -> None:
             folder.mkdir(exist_ok=True)
             if os.getuid() == 0:
                 os.chown(folder, -1, 0)
-            # Whatever is below is closed to others with it, also what an earlier version wrote as readable for all.
+            # This also protects files below it that an earlier version wrote as readable for all.
             folder.chmod(0o2770)
         except PermissionError:
             sys.exit(f"{folder} belongs to another user, so the stages could not write to it: hand it over with chown")
@@ -189,7 +193,7 @@ def prepare(volume: Path) -> None:
 
 
 def readable_by_all(folder: Path) -> Path | None:
-    """Find a table below `folder` that every user of the machine can read."""
+    """Return a table below `folder` that every user of the machine can read, or None."""
     if not folder.is_dir() or not all(is_open(parent, stat.S_IXOTH) for parent in (folder, *folder.parents)):
         return None
     for where, folders, names in os.walk(folder):
@@ -205,13 +209,13 @@ def is_open(path: Path, to_others: int) -> bool:
 
 
 def database_lacks_secrets(path: Path) -> bool:
-    """Tell whether a database is there that was made with secrets that are not."""
+    """Determine whether there is a database, but not the file with its secrets."""
     name = f"{os.environ['COMPOSE_PROJECT_NAME']}_database"
     return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
 
 
 def other_stack_on(volume: Path) -> str:
-    """Name another stack of this engine whose containers use the volume; an empty text if there is none."""
+    """Return the name of another stack of this engine whose containers use the volume; empty if there is none."""
     command = ["docker", "ps", f"--filter=volume={volume}", '--format={{.Label "com.docker.compose.project"}}']
     names = set(subprocess.run(command, capture_output=True, text=True).stdout.split())
     return min(names - {os.environ["COMPOSE_PROJECT_NAME"]}, default="")
@@ -223,7 +227,7 @@ def require_port(port: str) -> None:
 
 
 def port_is_taken(port: str) -> bool:
-    """Tell whether something else than the stack that is up listens there."""
+    """Determine whether another program than the running stack listens at a port."""
     try:
         with socket.create_server(("127.0.0.1", int(port))):
             return False
@@ -241,18 +245,18 @@ def main(path: Path, default: str, requested: str = "") -> None:
     values = {name: known.get(name) or draw() for name, draw in SECRETS.items()}
     if len(values["AIRFLOW_ADMIN_PASSWORD"]) < MIN_PASSWORD:
         print(f"warning: AIRFLOW_ADMIN_PASSWORD in {path} has fewer than {MIN_PASSWORD} characters", file=sys.stderr)
-    values |= {"VOLUME": name, "SEGMENTATION_HOST_VOLUME": str(volume)}
-    # A port that was chosen once stays chosen.
+    values |= {"PIPELINE": os.environ["PIPELINE"], "VOLUME": name, "PIPELINE_HOST_VOLUME": str(volume)}
+    # A port that was chosen once is kept.
     values["AIRFLOW_PORT"] = os.environ.get("AIRFLOW_PORT") or known.get("AIRFLOW_PORT") or "8080"
-    # The same for where people reach it, if that is not this machine: links in notifications begin with it.
+    # So is the address for users on other machines: links in notifications begin with it.
     values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
     require_port(values["AIRFLOW_PORT"])
     if port_is_taken(values["AIRFLOW_PORT"]):
         sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
     values |= {name: value for name in KEPT if (value := os.environ.get(name, known.get(name, "")))}
-    # So does another engine for the stages; naming it as empty goes back to this machine's.
+    # So is another engine for the stages; an empty value returns to this machine's.
     host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
-    values |= machine() | engine(host, certificates)
+    values |= {"PIPELINE_STAGE_USER": stage_user(), **engine(host, certificates)}
     prepare(volume)
     if other := other_stack_on(volume):
         print(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.plugins_manager import AirflowPlugin
+from stagekit.airflow import plugin
 
 if TYPE_CHECKING:
     from services.contract.results import RunSummary
 
 PREFIX = "segments"
 
-# A pie of three segments. Coloured, so that it can be seen in the light, in the dark, and where it is the one chosen.
+# A pie of three segments, coloured so that it is visible in light and dark mode and when it is selected.
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
     "%3Cpath fill='%2356b4e9' d='M12 12V2A10 10 0 0 1 15.4 21.4z'/%3E"
@@ -19,7 +19,7 @@ ICON = (
     "%3Cpath fill='%23009e73' d='M12 12 2.2 13.7A10 10 0 0 1 12 2z'/%3E%3C/svg%3E"
 )
 
-# The addresses are relative: Airflow need not stand at the root of its host.
+# The addresses are relative, because Airflow may be served below a path of its host.
 REPORT_OF_RUN = {
     "name": "Report",
     "destination": "dag_run",
@@ -53,11 +53,11 @@ def describe_run(run: RunSummary) -> dict[str, str]:
     }
 
 
-class SegmentsPlugin(AirflowPlugin):
+class SegmentsPlugin(plugin.PipelinePlugin):
+    """Registers the pages; the kit's part of the plugin is in the base class."""
+
     name = "customer_segmentation"
     external_views = VIEWS
-
-    # Every task loads the plugins too, but only the api-server asks for these two: no task waits for what they import.
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
@@ -69,15 +69,3 @@ class SegmentsPlugin(AirflowPlugin):
 
         app = ReportPages(DAG_ID, PIPELINE, REPORT, RunSummary, describe_run).app()
         return [{"name": "Segments", "app": app, "url_prefix": f"/{PREFIX}"}]
-
-    @property
-    def listeners(self) -> list[Any]:  # type: ignore[override]
-        from stagekit.airflow import run_notes
-
-        return [run_notes]
-
-    @property
-    def operator_extra_links(self) -> list[Any]:  # type: ignore[override]
-        from stagekit.airflow.task_links import ReplayLink, ReportLink
-
-        return [ReportLink(), ReplayLink()]

@@ -39,6 +39,7 @@ from stagekit.prune.stage import PRUNE
 
 PIPELINE = Pipeline(
     name="customer-segmentation",
+    dag_id="customer_segmentation_lab1",
     stages=(
         Stage("extract", ExtractSettings, writes=(CUSTOMERS,)),
         Stage("transform", TransformSettings, reads=(CUSTOMERS,), writes=(FEATURES, DROPPED)),

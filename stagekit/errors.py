@@ -25,10 +25,12 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
+        """The meaning in a few words."""
         return _MEANING[self]
 
     @property
     def retry_can_help(self) -> bool:
+        """Whether Airflow should retry the task."""
         return self in (ExitCode.INTERNAL_ERROR, ExitCode.TRANSIENT)
 
 
@@ -45,7 +47,7 @@ _MEANING = {  # without parentheses: Airflow's side parses `failed (75, meaning)
 
 
 class StageError(Exception):
-    """Ends a stage with its `exit_code`; the message says what was found, what was expected, and the remedy."""
+    """Ends a stage with its `exit_code`; the message contains what was found, what was expected, and the remedy."""
 
     exit_code = ExitCode.INTERNAL_ERROR
 
@@ -90,9 +92,9 @@ def from_os_error(error: OSError) -> StageError:
     """Classify an error of the operating system; a stage meets those only on the volume."""
     where = f" ({_shorten(error.filename)})" if error.filename else ""
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP) or (error.errno == errno.EINVAL and where):
-        return UsageError(f"the file system of the volume refuses a path{where}: {error.strerror}; use another one")
+        return UsageError(f"the file system of the volume rejects a path{where}: {error.strerror}; use another one")
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-        return SetupError(f"a file is where the volume should have a folder, or the other way round{where}: {error.strerror}")
+        return SetupError(f"a file is where the volume should have a folder, or vice versa{where}: {error.strerror}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TransientError(f"the volume is full{where}: free some space, then run the stage again")
     if error.errno == errno.EROFS:

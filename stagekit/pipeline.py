@@ -56,14 +56,21 @@ class Pipeline:
     """All settings of all stages in one model, which may validate them together; derived from the stages by default."""
     registry: str = "stagekit.volume.registry:Registry"
     """Model of the registry in `model/`, as module:class, so that it is imported only by the stages that use it."""
+    dag_id: str = ""
+    """Id of the DAG that runs the stages; the name with underscores if empty."""
     former_environment_prefix: str = ""
     """Environment variables with this prefix are accepted with a warning."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dag_id", self.dag_id or self.identifier)
         if self.settings is StageSettings:
             models = dict.fromkeys(stage.settings for stage in self.stages if stage.settings is not StageSettings)
             combined = type("PipelineSettings", tuple(models) or (StageSettings,), {"__doc__": f"Settings of {self.name}."})
             object.__setattr__(self, "settings", combined)
+
+    def __str__(self) -> str:
+        """Return the name: Airflow stores the text with the DAG, and takes another text for another version of the DAG."""
+        return self.name
 
     def __iter__(self) -> Iterator[Stage]:
         return iter((*self.stages, *self.others))

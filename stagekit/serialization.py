@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,18 @@ def parse_list(value: Any) -> Any:
         with suppress(json.JSONDecodeError):
             return json.loads(text)
     return [part.strip(" \"'") for part in text.removeprefix("[").removesuffix("]").split(",")]
+
+
+def parse_integers(value: Any) -> Any:
+    """Parse `2-5,8` into the integers 2, 3, 4, 5 and 8; anything but text is returned unchanged."""
+    if not isinstance(value, str):
+        return value
+    items: list[Any] = []
+    for item in parse_list(value):
+        bounds = re.fullmatch(r"(\d{1,4})\s*-\s*(\d{1,4})", str(item))
+        is_range = bounds and int(bounds[1]) <= int(bounds[2])
+        items += range(int(bounds[1]), int(bounds[2]) + 1) if bounds and is_range else [item]
+    return items
 
 
 def parse_mapping(value: Any) -> Any:

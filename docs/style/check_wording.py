@@ -35,7 +35,7 @@ def read_banned() -> list[tuple[re.Pattern[str], str]]:
     """Read the banned phrases as patterns, each with its replacement."""
     lines = [line for line in BANNED.read_text().splitlines() if not line.startswith("#")]
     pairs = [re.split(r"\s+-> ", line, maxsplit=1) for line in lines]
-    patterns = [rf"(?<![a-z-])(?:{phrase})(?![a-z])".replace(" ", r"[\s#]+") for phrase, _ in pairs]
+    patterns = [rf"(?<![a-z.-])(?:{phrase})(?![a-z])".replace(" ", r"[\s#]+") for phrase, _ in pairs]
     return [(re.compile(pattern, re.IGNORECASE), pair[1]) for pattern, pair in zip(patterns, pairs, strict=True)]
 
 

@@ -39,7 +39,7 @@ PICKLE = PickleFormat(
 )
 
 CUSTOMERS = Artifact("extract", "customers.pkl", PICKLE)
-FEATURES = Artifact("transform", "features.pkl", PICKLE)
+FEATURES = Artifact("transform", "features.pkl", PICKLE, columns="feature_columns")
 DROPPED = Artifact("transform", "dropped.csv", TEXT)
 MODEL = Artifact("train", "kmeans_custom.sav", PICKLE)
 SWEEP = Artifact("train", "sweep.pkl", PICKLE)

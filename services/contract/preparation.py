@@ -1,7 +1,7 @@
-"""What is done to customers before K-Means sees them, fitted once and then the same for everybody.
+"""The preparation of customers for K-Means, fitted once and then applied to all customers.
 
-The stage transform fits and pickles a `Preparation`; evaluate and segment apply it to other customers. It stands here because
-a pickle can only be read where its class is, and no image carries another stage's code.
+The stage transform fits and pickles a `Preparation`; evaluate and segment apply it to other customers. It is part of the
+contract because a pickle is readable only if its class can be imported, and no image contains another stage's code.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def group_keys(groups: pd.Series[Any]) -> pd.Series[str]:
     """Return the groups of customers as texts that are equal if the groups are; NaN for a missing group.
 
     Decimal numbers compare as numbers, whatever the dtype and spelling: `1`, `1.0`, `01` and the float 1.0 are one group, and
-    so are the codes `007` and `7`. Text that is no plain decimal number (`1E5`, `north`) compares as text, without the blanks
-    around it.
+    so are the codes `007` and `7`. Text that is not a plain decimal number (`1E5`, `north`) compares as text, without
+    surrounding blanks.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def top_reasons(reasons: Counter[str], max_reasons: int = 10) -> dict[str, int]:
 
 
 class GroupCounts(NamedTuple):
-    """Customers without a group that the preparation knows; they are standardised like all customers together."""
+    """Numbers of customers without a known group; they are standardised like all customers together."""
 
     missing: int
     """Customers without a group."""
     unknown: int
-    """Customers in a group that was not there in training."""
+    """Customers in a group that is unknown from training."""
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,39 @@ class Preparation:
 
     feature_columns: tuple[str, ...]
     log_columns: tuple[str, ...]
-    """Features that are replaced by log(1 + value), and so must not be negative."""
+    """Features that are replaced by log(1 + value), and therefore must not be negative."""
     fences: dict[str, Interval]
-    """Where the outliers of a feature begin; empty where they are kept as they are."""
+    """Values beyond which a customer is an outlier in a feature; empty if outliers are kept."""
     drops_outliers: bool
-    """Whether a customer beyond a fence does not fit; otherwise `pipeline` clips the value."""
+    """Whether customers beyond a fence are dropped; otherwise `pipeline` clips the value."""
     training_range: dict[str, Interval]
     """Smallest and largest value of each feature among the customers it was fitted to."""
     pipeline: Any
     """scikit-learn Pipeline from features in the units of the table to standardised ones, fitted to all customers together."""
     group_column: str | None
-    """Column whose groups are standardised each by itself."""
+    """Column whose groups are standardised separately."""
     group_pipelines: dict[Any, Any]
     """A Pipeline for each group that is large enough; `pipeline` serves all others. Its keys are those of `group_keys`; in
-    preparations from before that they are the values of the table."""
+    older preparations they are the values of the table."""
     pooled_groups: tuple[str, ...] = ()
     """The other groups of training: too small, or with a feature that has one value only. Empty in older preparations."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a table needs."""
+        """The columns that a table must have."""
         return self.feature_columns if self.group_column is None else (*self.feature_columns, self.group_column)
 
     def fits(self, customers: pd.DataFrame) -> pd.Series[bool]:
-        """Tell which customers can be transformed."""
+        """Mark the customers that can be transformed.
+
+        Parameters
+        ----------
+        customers : DataFrame of shape (n_customers, n_columns)
+
+        Returns
+        -------
+        Series of bool of shape (n_customers,)
+        """
         limits = [self._limits(name) for name in self.feature_columns]
         values = customers[list(self.feature_columns)]
         # A missing value is neither above nor below anything, so it never fits.
@@ -105,17 +114,26 @@ class Preparation:
         return inside.all(axis="columns")
 
     def complaints(self, customers: pd.DataFrame) -> list[str]:
-        """Say for each customer why it does not fit; empty for one that does."""
+        """List for each customer the reasons why it cannot be transformed; an empty text if it can."""
         rows = customers[list(self.feature_columns)].itertuples(index=False, name=None)
         return ["; ".join(self._complaints(row)) for row in rows]
 
     def transform(self, customers: pd.DataFrame) -> NDArray[np.float64]:
-        """Give the standardised features, shape (n_customers, n_features), of customers who all fit.
+        """Standardise the features.
 
         A customer whose group is missing, unknown or was too small is standardised like all customers together.
+
+        Parameters
+        ----------
+        customers : DataFrame of shape (n_customers, n_columns)
+            All of them can be transformed; see `fits`.
+
+        Returns
+        -------
+        ndarray of shape (n_customers, n_features)
         """
-        # K-Means wants each customer's features side by side in memory, a table holds each column in one piece. And by `astype`
-        # they get NumPy's own dtype: one that came out of a pickle makes a pickle with other bytes than an equal one.
+        # K-Means needs row-contiguous features, but a table is column-contiguous. `astype` sets NumPy's own dtype: an unpickled
+        # dtype makes a pickle with other bytes than an equal new one.
         values = customers[list(self.feature_columns)].to_numpy().astype("float64", order="C")
         standardised: NDArray[np.float64] = self.pipeline.transform(values)
         if self.group_column is not None:
@@ -127,7 +145,7 @@ class Preparation:
         return standardised
 
     def count_groups(self, customers: pd.DataFrame) -> GroupCounts:
-        """Count, among the customers who fit, those whose group is missing and those whose group was not there in training."""
+        """Count, among the customers that can be transformed, those whose group is missing or unknown from training."""
         if self.group_column is None:
             return GroupCounts(0, 0)
         keys = group_keys(customers.loc[self.fits(customers), self.group_column])
@@ -136,13 +154,13 @@ class Preparation:
         return GroupCounts(missing, len(keys) - missing - known)
 
     def outside_training_range(self, customers: pd.DataFrame) -> pd.DataFrame:
-        """Tell which features lie beyond anything seen in training: booleans of shape (n_customers, n_features)."""
+        """Mark the features outside the training range: booleans of shape (n_customers, n_features)."""
         values = customers[list(self.feature_columns)]
         ranges = [self.training_range[name] for name in self.feature_columns]
         return values.lt([low for low, _ in ranges]) | values.gt([high for _, high in ranges])
 
     def _pipelines_by_key(self) -> dict[str, Any]:
-        # Spelled as its key comes last: older preparations may have both `1` and `1.0`.
+        # Groups that equal their key come last and win: older preparations may have both `1` and `1.0`.
         spellings = sorted(self.group_pipelines, key=lambda group: group == _group_key(group))
         return {_group_key(group) or "": self.group_pipelines[group] for group in spellings}
 

@@ -1,13 +1,10 @@
-"""What the stages find out, as the JSON and CSV that they write for people and for each other.
-
-One model per JSON file and one tuple of columns per CSV file, so that whoever reads one sees what it holds.
-"""
+"""The results of the stages as JSON and CSV: one model per JSON file, one tuple of columns per CSV file."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from stagekit.volume.history import HistoryEntry
 
@@ -20,7 +17,7 @@ SEGMENTS_COLUMNS = (
     "distance",  # to the centroid of its segment, in standard deviations
     "distance_to_next",  # to the nearest other centroid
     "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
-    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
+    "is_outlier",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
     # and than 0.25 standard deviations
     "next_segment_id",  # segment of that other centroid
     # The contribution of a feature x is (x - next)^2 - (x - own)^2, with the centroids of the next and the own segment, all
@@ -33,7 +30,7 @@ SEGMENTS_COLUMNS = (
 
 SCORES_COLUMNS = (
     *SEGMENTS_COLUMNS,
-    "outside_training_range",  # features whose value lies beyond anything seen in training, with blanks between them
+    "outside_training_range",  # features outside the training range, separated by blanks
 )
 
 PROFILE_COLUMNS = (
@@ -46,11 +43,11 @@ PROFILE_COLUMNS = (
     "mean",
     "index",  # 100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)
     "effect",  # of the mean after logarithm and scaling: standard deviations above that of all customers with a segment
-    "sets_apart",  # rank of the feature among those that set the segment apart, from 1
+    "feature_rank",  # 1 = the feature with the largest absolute effect in the segment
 )
 
 UNASSIGNED_NAME = "(no segment)"
-"""Stands as a segment's name beside an empty id."""
+"""The name of a segment beside an empty id."""
 
 # Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
 MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
@@ -91,10 +88,12 @@ CRM_COLUMNS = (
     "since",  # date (UTC) of the publication in which the customer came into this segment, or first appeared
 )
 
-POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the pictures
+POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the charts
 
 
 class ResultModel(BaseModel):
+    """Base class of the results: immutable, and without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -109,7 +108,7 @@ class NullComparison(ResultModel):
     p_value: float
     """(1 + draws with at least the observed value) / (1 + draws)."""
     effect: float
-    """Effect size; the field that holds the comparison says in which unit."""
+    """Effect size, in the unit that the field with the comparison states."""
 
 
 class FeatureDip(ResultModel):
@@ -120,7 +119,7 @@ class FeatureDip(ResultModel):
 
     dip: float
     null_mean: float
-    """Mean dip of the feature in the draws of the null model. It is not 0 where very many customers share a value."""
+    """Mean dip of the feature in the draws of the null model. It is not 0 if very many customers share a value."""
 
 
 class Structure(ResultModel):
@@ -128,9 +127,9 @@ class Structure(ResultModel):
 
     k: int
     n_customers: int
-    """How many customers were looked at, drawn with the seed."""
+    """Number of customers sampled with the seed."""
     separation: NullComparison
-    """The deepest gap that parts the segments in two, as a scaled dip. Effect: observed / null mean."""
+    """The deepest gap that divides the segments into two groups, as a scaled dip. Effect: observed / null mean."""
     silhouette: NullComparison
     """Mean simplified silhouette, from 0 to 1. Effect: observed - null mean."""
     feature_dips: tuple[FeatureDip, ...]
@@ -140,13 +139,13 @@ class Structure(ResultModel):
 
 
 WEAKEST_SEGMENT = "the weakest segment"
-"""Stands in a failed check for the segment with the lowest stability, which has no id yet when evaluate writes it."""
+"""Placeholder in a failed check for the segment with the lowest stability, which has no id yet in evaluate."""
 
 
 STABLE = 0.75
 """Bootstrap Jaccard similarity from which Hennig (2007) calls a cluster stable."""
 CERTAINTY = 3.0
-"""Standard errors beyond which a screening estimate of stability settles a check without a full one."""
+"""Standard errors beyond which a screening estimate of the stability decides a check without a full one."""
 
 
 class Candidate(ResultModel):
@@ -155,7 +154,7 @@ class Candidate(ResultModel):
     k: int
     sse: float
     silhouette: float
-    """Mean over the customers looked at, from -1 to 1."""
+    """Mean over the sampled customers, from -1 to 1."""
     davies_bouldin: float
     """Lower is better."""
     calinski_harabasz: float
@@ -173,7 +172,7 @@ class Candidate(ResultModel):
     n_resamples: int | None = None
     """The number of bootstrap samples behind these estimates; None in older runs, see `Evaluation.resamples`."""
     failed_checks: tuple[str, ...] = ()
-    """One sentence for each check that it fails for certain, with the value found and the threshold."""
+    """One sentence for each check that it fails for certain, with the value and the threshold."""
     structure: Structure | None = None
     """The test for cluster structure; None if it was not made, because another k was chosen before or a check had failed."""
     classification: Literal["natural", "reproducible", "constructive"] | None = None
@@ -191,12 +190,12 @@ class Candidate(ResultModel):
 
     @property
     def passes(self) -> bool | None:
-        """Whether it passes every check; None if only the structure test could tell, and it was not made."""
+        """Whether it passes every check; None if only the structure test could decide, and it was not made."""
         if self.failed_checks:
             return False
         if self.structure is not None:
             return True
-        # Segments that are stable beyond doubt are at least reproducible, whatever the structure test would find.
+        # Segments that are certainly stable are at least reproducible, with any result of the structure test.
         lowest = [
             None if jaccard is None else jaccard - CERTAINTY * (error or 0.0)
             for jaccard, error in zip(self.jaccard, self.jaccard_se, strict=False)
@@ -206,17 +205,17 @@ class Candidate(ResultModel):
 
 
 class LabelledCustomer(ResultModel):
-    """A row of the test file, labelled by the lab's model; the last one may stand for the rows that cannot be read."""
+    """A row of the test file, labelled by the lab's model; the last one may represent the rows that cannot be read."""
 
     customer: str | None
     label: int | None
     reason: str = ""
-    """Why there is no label; empty where there is one."""
+    """Why there is no label; empty if there is one."""
     outside_training_range: tuple[str, ...]
 
 
 class Evaluation(ResultModel):
-    """evaluation.json"""
+    """Content of evaluation.json."""
 
     elbow: int | None
     chosen_k: int
@@ -226,9 +225,9 @@ class Evaluation(ResultModel):
     """One sentence for people."""
     customers: int
     silhouette_customers: int
-    """On how many of them, drawn with the seed, the silhouette was computed."""
+    """Number of customers, sampled with the seed, for the silhouette."""
     stability_customers: int | None = None
-    """From how many of them, drawn with the seed, the bootstrap samples were drawn."""
+    """Number of customers, sampled with the seed, from which the bootstrap resamples were drawn."""
     resamples: int
     candidates: tuple[Candidate, ...]
     lab_k: int
@@ -300,7 +299,7 @@ class AcrossK(ResultModel):
 
 
 class Segment(ResultModel):
-    """One segment; `segment_id` and `name` outlive retraining."""
+    """One segment; `segment_id` and `name` survive retraining."""
 
     segment_id: int
     name: str
@@ -308,37 +307,37 @@ class Segment(ResultModel):
     share: float
     centroid: dict[str, float]
     """In the units of the table."""
-    sets_apart: tuple[str, ...]
-    """Short phrases like "high BALANCE (index 312)", the most telling first."""
+    distinguishing_features: tuple[str, ...] = Field(validation_alias=AliasChoices("distinguishing_features", "sets_apart"))
+    """Phrases like "high balance (index 312)", the largest effect first. Former name: sets_apart."""
     jaccard: float | None
     """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
     jaccard_se: float | None = None
     """Standard error of `jaccard`."""
     is_new: bool
-    """Whether none of the segments in force before was like it; false where there was none at all."""
+    """Whether no previously active segment matched it; false if there was none."""
     previous_customers: int | None
 
 
 class Comparison(ResultModel):
-    """What changed since the segmentation that was in force."""
+    """What changed since the previously active segmentation."""
 
     run: str
-    """The run in force before."""
+    """The previously active run."""
     common_customers: int
     """Customers with a segment in both runs."""
     same_segment: int
     """How many of them are in the segment with the same id."""
     ari: float
-    """Adjusted Rand index between the segments of both runs, on the common customers; 0 where there are none."""
+    """Adjusted Rand index between the segments of both runs, on the common customers; 0 if there are none."""
     psi: dict[str, float]
-    """Population stability index of each feature that both runs have: the sum over the deciles of the earlier run, and over
-    missing values, of (share now - share then) * ln(share now / share then)."""
+    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and
+    over missing values, of (current share - previous share) * ln(current share / previous share)."""
     vanished: dict[int, str]
-    """Segments of before that matched none of today's: id and name."""
+    """Previous segments that matched no current one: id and name."""
 
 
 class Segmentation(ResultModel):
-    """segmentation.json"""
+    """Content of segmentation.json."""
 
     run: str
     k: int
@@ -355,11 +354,13 @@ class Segmentation(ResultModel):
     """How many customers with a segment have no group that the preparation knows, by reason."""
     segments: tuple[Segment, ...]
     silhouette: float
-    """That of the trained clusters, like the stability of the segments."""
+    """Mean silhouette of the trained clusters; the stability of the segments is also that of the trained clusters."""
     comparison: Comparison | None
-    continued_sse: float | None = None
-    """Where the segments in force were fitted to today's customers and taken instead of the trained clusters: their sum of
-    squared distances, 1 = that of the trained clusters."""
+    warm_start_sse_ratio: float | None = Field(
+        default=None, validation_alias=AliasChoices("warm_start_sse_ratio", "continued_sse")
+    )
+    """If the active segments were kept, fitted to the current customers, instead of the trained clusters: their sum of squared
+    distances divided by that of the trained clusters. Former name: continued_sse."""
     description: Description | None = None
     """None in older runs."""
     value: tuple[ColumnValue, ...] = ()

@@ -1,4 +1,4 @@
-"""What a finished run has found, in a few lines for a terminal."""
+"""The results of a finished run, in a few lines for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stagekit.volume.artifact import Artifact
 
 
 def format_summary(run: Path) -> str:
-    """Describe the results of a run and where they are.
+    """Describe the results of a run and name their folder.
 
     Parameters
     ----------

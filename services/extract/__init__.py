@@ -1,1 +1,1 @@
-"""extract: read the customer table and keep each customer once."""
+"""extract: read, check and deduplicate the customer table."""

@@ -12,7 +12,7 @@ from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.contract.settings import ScoreSettings
 from services.segment import groups
-from services.segment.assignment import Segmenter
+from services.segment.assignment import to_segmenter
 from services.segment.membership import find_previous_membership, split_by_part
 from services.segment.part_tasks import CustomerPart, add_up, count_customers, split_ids, take_ids
 from services.segment.segments_csv import score_part
@@ -39,18 +39,19 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
+    """Score the customers of a file; the result has the counts."""
     registry = work.read_registry(lock=False)
     active_run = registry.entry(registry.active_run)
     if active_run is None:
-        raise MissingInputError("no segments are in force: run all stages first, until segment publishes some")
-    segmenter = Segmenter(**work.load_published(active_run, artifacts.SEGMENTER))
+        raise MissingInputError("no segments are active: run all stages first, until segment publishes some")
+    segmenter = to_segmenter(work.load_published(active_run, artifacts.SEGMENTER))
     loaded, schema = _load_file(settings, work, segmenter.preparation)
     duplicates = find_duplicate_rows([loaded], schema)
     n_duplicates = len(duplicates)
     n_customers = loaded.n_rows - n_duplicates
-    log.info("read %s: %d customers; in force are the segments of run %s", settings.score, n_customers, active_run.run)
+    log.info("read %s: %d customers; the segments of run %s are active", settings.score, n_customers, active_run.run)
     if n_duplicates:
-        log.info("dropped %d rows whose %s comes again: the last row of each customer counts", n_duplicates, CUSTOMER_ID)
+        log.info("dropped %d rows with a duplicate %s: the last row of each customer is kept", n_duplicates, CUSTOMER_ID)
 
     with worker_pool() as pool:
         read = partial(_read_part, schema=schema, preparation=segmenter.preparation, folder=work.scratch())
@@ -79,7 +80,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
         "scores": str(work.path / work.output_name(artifacts.SCORES)),
-        "in_force": active_run.run,
+        "active_run": active_run.run,
         "rows": n_customers,
         "duplicates_dropped": n_duplicates,
         "unassigned": n_unassigned,

@@ -1,11 +1,11 @@
-"""The log of a container: followed to the end of the container, resumed where it stopped, each line with its level."""
+"""The log of a container: followed to the end of the container, resumed after the last line, each line with its level."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,11 +14,16 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
+from stagekit.airflow.interruption import Interruption
 from stagekit.errors import TransientError
 
 PATIENCE_S = 60.0
 """For how long an engine may be unreachable while a container is followed; a restart of the engine takes seconds."""
 _PAUSE_S = 0.2
+_SAVE_INTERVAL_S = 10.0
+
+REMOVED_STATUS_CODES = (404, 409)
+"""Answers of the engine for a container that was removed, or is being removed."""
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,42 @@ class LogLine(NamedTuple):
     time: str
     """When the engine received it: RFC 3339, UTC, always nine decimals, so that texts compare as times do."""
     text: str
+
+
+def forward_log(
+    client: APIClient, container: str, after: str, interruption: Interruption, save_position: Callable[[str], None]
+) -> None:
+    """Pass the log of a container on to the log of this process until the container has exited.
+
+    Parameters
+    ----------
+    client : APIClient
+    container : str
+        Id of a container that has been started.
+    after : str
+        Time of the last line that was passed on; empty to begin with the first line.
+    interruption : Interruption
+        Interrupts the wait for a line.
+    save_position : callable
+        Called with the time of the last line, every ten seconds and when the wait is interrupted.
+    """
+    lines = follow(client, container, after)
+    level, saved, saved_at = logging.INFO, after, time.monotonic()
+    try:
+        while True:
+            with interruption:
+                line = next(lines, None)
+            if line is None:
+                return
+            level = level_of(line.text, level)
+            log.log(level, "%s", line.text)
+            after = line.time
+            if time.monotonic() - saved_at > _SAVE_INTERVAL_S:
+                save_position(after)
+                saved, saved_at = after, time.monotonic()
+    finally:
+        if interruption.is_requested and after != saved:
+            save_position(after)
 
 
 def follow(client: APIClient, container: str, after: str = "", patience_s: float = PATIENCE_S) -> Iterator[LogLine]:
@@ -67,9 +108,8 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
                 return
             failing_since = None
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            if isinstance(error, APIError) and error.status_code in (404, 409):  # 409: it is being removed
-                reason = f"container {container[:12]} was removed before it had ended, by hand or by `make down`"
-                raise TransientError(reason) from None
+            if isinstance(error, APIError) and error.status_code in REMOVED_STATUS_CODES:
+                raise TransientError(explain_removal(container)) from None
             if failing_since is None:
                 log.warning("the connection to the Docker engine broke (%s): connecting again", type(error).__name__)
                 failing_since = time.monotonic()
@@ -97,6 +137,11 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
             yield line.decode(errors="replace")
     if rest:
         yield rest.decode(errors="replace")
+
+
+def explain_removal(container: str) -> str:
+    """Return the reason of a failure because the container was removed."""
+    return f"container {container[:12]} was removed before it had ended, by hand or by `make down`"
 
 
 _LEVEL = re.compile(r"\d\d:\d\d:\d\d \w+: (?:(?P<level>WARNING|ERROR|CRITICAL): |(?P<failed>failed \(\d+, ))?")

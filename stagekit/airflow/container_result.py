@@ -1,4 +1,4 @@
-"""What became of a stage: its result, or an error that says why there is none and whether another try can help."""
+"""The result of a container that has exited, or the error that says why there is none and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -20,38 +20,59 @@ from stagekit.settings import ENVIRONMENT_PREFIX
 from stagekit.stage.run import MANIFEST_LINE
 
 BIND_SOURCE_MISSING = "bind source path does not exist"
-"""What the engine says, and then which, where it cannot mount a folder of the host."""
+"""Part of the engine's message if a folder of the host that it should mount does not exist."""
 
 LOST = 255
 """Exit code that the engine gives to containers which it finds dead when it starts again, after a power cut for example."""
 
 
-class Outcome(NamedTuple):
-    result: Any  # what the stage wrote to stdout
-    manifest: str | None  # the sha256 of its manifest
+class ContainerResult(NamedTuple):
+    """What a stage has returned."""
+
+    result: Any
+    """The JSON that it wrote to stdout."""
+    manifest: str | None
+    """The SHA-256 of its manifest; None if it wrote none."""
 
 
-def read_container_result(client: APIClient, container: str, stage: str, memory: str) -> Outcome:
-    """Read what an ended container said; raises StageError unless it succeeded."""
+def read_container_result(client: APIClient, container: str, stage: str, memory: str) -> ContainerResult:
+    """Read the result of a container that has exited.
+
+    Parameters
+    ----------
+    client : APIClient
+    container : str
+        Id of the container.
+    stage : str
+        Name of the stage, which begins each line of its log.
+    memory : str
+        The container's memory limit, for the message if it was exceeded.
+
+    Raises
+    ------
+    StageError
+        Unless the stage succeeded; the class says whether a retry can help.
+    """
     state = client.inspect_container(container)["State"]
-    said = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")
-    lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ((WARNING|ERROR): )?", "", said, flags=re.MULTILINE).strip().splitlines()
+    stderr = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")
+    lines = re.sub(rf"^\d\d:\d\d:\d\d {stage}: ((WARNING|ERROR): )?", "", stderr, flags=re.MULTILINE).strip().splitlines()
     if state["ExitCode"] != ExitCode.SUCCESS:
-        raise _failure(stage, state["ExitCode"], state["OOMKilled"], memory, lines[-1] if lines else "")
+        raise _explain_exit(stage, state["ExitCode"], state["OOMKilled"], memory, lines[-1] if lines else "")
 
-    output = client.logs(container, stdout=True, stderr=False).decode(errors="replace")
+    stdout = client.logs(container, stdout=True, stderr=False).decode(errors="replace")
     try:
-        result = json.loads(output)
+        result = json.loads(stdout)
     except json.JSONDecodeError:
-        raise StageError(f"{stage} wrote {output[:200]!r} to stdout: expected one line of JSON") from None
+        raise StageError(f"{stage} wrote {stdout[:200]!r} to stdout: expected one line of JSON") from None
     manifests = [line.removeprefix(MANIFEST_LINE) for line in lines if line.startswith(MANIFEST_LINE)]
-    return Outcome(result, manifests[-1] if manifests else None)
+    return ContainerResult(result, manifests[-1] if manifests else None)
 
 
-def _failure(stage: str, code: int, out_of_memory: bool, memory: str, last_line: str) -> StageError:
+def _explain_exit(stage: str, code: int, out_of_memory: bool, memory: str, last_line: str) -> StageError:
+    """Return the error for an exit code other than 0."""
     explained = re.fullmatch(r"failed \((\d+), [^)]*\): (.*)", last_line)
     reason = explained[2] if explained and int(explained[1]) == code else None
-    # The kernel may have killed a child of the stage and not the stage itself: then the code is any other.
+    # The kernel may have killed a child process and not the stage itself; then the exit code can be any.
     if out_of_memory or (reason and code == ExitCode.OUT_OF_MEMORY):
         return OutOfMemoryError(
             f"{stage} does not fit into {memory} of memory: raise {ENVIRONMENT_PREFIX}STAGE_MEMORY "
@@ -69,9 +90,9 @@ def _failure(stage: str, code: int, out_of_memory: bool, memory: str, last_line:
 
 @contextlib.contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn every expected error into one of Airflow's two: the one that is tried again, and the one that is not."""
+    """Turn every expected error into one of Airflow's two: AirflowException if a retry can help, else AirflowFailException."""
     try:
-        with _errors_of_the_engine():
+        with _translate_docker_errors():
             yield
     except StageError as error:
         code = ExitCode(error.exit_code)
@@ -80,14 +101,14 @@ def translate_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors_of_the_engine() -> Iterator[None]:
+def _translate_docker_errors() -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        said = " ".join(str(error.explanation or error).split())
-        if BIND_SOURCE_MISSING in said:
-            wanted = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
-            raise SetupError(f"{said}: {wanted}") from None
-        raise TransientError(f"the Docker engine answered: {said}") from error
+        message = " ".join(str(error.explanation or error).split())
+        if BIND_SOURCE_MISSING in message:
+            expected = f"{ENVIRONMENT_PREFIX}HOST_VOLUME must be the path of shared_volume on the Docker host"
+            raise SetupError(f"{message}: {expected}") from None
+        raise TransientError(f"the Docker engine answered: {message}") from error
     except (DockerException, RequestException, HTTPError) as error:
         raise TransientError(f"the Docker engine does not answer: {error}") from error

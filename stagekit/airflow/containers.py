@@ -1,75 +1,44 @@
-"""The container that a stage runs in: what it may use, see and change, and the same as a `docker run` line for people."""
+"""The definition of a stage's container: what it may use, see and change, and the same as a `docker run` command."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from docker.types import Mount
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stagekit.errors import SetupError
+from stagekit.airflow.host_settings import HostSettings
+from stagekit.errors import UsageError
+from stagekit.pipeline import Stage
+from stagekit.serialization import to_text
 from stagekit.settings import ENVIRONMENT_PREFIX
 
 VOLUME = "/shared"  # where the images expect it
 TMPFS = {"/tmp": "size=64m"}  # noqa: S108 - the only writable place outside the volume; counts as memory
 
 
-class HostSettings(BaseSettings):
-    """How stages run on this installation: environment variables of the process that runs Airflow's tasks."""
+@dataclass(frozen=True)
+class StageCall:
+    """What a stage is to do in one container."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, frozen=True)
+    stage: Stage
+    run: str
+    settings: Mapping[str, Any]
+    """By name; those that are not named keep their default."""
+    sources: Mapping[str, str]
+    """Where each of the settings comes from, such as `form`."""
+    writable: tuple[str, ...]
+    """Folders of the volume; the rest of it is read-only. The first one is the stage's own."""
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    """The digest of the manifest of each upstream stage."""
 
-    host_volume: str = Field(
-        pattern="^/",
-        description="path of shared_volume on the Docker host, which is not its path in Airflow's own container",
-    )
-    project: str = Field(
-        default="",
-        pattern=r"^[\w-]*$",
-        description="name of the compose project that the stages belong to, which `make down` stops them by; empty for none",
-    )
-    image_tag: str = Field(default="latest", pattern=r"^\w[\w.-]{0,127}$", description="tag of the stage images")
-    stage_user: str = Field(
-        default="50000:0",
-        pattern=r"^\d+:\d+$",
-        description="uid:gid that stages run as, and that their files on the volume belong to",
-    )
-    stage_memory: str = Field(
-        default="4g",
-        pattern="^[1-9][0-9]*[bkmgBKMG]?$",
-        description="memory limit of one stage; there is no swap beyond it",
-    )
-    stage_cpus: float = Field(default=2.0, gt=0, description="hard CPU limit of one stage; fewer where the host has fewer")
-    dask_schedulers: str = Field(
-        default="",
-        description="addresses of the Dask schedulers that stages may be told to use, comma-separated; empty for none",
-    )
-    cluster_network: str = Field(
-        default="bridge",
-        pattern=r"^\w[\w.-]*$",
-        description="Docker network that a stage joins to reach its Dask scheduler; stages without one have no network",
-    )
-    stage_pids: int = Field(default=512, ge=16, description="most processes and threads of one stage")
-
-
-def host_settings() -> HostSettings:
-    """Read them from the environment; raises SetupError that names the variable and what it has to be."""
-    try:
-        return HostSettings()  # type: ignore[call-arg]
-    except ValidationError as error:
-        raise SetupError("; ".join(_explain(item) for item in error.errors())) from None
-
-
-def _explain(item: Any) -> str:
-    name = str(item["loc"][0])
-    found = "is not set" if item["type"] == "missing" else f"is {item['input']!r}"
-    wanted = HostSettings.model_fields[name].description
-    return f"{ENVIRONMENT_PREFIX}{name.upper()} {found}: expected the {wanted}"
+    @property
+    def uses_dask(self) -> bool:
+        return "dask_scheduler" in self.settings
 
 
 @dataclass(frozen=True)
@@ -79,7 +48,7 @@ class StageContainer:
     image: str
     command: list[str]
     environment: dict[str, str]
-    writable: tuple[str, ...]  # folders inside the volume, which is read-only otherwise
+    writable: tuple[str, ...]
     host: HostSettings
     network: str = "none"
     entrypoint: tuple[str, ...] = ()
@@ -93,13 +62,13 @@ class StageContainer:
 
     @property
     def hardening(self) -> dict[str, Any]:
-        """What docker's create_host_config takes and DockerOperator has no argument for."""
+        """Arguments of docker's create_host_config that DockerOperator does not have."""
         return {
             "read_only": True,
             "tmpfs": TMPFS,
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges"],
-            "init": True,  # without it, Python is process 1 and deaf to SIGTERM
+            "init": True,  # without it, Python is process 1 and ignores SIGTERM
             "pids_limit": self.host.stage_pids,
             "nano_cpus": round(self.host.stage_cpus * 1e9),  # DockerOperator's `cpus` is only a relative weight
             "memswap_limit": self.host.stage_memory,  # memory and swap together: no swap
@@ -107,9 +76,9 @@ class StageContainer:
 
     @property
     def digest(self) -> str:
-        """Identify all that decides what the container does: two containers with one digest are interchangeable.
+        """Identify everything that decides what the container does: containers with the same digest are interchangeable.
 
-        The image's id and the digests of the upstream stages are part of it, as variables of the environment.
+        The image's id and the digests of the upstream stages are included, as environment variables.
         """
         parts = (self.image, self.entrypoint, self.command, self.environment, self.mounts, self.network)
         limits = (self.host.stage_user, self.host.stage_memory, self.hardening)
@@ -117,21 +86,73 @@ class StageContainer:
 
     @property
     def docker_run(self) -> str:
-        """The same container started by hand."""
+        """The command that starts the same container by hand."""
         parts = ["docker", "run", "--rm", "--init", f"--network={self.network}", "--read-only", "--cap-drop=ALL"]
         parts += ["--security-opt=no-new-privileges"]
         parts += [f"--tmpfs={path}:{options}" for path, options in TMPFS.items()]
         parts += [f"--pids-limit={self.host.stage_pids}", f"--cpus={self.host.stage_cpus:g}"]
         parts += [f"--memory={self.host.stage_memory}", f"--memory-swap={self.host.stage_memory}"]
         parts += [f"--user={self.host.stage_user}"]
-        parts += [f"--mount={_as_option(mount)}" for mount in self.mounts]
+        parts += [f"--mount={_to_option(mount)}" for mount in self.mounts]
         parts += [f"--env={name}={value}" for name, value in self.environment.items()]
         program, *arguments = self.entrypoint or ("",)
         parts += [f"--entrypoint={program}"] if program else []
         return shlex.join([*parts, self.image, *arguments, *self.command])
 
 
-def _as_option(mount: Mount) -> str:
+def name_image(call: StageCall, host: HostSettings, pipeline: str) -> str:
+    """Return the name of the image to run.
+
+    Raises
+    ------
+    UsageError
+        If the call names a Dask scheduler that the installation does not allow. A Dask scheduler can execute arbitrary code
+        in the stage, so its address must be allowed by the deployment, not chosen in the form.
+    """
+    if call.uses_dask and call.settings["dask_scheduler"] not in host.dask_schedulers.split(","):
+        raise UsageError(
+            f"dask_scheduler {call.settings['dask_scheduler']} is not allowed; allowed: {host.dask_schedulers or 'none'} "
+            f"(set {ENVIRONMENT_PREFIX}DASK_SCHEDULERS on the Airflow scheduler)"
+        )
+    return f"{pipeline}/{'cluster' if call.uses_dask else call.stage.image}:{host.image_tag}"
+
+
+def define_container(
+    call: StageCall, host: HostSettings, image: str, image_id: str, environment: Mapping[str, str]
+) -> StageContainer:
+    """Compute the container that a stage runs in.
+
+    Parameters
+    ----------
+    call : StageCall
+    host : HostSettings
+        With `stage_cpus` not above the number of CPUs of the engine, which refuses more.
+    image, image_id : str
+        Name and id of the image.
+    environment : mapping of str to str
+        Of the Airflow process: a stage on a cluster gets its DASK_ variables, which say where the certificates are.
+    """
+    variables = {name.upper(): to_text(value) for name, value in call.settings.items()}
+    variables["SOURCES"] = ",".join(f"{name}={source}" for name, source in call.sources.items())
+    variables["UPSTREAM"] = to_text(call.upstream)
+    variables["IMAGE"] = f"{image} {image_id}"
+    of_stage = {ENVIRONMENT_PREFIX + name: value for name, value in variables.items() if value}
+    # A limit on CPU time does not limit threads: libraries would count the host's CPUs, and their threads would wait.
+    of_stage["OMP_NUM_THREADS"] = str(max(1, int(host.stage_cpus)))
+    if call.uses_dask:
+        of_stage |= {name: value for name, value in environment.items() if name.startswith("DASK_") and value}
+    return StageContainer(
+        image=image,
+        command=[f"--run={call.run}"],
+        environment=of_stage,
+        writable=call.writable,
+        host=host,
+        network=host.cluster_network if call.uses_dask else "none",
+        entrypoint=("python3", "-m", f"services.{call.stage.name}") if call.uses_dask else (),
+    )
+
+
+def _to_option(mount: Mount) -> str:
     """Write a mount as `docker run` takes it: one line of CSV."""
     fields = ["type=bind", f"source={mount['Source']}", f"target={mount['Target']}"]
     fields += ["readonly"] if mount["ReadOnly"] else []

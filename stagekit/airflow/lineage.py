@@ -1,7 +1,7 @@
-"""Lineage: what a stage has read and written, as OpenLineage describes it, taken from the stage's manifest.
+"""Lineage in OpenLineage's terms: the inputs and outputs of a stage, from its manifest.
 
-Airflow's OpenLineage provider sends the events, if it is installed and configured (docs/operations.md). Otherwise no manifest
-is read, and nothing is described.
+Airflow's OpenLineage provider sends the events if it is installed and configured (docs/operations.md). Otherwise no manifest
+is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from docker.api import APIClient
 from docker.errors import DockerException
 
-from services.pipeline import PIPELINE
+from stagekit.airflow.containers import VOLUME
+from stagekit.pipeline import Pipeline
+from stagekit.volume.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 NAMESPACE = "file"
 """OpenLineage's namespace for files of a host; a dataset's name is its path there."""
 _MAX_BYTES = 4 * 2**20
-_SCHEMA_OF = {"features.pkl": "feature_columns"}
-"""Artifacts whose columns a setting names."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,11 @@ def is_enabled() -> bool:
     from airflow.providers.openlineage import conf
 
     return not conf.is_disabled()
+
+
+def read_if_enabled(client: APIClient, container: str, folder: str, sha256: str) -> dict[str, Any] | None:
+    """Read the manifest in a folder of the volume while the container still exists, if lineage is enabled."""
+    return read_manifest(client, container, f"{VOLUME}/{folder}/{MANIFEST_NAME}", sha256) if is_enabled() else None
 
 
 def read_manifest(client: APIClient, container: str, path: str, sha256: str) -> dict[str, Any] | None:
@@ -75,13 +80,14 @@ def read_manifest(client: APIClient, container: str, path: str, sha256: str) -> 
     return manifest
 
 
-def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> OperatorLineage[Any, Any]:
+def describe_lineage(manifest: dict[str, Any], pipeline: Pipeline, volume: str, folder: str) -> OperatorLineage[Any, Any]:
     """Describe what a stage has read and written.
 
     Parameters
     ----------
     manifest : dict
         Of the stage.
+    pipeline : Pipeline
     volume : str
         Path of the volume on the Docker host.
     folder : str
@@ -97,10 +103,12 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
     from openlineage.client.generated.tags_run import TagsRunFacet, TagsRunFacetFields
 
     settings = manifest["settings"]
+    stages = {stage.name for stage in pipeline.stages}
+    columns_of = {artifact.name: artifact.columns for stage in pipeline for artifact in stage.writes if artifact.columns}
 
     def facets(name: str, digest: str) -> dict[str, Any]:
         found: dict[str, Any] = {"version": DatasetVersionDatasetFacet(datasetVersion=f"sha256:{digest}")}
-        columns = settings.get(_SCHEMA_OF.get(name.rpartition("/")[2], ""))
+        columns = settings.get(columns_of.get(name.rpartition("/")[2], ""))
         if columns:
             found["schema"] = SchemaDatasetFacet(
                 fields=[SchemaDatasetFacetFields(name=column, type="double") for column in columns]
@@ -109,7 +117,7 @@ def describe_lineage(manifest: dict[str, Any], volume: str, folder: str) -> Oper
 
     def path(name: str) -> str:
         # Manifests name what a stage of the same run wrote by its path inside the run, all else by its path inside the volume.
-        is_of_run = name.partition("/")[0] in PIPELINE.stage_names
+        is_of_run = name.partition("/")[0] in stages
         return f"{volume}/{folder.rpartition('/')[0]}/{name}" if is_of_run else f"{volume}/{name}"
 
     inputs = [

@@ -1,8 +1,8 @@
-"""Tell people that a run failed or was held back, with Airflow's own notifiers, if Airflow knows whom to tell.
+"""Notifications of failed runs, runs that were not published, and a volume that fills, with Airflow's own notifiers.
 
-By webhook if there is an Airflow Connection `customer_segmentation_webhook`, by e-mail if there is an Airflow Variable
-`customer_segmentation_mail_to`; see docs/notifications.md. They are looked up when there is something to tell. Whatever goes
-wrong here is logged and changes nothing else.
+They are sent by webhook if the Airflow Connection `<pipeline>_webhook` exists, and by e-mail if the Airflow Variable
+`<pipeline>_mail_to` exists; `<pipeline>` is the identifier of the pipeline in the DAG's `default_args` (docs/notifications.md).
+Both are looked up when there is something to send. An error here is logged and changes nothing else.
 """
 
 from __future__ import annotations
@@ -15,53 +15,50 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from dags.assets import summarise_result
-from stagekit.airflow.housekeeping import describe_volume
-from stagekit.airflow.stage_operator import REASON_KEY
-
-WEBHOOK = "customer_segmentation_webhook"
-"""The Airflow Connection of type HTTP whose address gets a POST."""
-MAIL_TO = "customer_segmentation_mail_to"
-"""The Airflow Variable with the addresses, separated by commas; the server is that of Airflow's Connection smtp_default."""
+from stagekit.airflow.task_results import REASON_KEY, SUMMARY_KEY
 
 _TIMEOUT_S = 5  # Airflow ends a process that lives 20 s longer than its task
 
-_SUBJECTS = {"failed": "{} failed", "held back": "a run was held back", "volume filling": "the volume is filling"}
+_SUBJECTS = {
+    "failed": "{} failed",
+    "not_published": "a run was not published",
+    "volume_filling": "the volume is filling",
+}
+"""The subject of each event, for the name of the task."""
 
 log = logging.getLogger(__name__)
 
 
 def notify_failure(context: Context) -> None:
-    """Tell why a run failed: `on_failure_callback` of the DAG.
+    """Notify that a run failed: `on_failure_callback` of the DAG.
 
-    That of the task would not be called where the task's process is killed, by want of memory for example.
+    The callback of the task would not be called if the task's process is killed, for example because memory is exhausted.
     """
     task = context.get("ti")  # the one that failed last
     reason = task.xcom_pull(task_ids=task.task_id, key=REASON_KEY) if task else None
-    reason = reason or "it left no reason: its log may tell, or its process was killed"
-    _tell(context, "failed", task.task_id if task else "", reason)
+    reason = reason or "no reason recorded; see the task log (the process may have been killed)"
+    _notify(context, "failed", task.task_id if task else "", reason)
 
 
 def notify_not_published(context: Context) -> None:
-    """Tell why a run was held back: `on_success_callback` of the task that would have published it.
+    """Notify that a run was not published: `on_success_callback` of the task of the stage that publishes.
 
-    An experimental run was not to be published, so there is nothing to notify of.
+    The result of that stage contains `published`. An experimental run, whose result contains `experimental`, is not reported.
     """
     task = context["ti"]
     result = task.xcom_pull(task_ids=task.task_id)
     if not result["published"] and not result.get("experimental"):
-        _tell(context, "held back", task.task_id, summarise_result(result))
+        _notify(context, "not_published", task.task_id, task.xcom_pull(task_ids=task.task_id, key=SUMMARY_KEY))
 
 
 def notify_volume_filling(context: Context) -> None:
     """Notify that the volume is filling: `on_success_callback` of the task that has measured it."""
     task = context["ti"]
-    result = task.xcom_pull(task_ids=task.task_id)
-    if result["is_filling"]:
-        _tell(context, "volume filling", task.task_id, describe_volume(result))
+    if task.xcom_pull(task_ids=task.task_id)["is_filling"]:
+        _notify(context, "volume_filling", task.task_id, task.xcom_pull(task_ids=task.task_id, key=SUMMARY_KEY))
 
 
-def _tell(context: Context, event: str, task_id: str, reason: str) -> None:
+def _notify(context: Context, event: str, task_id: str, reason: str) -> None:
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     address = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
     message = {
@@ -74,38 +71,41 @@ def _tell(context: Context, event: str, task_id: str, reason: str) -> None:
         "subject": f"{dag_id}: {_SUBJECTS[event].format(task_id or 'a run')}",
     }
     message["text"] = "\n".join(message[part] for part in ("subject", "reason", "url"))
-    for where, send in (
-        (f"webhook, Connection {WEBHOOK}", _post),
-        (f"e-mail, Variable {MAIL_TO}, Connection smtp_default", _mail),
+    pipeline = context["dag"].default_args["pipeline"].identifier
+    for channel, name, send in (
+        ("webhook, Connection", f"{pipeline}_webhook", _post),
+        ("e-mail, Connection smtp_default, Variable", f"{pipeline}_mail_to", _mail),
     ):
         try:
-            if send(context, message):
-                log.info("notified by %s: %s", where, event)
+            if send(name, context, message):
+                log.info("notified by %s %s: %s", channel, name, event)
         except Exception as error:
-            log.warning("could not notify by %s (%s)", where, type(error).__name__)
+            log.warning("could not notify by %s %s (%s)", channel, name, type(error).__name__)
 
 
-# Notifiers take everything for a template, so the texts, in which anything may stand, come into it as values. The notifiers
-# are imported when they are needed: no task waits for them otherwise.
+# Notifiers render all texts as templates, so texts that can contain anything are passed as values. The notifiers are imported
+# when they are needed, so that no task waits for them.
 
 
-def _post(context: Context, message: dict[str, str]) -> bool:
+def _post(connection_id: str, context: Context, message: dict[str, str]) -> bool:
+    """Send a message to the address of a Connection; returns False if there is no such Connection."""
     try:
-        connection = Connection.get(WEBHOOK)
+        connection = Connection.get(connection_id)
     except AirflowNotFoundException:
         return False
     from airflow.providers.http.notifications.http import HttpNotifier
 
-    # Often the path is as good as a password. Airflow logs it with an error unless it knows that.
+    # The path often serves as a password. Airflow logs it with an error unless it is masked.
     mask_secret(urlsplit(connection.host or "").path)
     body = {name: f"{{{{ message.{name} }}}}" for name in ("text", "event", "dag_id", "task_id", "run_id", "reason", "url")}
-    notify = HttpNotifier(http_conn_id=WEBHOOK, json=body, extra_options={"timeout": _TIMEOUT_S})
+    notify = HttpNotifier(http_conn_id=connection_id, json=body, extra_options={"timeout": _TIMEOUT_S})
     notify({**context, "message": message})
     return True
 
 
-def _mail(context: Context, message: dict[str, str]) -> bool:
-    to = Variable.get(MAIL_TO, default=None)
+def _mail(variable: str, context: Context, message: dict[str, str]) -> bool:
+    """Send a message to the addresses, separated by commas, in a Variable; returns False if there is no such Variable."""
+    to = Variable.get(variable, default=None)
     if not to:
         return False
     from airflow.providers.smtp.notifications.smtp import SmtpNotifier

@@ -24,7 +24,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from stagekit.airflow.stage_operator import REASON_KEY
+from stagekit.airflow.task_results import REASON_KEY
 from stagekit.errors import MissingInputError, SetupError, StageError, from_os_error
 from stagekit.pipeline import Pipeline
 from stagekit.volume.artifact import Artifact
@@ -219,9 +219,9 @@ class ReportPages:
 
 
 def _volume() -> Path:
-    volume = Path(os.environ.get("SEGMENTATION_VOLUME", "/shared"))
+    volume = Path(os.environ.get("PIPELINE_VOLUME", "/shared"))
     if not volume.is_dir():
-        raise SetupError(f"there is no volume at {volume}: mount it there, or set SEGMENTATION_VOLUME to its path")
+        raise SetupError(f"there is no volume at {volume}: mount it there, or set PIPELINE_VOLUME to its path")
     return volume
 
 

@@ -1,6 +1,6 @@
-"""What Airflow knows about a task while it runs: its state, its try, and what an earlier try has stored.
+"""What Airflow knows about a running task: its state, its try number, and what an earlier try has stored.
 
-All of it comes from the API server through the process that supervises the task, and any of it may be unavailable.
+All of it comes from the API server through the process that supervises the task, and each part may be unavailable.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 class TaskState:
     """The state of one try of a task, and Airflow's task state store; a stage also runs without the store.
 
-    Every try of a task has another id. The API server accepts the id of the current try only, and answers every other as if
-    the store were empty: so who still finds its own container in the store is the current try.
+    Every try of a task has another id. The API server accepts only the id of the current try, and answers every other as if the
+    store were empty: a try that still finds its own container in the store is the current one.
     """
 
     def __init__(self, context: Context) -> None:
@@ -30,8 +30,12 @@ class TaskState:
         self._can_store = self._store is not None
 
     @property
+    def try_number(self) -> int:
+        return int(self._task.try_number)
+
+    @property
     def times_cleared(self) -> int:
-        """How often tasks of this run were cleared: a container from before must not answer for a task after."""
+        """How often tasks of this run were cleared: a container from before is no result of a task that was cleared since."""
         return getattr(self._dag_run, "clear_number", None) or 0
 
     def get(self, key: str) -> Any:

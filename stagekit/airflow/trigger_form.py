@@ -1,99 +1,172 @@
-"""The trigger form and the Airflow Variable: two ways to set what the settings of the pipeline's stages describe.
+"""The trigger form and the Airflow Variable of a pipeline, two ways to change the settings of its stages.
 
-Both are checked against the same JSON schema, which pydantic derives from the model that the stage itself checks with.
+Both are validated with the same JSON schema, which pydantic derives from the model that the stage itself validates with.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from airflow.sdk import Param, Variable
+from airflow.sdk import Context, Param, Variable
 from airflow.sdk.exceptions import ParamValidationError
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from services.pipeline import PIPELINE
+from stagekit.airflow.schedule import is_for_past_date
 from stagekit.errors import UsageError
-from stagekit.serialization import to_text
+from stagekit.pipeline import Pipeline
+from stagekit.serialization import parse_list, to_text
 from stagekit.settings import StageSettings
 
-VARIABLE = "customer_segmentation"
-USUAL = ("k_values", "n_clusters", "feature_columns", "data_file", "test_file", "publish")
-"""Asked first, in the only section that Airflow's form shows unfolded; the others stand under their stage."""
+PAST_DATE = "backfill"
+"""Source of the setting `publish` if the run is for a past date."""
+
+_INTEGERS = r"^\s*\[?\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*\]?\s*$"
 
 
-def trigger_form() -> dict[str, Param]:
-    """One field for every setting of every stage."""
+def trigger_form(pipeline: Pipeline, primary: tuple[str, ...] = ()) -> dict[str, Param]:
+    """Return one field for every setting of every stage.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    primary : tuple of str
+        Settings that are shown first, above the sections that Airflow's form shows folded. The others are in the section of the
+        first stage that has them.
+    """
     fields: dict[str, Param] = {}
-    for stage in PIPELINE.stages:
-        for name, schema in stage.settings.model_json_schema()["properties"].items():
+    for stage in pipeline.stages:
+        for name, schema in stage.settings.model_json_schema().get("properties", {}).items():
             if name not in StageSettings.model_fields and name not in fields:
-                fields[name] = _field(schema, section=None if name in USUAL else stage.name.capitalize())
-    return {name: fields[name] for name in dict.fromkeys([*USUAL, *fields])}
+                fields[name] = _make_field(schema, section=None if name in primary else stage.name.capitalize())
+    return {name: fields[name] for name in dict.fromkeys([*primary, *fields])}
 
 
-def _field(schema: dict[str, Any], section: str | None) -> Param:
+def _make_field(schema: dict[str, Any], section: str | None) -> Param:
     default, description = schema.pop("default"), schema.pop("description")
-    # "X or null" is what Airflow takes as optional, but only in this spelling.
+    # Airflow recognises "X or null" as optional, but only in this spelling.
     for alternative in schema.pop("anyOf", []):
         schema = {**alternative, **schema} if alternative["type"] != "null" else schema
-    # Without null, the form insists on an entry where the default is an empty one.
-    if default in (None, "", []):
-        schema["type"] = [schema["type"], "null"]
+    if schema["type"] == "array":
+        # A text field, instead of an editor for JSON; the REST API and the Variable also accept lists.
+        is_optional, default = not default, _format_list(default)
+        schema |= {"type": ["string", "array"], "minLength": 0 if is_optional else 1}
+        if schema["items"].get("type") == "integer":
+            schema["pattern"] = _INTEGERS
+    # Without null, the form requires an entry even if the default is empty.
+    if default in (None, ""):
+        schema["type"] = [*([schema["type"]] if isinstance(schema["type"], str) else schema["type"]), "null"]
     return Param(default, description, schema={**schema, "section": section} if section else schema)
 
 
-def given(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Find what the form sets, else what the Variable sets; returns the values by name, and where each came from.
+def _format_list(values: list[Any]) -> str:
+    """Return a list as people type it: `2-10` for consecutive integers, else separated by commas."""
+    are_integers = len(values) > 1 and all(isinstance(value, int) for value in values)
+    if are_integers and values == list(range(values[0], values[-1] + 1)):
+        return f"{values[0]}-{values[-1]}"
+    text = ", ".join(map(str, values))
+    return text if parse_list(text) == [str(value) for value in values] else to_text(values)
 
-    The form always sends every field, so a value that is the default counts as not given: otherwise the Variable could
-    never change a default. Raises UsageError that names the setting, what was found and what was expected.
+
+def choose_run_settings(pipeline: Pipeline, context: Context) -> tuple[dict[str, Any], dict[str, str]]:
+    """Choose the settings of a run, as `choose_settings` does. A run for a past date does not publish, unless it is told to.
+
+    The run reads the current files: published, they would be active as those of an old date.
     """
-    form = trigger_form()
-    values, sources = {}, {}
-    for source, found in ("variable", _variable()), ("form", params):
-        # A client of the REST API can send what the form does not ask for.
-        _check(found, form, source)
-        for name, value in found.items():
-            if value is not None and value != form[name].value:
-                values[name], sources[name] = value, source
-    _validate_with_models(values, sources)
+    values, sources = choose_settings(pipeline, context["params"])
+    is_undecided = "publish" in context["params"] and values.get("publish") not in ("never", "always")
+    if is_undecided and is_for_past_date(context["dag_run"], context["dag"].timetable):
+        values["publish"], sources["publish"] = "never", PAST_DATE
     return values, sources
 
 
-def _variable() -> dict[str, Any]:
-    text = Variable.get(VARIABLE, default=None)
+def explain_past_date(sources: Mapping[str, str]) -> str:
+    """Return the sentence that explains why a run for a past date is not published; empty for other runs."""
+    if sources.get("publish") != PAST_DATE:
+        return ""
+    return (
+        "Not published, since this run is for a past date of the schedule and read the current files; Publish set to always "
+        "would publish it. "
+    )
+
+
+def choose_settings(pipeline: Pipeline, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Choose each setting from the form, or else from the Variable, which has the name of the pipeline.
+
+    The form always sends every field, so a value that equals the default counts as not set: otherwise the Variable could never
+    change a default.
+
+    Returns
+    -------
+    values : dict
+        The settings that are not defaults, by name.
+    sources : dict of str
+        `form` or `variable`, by name.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown or invalid; the message names it, what was found and what is expected.
+    """
+    form = trigger_form(pipeline)
+    origins = {"variable": f"the Airflow Variable {pipeline.identifier}", "form": "the run's configuration"}
+    values, sources = {}, {}
+    for source, found in ("variable", _read_variable(pipeline.identifier)), ("form", params):
+        # A client of the REST API can send settings that the form does not have.
+        _validate_with_form(found, form, origins[source])
+        for name, value in found.items():
+            parsed = _parse(pipeline, name, value, origins[source])
+            if value is not None and parsed != _parse(pipeline, name, form[name].value, origins[source]):
+                values[name], sources[name] = parsed, source
+    _validate_with_models(pipeline, values, sources)
+    return values, sources
+
+
+def _read_variable(name: str) -> dict[str, Any]:
+    text = Variable.get(name, default=None)
     if text is None:
         return {}
-    expected = 'expected a JSON object like {"n_init": 20}'
+    expected = 'expected a JSON object like {"setting": 20}'
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"the Airflow Variable {VARIABLE} is not JSON ({error}): {expected}") from None
+        raise UsageError(f"the Airflow Variable {name} is not JSON ({error}): {expected}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"the Airflow Variable {VARIABLE} is {text}: {expected}")
+        raise UsageError(f"the Airflow Variable {name} is {text}: {expected}")
     return found
 
 
-def _check(found: Mapping[str, Any], form: dict[str, Param], source: str) -> None:
-    where = {"variable": f"the Airflow Variable {VARIABLE}", "form": "the run's configuration"}[source]
+def _validate_with_form(found: Mapping[str, Any], form: dict[str, Param], origin: str) -> None:
     for name, value in found.items():
         if name not in form:
-            raise UsageError(f"{where} sets {name}, which no stage knows: expected some of {', '.join(form)}")
+            raise UsageError(f"{origin} sets {name}, which no stage has: expected some of {', '.join(form)}")
         if value is not None:
             try:
                 Param(value, schema=form[name].schema).resolve()
             except ParamValidationError as error:
                 message = str(error).splitlines()[0]
-                raise UsageError(f"{where} sets {name} to {json.dumps(value)}: {message}") from None
+                raise UsageError(f"{origin} sets {name} to {json.dumps(value)}: {message}") from None
 
 
-def _validate_with_models(values: dict[str, Any], sources: dict[str, str]) -> None:
+def _parse(pipeline: Pipeline, name: str, value: Any, origin: str) -> Any:
+    """Return the list that a text stands for, if the setting is a list; any other value unchanged."""
+    field = pipeline.settings.model_fields[name]
+    if value is None or not isinstance(field.get_default(), tuple):
+        return value
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
+        return list(adapter.validate_python(value))
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{origin} sets {name} to {json.dumps(value)}: {message}") from None
+
+
+def _validate_with_models(pipeline: Pipeline, values: dict[str, Any], sources: dict[str, str]) -> None:
     """Reject, before the first stage starts, what a later stage would reject, and settings that contradict each other."""
     texts = {name: to_text(value) for name, value in values.items()}
     try:
-        PIPELINE.settings(run="unknown yet", **texts)  # type: ignore[arg-type]
+        pipeline.settings(run="unknown yet", **texts)  # type: ignore[arg-type]
     except ValidationError as error:
         found = error.errors()[0]
         message = found["msg"].removeprefix("Value error, ")

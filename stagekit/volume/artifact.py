@@ -14,3 +14,5 @@ class Artifact(NamedTuple):
     name: str
     """File name; an artifact of several parts is a folder of this name without its suffix."""
     format: Format
+    columns: str = ""
+    """Setting that lists its columns, for lineage."""

@@ -64,7 +64,7 @@ def dask_pool(scheduler: str, folder: Path) -> Iterator[_DaskPool]:
     OutOfMemoryError
         Several workers crashed in turn on the same part.
     """
-    # Dask logs in many lines what the errors below say in one.
+    # Dask logs in many lines what the errors below report in one.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         with _connect(scheduler) as client:

@@ -1,8 +1,7 @@
-"""Who does the work on parts: threads of this process, processes beside it where there is much to do, or a Dask cluster.
+"""Worker pools: threads of this process, processes beside it for large data, or the workers of a Dask cluster.
 
-A stage says what is to be done with each part as a plain function, and does not know who does it. NumPy and scikit-learn
-compute without Python's lock; what pandas does with text needs it, so that two threads read a CSV hardly faster than one.
-Dask is imported only where a scheduler is named (`cluster.py`).
+A stage passes plain functions of a part and does not know where they run. NumPy and scikit-learn release the interpreter lock;
+what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,16 +22,23 @@ from stagekit.workers.progress import label_of, progress
 
 T = TypeVar("T")
 
-_MAX_WORKERS = 8  # each has a part or two in memory
-_PROCESS_POOL_MIN_BYTES = 100_000_000  # bytes: above, a process that first has to import pandas is soon made up for
+_MAX_WORKERS = 8  # each has one or two parts in memory
+_PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to import pandas
 
 
-class PersistedParts(Protocol):
-    """Parts that were loaded once and stay where they are, for those who go over them several times."""
+class Parts(Protocol):
+    """The parts of a table, for functions of one part; where they are and who calls the function is not visible."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        """Call `function` with every part, and with the items of `iterables`; returns the results in the order of the parts."""
+        """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.
+
+        The function and its results can be pickled; it does not modify the part.
+        """
         ...
+
+
+class PersistedParts(Parts, Protocol):
+    """Parts that are loaded once and stay in the memory of the workers, for several passes over them."""
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
         """Call `function` as `map` does, and keep the results where the parts are."""
@@ -39,41 +46,55 @@ class PersistedParts(Protocol):
 
 
 class WorkerPool(Protocol):
-    """Calls functions, several at a time, wherever that is.
+    """Calls functions in parallel.
 
-    Functions, items and results can be pickled; a call whose result got lost is made once more, and does the same again.
+    Functions, items and results must be picklable. A call whose result is lost is repeated, so it must be idempotent.
     """
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
-        """Call `function` with the items of `iterables`; gives the results in their order. The calls begin at once."""
+        """Call `function` with the items of `iterables`; yield the results in their order. The calls start immediately."""
         ...
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
-        """Load items, each with `load`, and keep what comes of them."""
+        """Load every item with `load` and keep the results on the workers."""
         ...
 
 
 @contextmanager
 def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[WorkerPool]:
-    """Provide those who work for a stage that has so many bytes to go through.
+    """Provide a worker pool.
 
-    They are those of the Dask scheduler at that address, where one is named; they all have to see `folder`, on the volume.
+    Parameters
+    ----------
+    scheduler : str
+        Address of a Dask scheduler, whose workers are used; empty for threads and processes of this machine.
+    folder : Path
+        Folder on the volume that all workers have to see.
+    n_bytes : int
+        Size of the data; large data is processed by processes instead of threads.
+
+    Raises
+    ------
+    OutOfMemoryError
+        A process was killed.
     """
     if scheduler:
         from stagekit.workers.dask_pool import dask_pool
 
-        with dask_pool(scheduler, folder) as cluster:
-            yield cluster
+        with dask_pool(scheduler, folder) as pool:
+            yield pool
         return
-    count = min(count_cores(), _MAX_WORKERS)
+    n_workers = min(count_cores(), _MAX_WORKERS)
     with ExitStack() as pools:
-        threads = pools.enter_context(_shutdown_on_exit(ThreadPoolExecutor(count)))
-        if n_bytes < _PROCESS_POOL_MIN_BYTES or count == 1:
+        threads = pools.enter_context(_shutdown_on_exit(ThreadPoolExecutor(n_workers)))
+        if n_bytes < _PROCESS_POOL_MIN_BYTES or n_workers == 1:
             yield _LocalPool(threads, threads)
             return
-        # A fork would not take along the thread that waits for SIGTERM.
+        # A forked process would not have the thread that waits for SIGTERM.
         spawning = multiprocessing.get_context("spawn")
-        processes = pools.enter_context(_shutdown_on_exit(ProcessPoolExecutor(count, spawning, initializer=_exit_with_parent)))
+        processes = pools.enter_context(
+            _shutdown_on_exit(ProcessPoolExecutor(n_workers, spawning, initializer=_exit_with_parent))
+        )
         try:
             yield _LocalPool(processes, threads)
         except BrokenProcessPool:
@@ -81,9 +102,32 @@ def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) ->
 
 
 def count_cores() -> int:
-    """Return how many threads may compute at a time."""
-    # A container's limit on CPU time is not visible in the number of cores; Airflow passes it in this variable.
+    """Return the number of threads that can compute at the same time."""
+    # CPU affinity does not reflect a container's CPU quota; the operator passes the usable core count in this variable.
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def iter_slices(n_rows: int, chunk_rows: int) -> Iterator[slice]:
+    """Yield slices of at most `chunk_rows` rows that together cover `n_rows` rows."""
+    for first in range(0, n_rows, chunk_rows):
+        yield slice(first, min(first + chunk_rows, n_rows))
+
+
+class ReloadedParts:
+    """Parts that are loaded again in every pass, for data that does not fit into memory."""
+
+    def __init__(self, pool: WorkerPool, load: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self._pool = pool
+        self._load = load
+        self._items = items
+
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+        """Load every item, call `function` with it and the items of `iterables`; return the results in order."""
+        return list(self._pool.map(partial(_load_and_call, self._load, function), self._items, *iterables))
+
+
+def _load_and_call(load: Callable[[Any], Any], function: Callable[..., T], item: Any, *arguments: Any) -> T:
+    return function(load(item), *arguments)
 
 
 @contextmanager
@@ -91,11 +135,11 @@ def _shutdown_on_exit(pool: Executor) -> Iterator[Executor]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)  # what is not begun when the stage fails need not begin
+        pool.shutdown(cancel_futures=True)  # calls that have not started are not needed if the stage fails
 
 
 def _exit_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that ended."""
+    """Exit this process as soon as its parent process ends."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -117,17 +161,22 @@ class _LocalPool:
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
         arguments = list(items)
-        return _LocalParts(self._threads, list(progress(self._threads.map(load, arguments), label_of(load), len(arguments))))
+        parts = list(progress(self._threads.map(load, arguments), label_of(load), len(arguments)))
+        return InMemoryParts(parts, self._threads)
 
 
-class _LocalParts:
-    def __init__(self, pool: Executor, parts: list[Any]) -> None:
-        self._pool = pool
+class InMemoryParts:
+    """Parts in the memory of this process; without a pool, the calls run one after the other."""
+
+    def __init__(self, parts: Sequence[Any], pool: Executor | None = None) -> None:
         self._parts = parts
+        self._pool = pool
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        results = self._pool.map(function, self._parts, *iterables)
+        """Call `function` with every part and the items of `iterables`; return the results in order."""
+        results = (self._pool.map if self._pool else map)(function, self._parts, *iterables)
         return list(progress(results, label_of(function), len(self._parts)))
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
-        return _LocalParts(self._pool, self.map(function, *iterables))
+        """Call `function` as `map` does, and keep the results."""
+        return InMemoryParts(self.map(function, *iterables), self._pool)

@@ -61,6 +61,10 @@ def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
     assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == list(PIPELINE.stage_names)
 
 
+def test_only_segment_can_publish(dag):
+    assert [task.stage for task in dag.tasks if task.declaration.publishes] == ["segment"]
+
+
 def test_people_find_help_on_the_dag_and_on_every_task(dag):
     assert "To start a run" in dag.doc_md
     assert dag.description
@@ -73,7 +77,7 @@ def test_parsing_reads_no_settings_of_the_host_and_imports_no_data_library():
         "import sys, dags.customer_segmentation_dag;"
         "print(sorted({'numpy', 'pandas', 'scipy', 'sklearn', 'kneed', 'matplotlib'} & set(sys.modules)))"
     )
-    wrong = {"SEGMENTATION_STAGE_CPUS": "nonsense", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION": "nonsense"}
+    wrong = {"PIPELINE_STAGE_CPUS": "nonsense", "AIRFLOW_VAR_CUSTOMER_SEGMENTATION": "nonsense"}
     parsed = subprocess.run(
         [sys.executable, "-c", parse], cwd=REPOSITORY, env=os.environ | wrong, capture_output=True, text=True
     )

@@ -5,7 +5,7 @@ import jinja2
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from dags.assets import SEGMENTS_IN_FORCE
+from dags.assets import ACTIVE_SEGMENTS
 from services.pipeline import PIPELINE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -17,10 +17,10 @@ def dag():
 
 
 def test_it_waits_for_new_segments(dag):
-    assert list(dag.timetable.asset_condition.objects) == [SEGMENTS_IN_FORCE]
+    assert list(dag.timetable.asset_condition.objects) == [ACTIVE_SEGMENTS]
 
 
-def test_it_has_help_a_name_for_people_and_an_owner(dag):
+def test_it_has_a_help_text_a_display_name_and_an_owner(dag):
     [task] = dag.tasks
     assert "`crm.csv`: every customer" in dag.doc_md
     assert task.doc_md
@@ -28,7 +28,7 @@ def test_it_has_help_a_name_for_people_and_an_owner(dag):
     assert task.owner == "custom_student"
 
 
-def test_its_task_is_no_stage_of_a_run(dag):
+def test_its_task_is_not_a_stage_of_a_run(dag):
     assert {task.stage for task in dag.tasks} <= {stage.name for stage in PIPELINE.others}
 
 
@@ -36,8 +36,8 @@ def test_its_task_is_no_stage_of_a_run(dag):
     ("named", "published", "expected"),
     [(None, ["one"], "one"), (None, ["one", "two"], "two"), ("zero", ["one"], "zero"), ("zero", [], "zero"), (None, [], "")],
 )
-def test_it_looks_at_the_run_that_is_named_or_else_at_the_last_that_was_published(dag, named, published, expected):
+def test_it_works_on_the_run_of_the_form_or_else_on_the_last_published_run(dag, named, published, expected):
     task = dag.get_task("list_changes")
-    events = {SEGMENTS_IN_FORCE: [SimpleNamespace(extra={"run": run}) for run in published]} if published else {}
+    events = {ACTIVE_SEGMENTS: [SimpleNamespace(extra={"run": run}) for run in published]} if published else {}
     context = {"params": {"run": named}, "triggering_asset_events": events}
-    assert task.render_template(task.of_run, context, jinja2.Environment(undefined=jinja2.StrictUndefined)) == expected
+    assert task.render_template(task.target_run, context, jinja2.Environment(undefined=jinja2.StrictUndefined)) == expected

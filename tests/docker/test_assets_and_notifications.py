@@ -119,7 +119,7 @@ def test_the_note_of_a_published_run_reports_the_publication(stack: Stack, publi
 
 def test_a_published_run_updates_the_asset_and_starts_its_consumer(stack: Stack, published: str) -> None:
     [event] = events_of(stack, published)
-    assert event["name"] == "segments_in_force"
+    assert event["name"] == "active_segments"
     assert event["extra"] == {"run": published, "k": 3, "customers": 8939}
     [started] = event["created_dagruns"]
     wait_for(stack, path_of(started["run_id"], WAITING_DAG), lambda run: run["state"] == "success")
@@ -160,10 +160,12 @@ def test_a_run_that_was_not_published_is_reported_to_configured_receivers(
 ) -> None:
     hook, mailbox = receivers
     [notification] = notifications_of(held_back, hook)
-    assert (notification["event"], notification["task_id"]) == ("held back", "segment_customers")
+    assert (notification["event"], notification["task_id"]) == ("not_published", "segment_customers")
     assert "silhouette" in notification["reason"]
     assert notification["url"].startswith(f"{stack.address}/dags/{DAG}/runs/")
-    assert [mail["Subject"] for mail in mailbox.got if notification["url"] in text_of(mail)] == [f"{DAG}: a run was held back"]
+    assert [mail["Subject"] for mail in mailbox.got if notification["url"] in text_of(mail)] == [
+        f"{DAG}: a run was not published"
+    ]
 
 
 def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_reported_and_does_not_change_the_dag(

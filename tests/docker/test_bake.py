@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,9 @@ pytestmark = pytest.mark.needs_docker
 
 
 def plan(**variables: str) -> dict[str, Any]:
-    """What buildx would build."""
+    """Return the targets that buildx would build."""
     command = ["docker", "buildx", "bake", "--file=docker/docker-bake.hcl", "--print"]
-    environment = os.environ | {"STAGES": "extract,train"} | variables
+    environment = os.environ | {"PIPELINE": "customer-segmentation", "STAGES": "extract:table,train:learning"} | variables
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     targets: dict[str, Any] = json.loads(ended.stdout)["target"]
     return targets
@@ -34,3 +37,19 @@ def test_sbom_and_provenance_are_one_variable_away(docker_engine: None) -> None:
     assert {name: target.get("attest", []) for name, target in plan().items()} == {"extract": [], "train": [], "airflow": []}
     for target in plan(ATTESTATIONS="true").values():
         assert target["attest"] == ["type=sbom", "type=provenance,mode=max"]
+
+
+def test_the_layer_of_a_stage_follows_from_its_dependency_group(tmp_path: Path) -> None:
+    for stage in ("fit", "read", "tell"):
+        (tmp_path / "services" / stage).mkdir(parents=True)
+        (tmp_path / "services" / stage / "__main__.py").touch()
+    (tmp_path / "pyproject.toml").write_text("""
+        [dependency-groups]
+        table = ["pandas"]
+        learning = [{ include-group = "table" }, "scikit-learn"]
+        read = [{ include-group = "table" }]
+        fit = [{ include-group = "learning" }]
+    """)
+    shutil.copytree(REPOSITORY / "docker", tmp_path / "docker")
+    listed = subprocess.run([sys.executable, "docker/list_stages.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert listed.stdout == "fit:learning,read:table,tell:bare\n"

@@ -15,7 +15,7 @@ PROJECT = f"customer-segmentation-down-{os.getpid()}"
 
 @pytest.fixture
 def stage(docker_engine: None) -> Iterator[Callable[..., str]]:
-    """Start a container that looks like a running stage; gives a function that returns its id."""
+    """A function that starts a container with the labels of a stage and returns its id."""
     base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
     started = []
 
@@ -37,26 +37,19 @@ def running() -> list[str]:
 
 
 def down(folder: Path, volume: Path | None = None) -> None:
-    """Run `make down` without a word about the volume; `volume` is that of .env, which is not there without it."""
+    """Run `make down` with an env file that names a volume, or without an env file."""
     if volume:
-        (folder / "secrets").write_text(f"SEGMENTATION_HOST_VOLUME='{volume}'\n")
+        (folder / "secrets").write_text(f"PIPELINE_HOST_VOLUME='{volume}'\n")
     make("down", ENV_FILE=str(folder / "secrets"), COMPOSE_PROJECT_NAME=PROJECT)
 
 
-def test_a_stage_on_the_volume_that_the_stack_was_started_with_is_stopped(stage: Callable[..., str], tmp_path: Path) -> None:
-    bank = tmp_path / "data of the bank"
-    of_this_version, of_an_earlier_one = stage(bank, PROJECT), stage(bank)
-    down(tmp_path, bank)
-    assert not {of_this_version, of_an_earlier_one} & set(running())
-
-
-def test_so_is_one_on_a_volume_of_before_and_one_without_the_file_of_secrets(stage: Callable[..., str], tmp_path: Path) -> None:
-    before, now = stage(tmp_path / "before", PROJECT), stage(tmp_path / "now", PROJECT)
+def test_stages_are_stopped_on_any_volume_and_without_the_env_file(stage: Callable[..., str], tmp_path: Path) -> None:
+    started = {stage(tmp_path / "previous volume", PROJECT), stage(tmp_path / "current volume", PROJECT)}
     down(tmp_path)
-    assert not {before, now} & set(running())
+    assert not started & set(running())
 
 
-def test_the_stages_of_another_stack_go_on_even_on_the_same_volume(stage: Callable[..., str], tmp_path: Path) -> None:
+def test_the_stages_of_another_stack_keep_running_even_on_the_same_volume(stage: Callable[..., str], tmp_path: Path) -> None:
     bank = tmp_path / "bank"
     others = {stage(bank, "another"), stage(tmp_path / "elsewhere")}
     down(tmp_path, bank)

@@ -17,7 +17,13 @@ SECRETS = ("AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "AIRFLOW_FERNET_KEY", 
 
 def run(folder: Path, requested: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the script in a checkout, as `make up` or `make up VOLUME=<requested>` does."""
-    environment = {"COMPOSE_PROJECT_NAME": "no-such-stack", "DOCKER_HOST": "", "AIRFLOW_PORT": free_port(), **variables}
+    environment = {
+        "PIPELINE": "customer-segmentation",
+        "COMPOSE_PROJECT_NAME": "no-such-stack",
+        "DOCKER_HOST": "",
+        "AIRFLOW_PORT": free_port(),
+        **variables,
+    }
     command = [sys.executable, str(REPOSITORY / "docker/write_env.py"), ".env", "shared_volume", requested]
     (folder / "shared_volume").mkdir(exist_ok=True)
     return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
@@ -75,7 +81,7 @@ def test_the_secrets_stay_and_what_belongs_to_the_machine_is_looked_up_anew(tmp_
     assert {name: after[name] for name in SECRETS} == {name: before[name] for name in SECRETS}
     assert after["AIRFLOW_PORT"] == before["AIRFLOW_PORT"]
     assert after["AIRFLOW_ADDRESS"] == "https://airflow.bank.test"
-    assert after["SEGMENTATION_HOST_VOLUME"] == str(tmp_path / "after moving" / "shared_volume")
+    assert after["PIPELINE_HOST_VOLUME"] == str(tmp_path / "after moving" / "shared_volume")
 
 
 def test_every_variable_that_compose_insists_on_is_written(tmp_path: Path) -> None:
@@ -86,13 +92,23 @@ def test_every_variable_that_compose_insists_on_is_written(tmp_path: Path) -> No
 
 
 def test_the_stages_never_run_as_root_and_may_write_where_they_publish(tmp_path: Path) -> None:
-    user, group = prepare(tmp_path)["SEGMENTATION_STAGE_USER"].split(":")
+    user, group = prepare(tmp_path)["PIPELINE_STAGE_USER"].split(":")
     assert user == str(os.getuid() or 50000)
     assert group == "0"
     for name in ("runs", "model", "history"):
         folder = (tmp_path / "shared_volume" / name).stat()
         assert folder.st_mode & 0o7777 == 0o2770
         assert str(folder.st_uid) == user or folder.st_gid == 0
+
+
+def test_the_names_of_an_earlier_version_are_read_and_replaced(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD='kept'\nSEGMENTATION_HOST_VOLUME='{other}'\n")
+    settings = prepare(tmp_path)
+    assert (settings["POSTGRES_PASSWORD"], settings["PIPELINE_HOST_VOLUME"]) == ("kept", str(other))
+    assert not [name for name in settings if name.startswith("SEGMENTATION_")]
 
 
 # --- which volume
@@ -114,10 +130,10 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_the_volume_is_kept_until_another_one_is_named(checkout: Path, bank: Path) -> None:
-    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(checkout / "shared_volume")
-    assert prepare(checkout, str(bank), CHANGE_VOLUME="yes")["SEGMENTATION_HOST_VOLUME"] == str(bank)
-    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
-    assert prepare(checkout, str(bank))["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout)["PIPELINE_HOST_VOLUME"] == str(checkout / "shared_volume")
+    assert prepare(checkout, str(bank), CHANGE_VOLUME="yes")["PIPELINE_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout)["PIPELINE_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout, str(bank))["PIPELINE_HOST_VOLUME"] == str(bank)
 
 
 def test_another_volume_is_refused_with_both_paths_unless_the_change_is_confirmed(checkout: Path, bank: Path) -> None:
@@ -130,14 +146,14 @@ def test_another_volume_is_refused_with_both_paths_unless_the_change_is_confirme
     assert (checkout / ".env").read_text() == before
     changed = run(checkout, "shared_volume", CHANGE_VOLUME="yes")
     assert f"The volume changes from {bank} to {checkout / 'shared_volume'}." in changed.stdout
-    assert written(checkout)["SEGMENTATION_HOST_VOLUME"] == str(checkout / "shared_volume")
+    assert written(checkout)["PIPELINE_HOST_VOLUME"] == str(checkout / "shared_volume")
 
 
 def test_a_volume_that_an_earlier_version_has_written_down_is_kept(checkout: Path, bank: Path) -> None:
     prepare(checkout, str(bank))
     lines = (checkout / ".env").read_text().splitlines()
     (checkout / ".env").write_text("\n".join(line for line in lines if not line.startswith("VOLUME=")) + "\n")
-    assert prepare(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+    assert prepare(checkout)["PIPELINE_HOST_VOLUME"] == str(bank)
     assert f"the volume is {bank}" in refused(checkout, "shared_volume")
 
 
@@ -158,7 +174,7 @@ def test_the_same_volume_by_another_name_is_no_change(checkout: Path, bank: Path
     prepare(checkout, str(bank))
     (checkout / "link").symlink_to(bank)
     for name in ("link", f"{bank}/", "../data of the bank", f"{bank}/../data of the bank/."):
-        assert prepare(checkout, name)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+        assert prepare(checkout, name)["PIPELINE_HOST_VOLUME"] == str(bank)
 
 
 @pytest.mark.parametrize("name", ["o'clock", "a:b", "back\\slash", "two\nlines"])
@@ -193,7 +209,7 @@ def test_the_volume_does_not_change_under_a_stage_that_runs(docker_engine: None,
         complaint = refused(checkout, "shared_volume", CHANGE_VOLUME="yes")
         assert f"1 stage(s) still run on the volume {bank}" in complaint
         assert str(checkout / "shared_volume") in complaint
-        assert written(checkout)["SEGMENTATION_HOST_VOLUME"] == str(bank)
+        assert written(checkout)["PIPELINE_HOST_VOLUME"] == str(bank)
     finally:
         docker("rm", "--force", stage)
 

@@ -17,14 +17,14 @@ BOTH = (ANN, BOB)
 
 
 class Table(NamedTuple):
-    """The bytes of a file, and what has to come of them."""
+    """The bytes of a file, and the expected outcome."""
 
     name: str
     content: bytes
     complaint: str = ""
-    """What the line says that ends the stage with 65, as a regular expression; empty where the table is right."""
+    """The line of the failure (65), as a regular expression; empty if the table is valid."""
     rows: Sequence[tuple[str | None, ...] | tuple[str, float | None, float | None, float | None]] = BOTH
-    """CUST_ID and the features of each row, where the table is right."""
+    """CUST_ID and the features of each row, if the table is valid."""
 
 
 def wrong(name: str, content: str | bytes, complaint: str) -> Table:

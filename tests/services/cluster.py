@@ -30,14 +30,14 @@ _fatal: Fatal | None = None
 
 
 def make_certificates(folder: Path) -> None:
-    """Do what docs/scaling.md says: makes ca.pem, dask.pem and dask.key."""
+    """Run the commands of docs/scaling.md, which make ca.pem, dask.pem and dask.key."""
     folder.mkdir()
     (commands,) = re.findall(r"```sh\n([^`]*openssl[^`]*)```", (REPOSITORY / "docs/scaling.md").read_text())
     subprocess.run(["sh", "-euc", commands], cwd=folder, check=True, capture_output=True)
 
 
 class Fatal(WorkerPlugin):
-    """Kills a process, or the worker itself, in the middle of the piece of work of this number that the worker begins."""
+    """Kills a process, or the worker itself, in the middle of the task with this number that the worker starts."""
 
     def __init__(self, number: int, process: int | None = None) -> None:
         self.left = number
@@ -50,7 +50,7 @@ class Fatal(WorkerPlugin):
 
 
 def dask_setup(worker: Worker) -> Any:
-    """Called by a worker that is told to load this file first."""
+    """Called by a worker that loads this file as its preload module."""
     return worker.plugin_add(_fatal)
 
 
@@ -65,15 +65,15 @@ class Process:
         assert self._process.pid
         self.pid = self._process.pid
 
-    def wait_until_it_says(self, pattern: str) -> str:
-        """Return what the pattern finds in its log, where it has one group."""
+    def wait_for_log(self, pattern: str) -> str:
+        """Return the match of the only group of the pattern in its log."""
         for _ in range(1200):
             if found := re.search(pattern, self._log.read_text()):
                 return found[1]
             if not self._process.is_alive():
                 break
             time.sleep(0.05)
-        raise AssertionError(f"it does not say {pattern}: {self._log.read_text()}")
+        raise AssertionError(f"the log does not match {pattern}: {self._log.read_text()}")
 
     def has_died(self) -> bool:
         self._process.join(timeout=10)
@@ -94,12 +94,12 @@ class Cluster:
         self.scheduler = self._start(
             "scheduler", f"--host={protocol}://127.0.0.1", "--port=0", "--dashboard-address=127.0.0.1:0"
         )
-        self.address = self.scheduler.wait_until_it_says(r"Scheduler at: +(\S+)")
+        self.address = self.scheduler.wait_for_log(r"Scheduler at: +(\S+)")
 
     def add_worker(self, fatal: Fatal | None = None) -> Process:
         preload = ["--preload", __name__] if fatal else []
         worker = self._start("worker", self.address, "--nthreads=1", "--no-nanny", "--no-dashboard", *preload, fatal=fatal)
-        worker.wait_until_it_says("(Registered)")
+        worker.wait_for_log("(Registered)")
         return worker
 
     def _start(self, program: str, *arguments: str, fatal: Fatal | None = None) -> Process:

@@ -121,7 +121,7 @@ def test_only_columns_with_missing_values_are_counted_after_duplicates_are_gone(
     assert result == {"rows_read": 3, "duplicates_dropped": 1, "customers": 2, "missing": {"BALANCE": 1}}
 
 
-def test_columns_that_nobody_uses_can_be_left_out_and_are_not_looked_at(read):
+def test_unused_columns_can_be_left_out_and_are_not_parsed(read):
     content = HEADER + "A,1,2,twelve\nB,3,4,12\n"
     with pytest.raises(DataError, match="TENURE is 'twelve'"):
         read(content)
@@ -130,17 +130,17 @@ def test_columns_that_nobody_uses_can_be_left_out_and_are_not_looked_at(read):
 
 
 @pytest.mark.parametrize("rows", ["A,1,2,12\nB,1,2\nC,1,2,3,4\n", "A,1,2,12\nB,1,2,12,\n", "A,1,2,12\nB,1,2\n"])
-def test_a_row_of_another_length_is_found_although_its_columns_are_left_out(read, rows):
+def test_a_row_of_another_length_is_reported_although_its_columns_are_left_out(read, rows):
     with pytest.raises(DataError, match=r"row 3: . fields instead of 4"):
         read(HEADER + rows, keep_columns="used")
 
 
-def test_columns_whose_names_differ_in_case_alone_are_different_columns(read):
+def test_columns_whose_names_differ_only_in_case_are_different_columns(read):
     frame = read('balance,BALANCE,"say ""x"", y",PURCHASES\na,1,b,2\n')
     assert frame.to_dict("list") == {"balance": ["a"], "BALANCE": [1.0], 'say "x", y': ["b"], "PURCHASES": [2.0]}
 
 
-def test_ids_may_have_another_name_and_are_called_cust_id_from_here_on(read):
+def test_ids_may_have_another_name_and_are_renamed_to_cust_id(read):
     content = "BALANCE,customer_id,PURCHASES\n1,A,2\n3,A,4\n"
     assert read(content, id_column="customer_id").to_dict("list") == {"BALANCE": [3.0], "CUST_ID": ["A"], "PURCHASES": [4.0]}
     assert list(read(content, id_column="customer_id", keep_columns="used")) == ["BALANCE", "CUST_ID", "PURCHASES"]
@@ -185,6 +185,6 @@ def test_a_table_with_semicolons_and_decimal_commas_is_read_with_the_flags_that_
         ("CUST_ID;BALANCE;PURCHASES\nA;1.234,5;2\n", {"delimiter": ";", "decimal": ","}, r"is '1\.234,5', expected a number$"),
     ],
 )
-def test_a_table_in_another_format_than_the_settings_say_is_refused_with_the_setting(read, content, settings, complaint):
+def test_a_table_in_another_format_than_configured_is_rejected_with_the_setting(read, content, settings, complaint):
     with pytest.raises(DataError, match=complaint):
         read(content, **settings)

@@ -76,7 +76,7 @@ NOTES = ["x", "x", '"x,y"', '"x\ny"']
     st.integers(0, 3),
     st.integers(1, 4),
 )
-def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_kept(
+def test_the_last_row_of_each_id_is_kept_for_any_ids_and_any_position_of_the_column(
     tmp_path, customers, line_end, column, rows_per_part
 ):
     lines = [["NOTE", "BALANCE", "PURCHASES"], *([note, str(number), "1"] for number, (_, note) in enumerate(customers))]
@@ -89,7 +89,7 @@ def test_whatever_ids_look_like_and_wherever_they_stand_the_last_row_of_each_is_
 
 
 @pytest.mark.parametrize("changed", [HEADER + "B,1,0,x\nA,1,0,x\n", HEADER + "A,abc,0,x\n"])
-def test_a_table_that_changes_while_it_is_read_is_to_be_read_again(tmp_path, monkeypatch, changed):
+def test_a_table_that_changes_while_it_is_read_is_a_transient_error(tmp_path, monkeypatch, changed):
     def load(*arguments, **settings):
         put(tmp_path, file__csv=changed)
         return duckdb_reader.load_files(*arguments, **settings)

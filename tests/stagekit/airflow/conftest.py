@@ -54,7 +54,7 @@ def viewer(browser: Any, token: Callable[[str | None], str]) -> Any:
 
 @pytest.fixture
 def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SEGMENTATION_VOLUME", str(tmp_path))
+    monkeypatch.setenv("PIPELINE_VOLUME", str(tmp_path))
     return tmp_path
 
 

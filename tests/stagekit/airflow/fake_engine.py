@@ -1,7 +1,6 @@
-"""A Docker engine that is nothing but its API: containers are entries in a dictionary, and end as a test has decided.
+"""A fake Docker engine with the real API: containers are entries in a dictionary, and exit as a test has configured.
 
-Docker's own client talks to it, so whatever the operator asks of an engine is asked here too. What a real one makes of it is
-tried in test_stage_operator.py.
+Docker's own client talks to it. The behaviour of a real engine is tested in test_stage_operator.py.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class End(NamedTuple):
-    """How a container ends, and what it has said by then."""
+    """How a container exits, and what it has written by then."""
 
     code: int = 0
     stdout: str = "null\n"
@@ -32,28 +31,28 @@ class Refusal(NamedTuple):
     message: str
 
 
-class Toy:
+class FakeEngine:
     def __init__(self) -> None:
         self.stage, self.folders = End(), End(stdout="")
-        """How the containers of the stage end, and those that make its folders."""
+        """How the containers of the stage exit, and those that make its folders."""
         self.ends: dict[str, End] = {}
-        """How single containers end, if not as the others."""
+        """How single containers exit, if not as the others."""
         self.image_id = "0" * 64
         self.host_folders = {"/data/bank"}
-        """What a container can mount."""
-        self.images = {"customer-segmentation/train:latest", "customer-segmentation/changes:latest"}
+        """The folders that a container can mount."""
+        self.images = {f"probe-pipeline/{stage}:latest" for stage in ("train", "segment", "changes")}
         self.containers: dict[str, dict[str, Any]] = {}
         self.states: dict[str, str] = {}
         """The states of containers that do not run."""
         self.n_created = 0
         self.created: list[dict[str, Any]] = []
-        """What was asked for, of every container there ever was."""
+        """The requests for all containers that were ever created."""
         self.refusals: dict[str, Refusal] = {}
-        """What is refused: the beginning of `POST /containers/create` and the like, to what it is answered with."""
+        """The answers to refused requests, by the beginning of `POST /containers/create` for example."""
         self.waited_for: list[str] = []
 
     def add(self, labels: dict[str, str]) -> str:
-        """Have a container that somebody else has started."""
+        """Add a running container that another process has started."""
         return self._create({"Labels": labels})["Id"]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Any:
@@ -118,11 +117,11 @@ class Toy:
             if "1" in query.get("timestamps", []):
                 said = [(stream, stamped(text, query.get("since"))) for stream, text in said]
             return b"".join(struct.pack(">BxxxL", stream, len(text)) + text.encode() for stream, text in said if text)
-        return b""  # nothing to see for who is attached
+        return b""
 
 
 def stamped(text: str, since: Any) -> str:
-    """Put a time before each line, a second apart; leave out those before the second `since`."""
+    """Prefix each line with a time, one second apart, and omit the lines before the second `since`."""
     lines = [f"2026-01-05T09:00:{second:02}.000000001Z {line}" for second, line in enumerate(text.splitlines(), 1)]
     return "".join(
         f"{line}\n" for line in lines if not since or datetime.fromisoformat(line[:30]).timestamp() >= float(since[0])
@@ -154,14 +153,14 @@ def _handler(answer: Callable[[str, str, dict[str, list[str]], Any], Any]) -> ty
 
 
 @contextmanager
-def running_toy() -> Iterator[tuple[Toy, str]]:
-    """Start one; gives it and its address."""
-    toy = Toy()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(toy.answer))
+def running_fake_engine() -> Iterator[tuple[FakeEngine, str]]:
+    """Start a fake engine; yields it and its address."""
+    engine = FakeEngine()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(engine.answer))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield toy, f"tcp://127.0.0.1:{server.server_port}"
+        yield engine, f"tcp://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -14,6 +14,7 @@ from openlineage.client.transport.file import FileConfig, FileTransport
 
 from stagekit.airflow.lineage import _artifacts, describe_lineage, is_enabled, read_manifest
 from tests.stagekit.airflow.openlineage_schema import check_event
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 
 
 def record(name, sha256="a" * 64, n_bytes=10, **more):
@@ -79,21 +80,21 @@ MANIFEST = {
     "run": "demo",
     "stage": "transform",
     "inputs": [record("extract/customers.pkl"), record("data/file.csv")],
-    "outputs": [record("features.pkl", "c" * 64, 20), record("dropped.csv")],
+    "outputs": [record("features.json", "c" * 64, 20), record("dropped.csv")],
     "settings": {"feature_columns": ["BALANCE", "PURCHASES"], "outliers": "keep"},
-    "image": "customer-segmentation/transform:latest sha256:0",
+    "image": "probe-pipeline/transform:latest sha256:0",
     "versions": {"python": "3.13.5", "pandas": "3.1.1"},
 }
 
 
 def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
-    lineage = describe_lineage(MANIFEST, "/data/bank", "runs/demo/transform")
+    lineage = describe_lineage(MANIFEST, PIPELINE, "/data/bank", "runs/demo/transform")
     assert [dataset.name for dataset in lineage.inputs] == [
         "/data/bank/runs/demo/extract/customers.pkl",
         "/data/bank/data/file.csv",
     ]
     features, dropped = lineage.outputs
-    assert features.name == "/data/bank/runs/demo/transform/features.pkl"
+    assert features.name == "/data/bank/runs/demo/transform/features.json"
     assert features.facets["version"].datasetVersion == "sha256:" + "c" * 64
     assert [field.name for field in features.facets["schema"].fields] == ["BALANCE", "PURCHASES"]
     assert features.outputFacets["outputStatistics"].size == 20
@@ -106,7 +107,7 @@ def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
 @pytest.fixture
 def event(tmp_path):
     """The event of a finished stage, as the client of OpenLineage writes it to a file."""
-    lineage = describe_lineage(MANIFEST, "/data/bank", "runs/demo/transform")
+    lineage = describe_lineage(MANIFEST, PIPELINE, "/data/bank", "runs/demo/transform")
     client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(tmp_path / "event.json"), append=True)))
     client.emit(
         RunEvent(

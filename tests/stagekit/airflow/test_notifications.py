@@ -8,18 +8,11 @@ import pytest
 from airflow.sdk import DAG
 
 from stagekit.airflow.notifications import notify_failure, notify_not_published, notify_volume_filling
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 from tests.stagekit.airflow.receivers import listening_hook, listening_mailbox, text_of
 
 RUN = "manual__2026-01-05T09:00:00+00:00"
 PAGE = "http://airflow.test/dags/probe/runs/manual__2026-01-05T09%3A00%3A00%2B00%3A00"
-HELD_BACK = {
-    "run": RUN,
-    "k": 2,
-    "customers": 1200,
-    "published": False,
-    "held_back": ["silhouette 0.1 is below 0.25"],
-    "segments": [{"id": 1, "name": "savers", "customers": 1000}, {"id": 2, "name": "buyers", "customers": 200}],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +24,7 @@ def address(monkeypatch):
 def hook(monkeypatch):
     with listening_hook() as hook:
         connection = {"conn_type": "http", "host": f"{hook.address}/services/T0/secret"}
-        monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_CONN_PROBE_PIPELINE_WEBHOOK", json.dumps(connection))
         yield hook
 
 
@@ -41,14 +34,13 @@ def mailbox(monkeypatch):
         options = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@bank.test"}
         connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": mailbox.port, "extra": options}
         monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-        monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test, boss@bank.test")
+        monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE_MAIL_TO", "team@bank.test, boss@bank.test")
         yield mailbox
 
 
 def context(xcom=None):
-    """What Airflow hands to a callback when the last task to end was `train`, with what that task has pushed."""
-    with DAG("probe", schedule=None) as dag:
-        pass
+    """The context of a callback after the task `train` has ended, with the XComs of that task."""
+    dag = DAG("probe", schedule=None, default_args={"pipeline": PIPELINE})
     pushed = {"train": xcom or {}}
     task = SimpleNamespace(task_id="train", xcom_pull=lambda task_ids, key="return_value": pushed[task_ids].get(key))
     return {"ti": task, "dag": dag, "run_id": RUN}
@@ -58,17 +50,17 @@ def failed(reason="failed (65, invalid data): file.csv row 17: BALANCE is 'abc'"
     return context({"reason": reason})
 
 
-def ended(result):
-    return context({"return_value": result})
+def ended(summary="2 segments, not published (silhouette 0.1 is below 0.25)", **result):
+    return context({"return_value": result, "summary": summary})
 
 
-def test_where_nothing_is_configured_nothing_is_sent_and_nothing_said(caplog):
+def test_without_a_configured_receiver_nothing_is_sent_or_logged(caplog):
     notify_failure(failed())
-    notify_not_published(ended(HELD_BACK))
+    notify_not_published(ended(published=False))
     assert [record.getMessage() for record in caplog.records if record.name == "stagekit.airflow.notifications"] == []
 
 
-def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
+def test_a_webhook_gets_the_failed_task_the_reason_and_the_address_of_the_run(hook):
     notify_failure(failed("failed (65, invalid data): no rows"))
     assert hook.got == [
         {
@@ -84,7 +76,7 @@ def test_a_webhook_is_told_what_failed_where_and_why_in_one_line(hook):
     ]
 
 
-def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
+def test_every_address_gets_a_mail_with_the_reason_and_the_link(mailbox):
     notify_failure(failed())
     [mail] = mailbox.got
     assert (mail["From"], mail["To"]) == ("airflow@bank.test", "team@bank.test, boss@bank.test")
@@ -93,74 +85,71 @@ def test_everybody_named_gets_a_mail_with_the_reason_and_the_link(mailbox):
     assert f'href="{PAGE}"' in text_of(mail)
 
 
-def test_a_run_that_was_held_back_is_told_with_the_reasons(hook, mailbox):
-    notify_not_published(ended(HELD_BACK))
+def test_a_run_that_was_not_published_is_reported_with_its_summary(hook, mailbox):
+    notify_not_published(ended(published=False))
     [told] = hook.got
-    assert told["event"] == "held back"
-    assert "not published (silhouette 0.1 is below 0.25)" in told["reason"]
-    assert mailbox.got[0]["Subject"] == "probe: a run was held back"
+    assert told["event"] == "not_published"
+    assert told["reason"] == "2 segments, not published (silhouette 0.1 is below 0.25)"
+    assert mailbox.got[0]["Subject"] == "probe: a run was not published"
 
 
-def test_a_run_that_was_published_is_nothing_to_tell(hook):
-    notify_not_published(ended({**HELD_BACK, "published": True}))
-    notify_not_published(ended({**HELD_BACK, "experimental": True}))
+def test_a_published_or_experimental_run_is_not_reported(hook):
+    notify_not_published(ended(published=True))
+    notify_not_published(ended(published=False, experimental=True))
     assert hook.got == []
 
 
-def test_a_task_that_could_not_say_why_is_told_all_the_same(hook):
+def test_a_failed_task_without_a_reason_is_reported(hook):
     notify_failure(context())
     assert hook.got[0]["task_id"] == "train"
-    assert "it left no reason" in hook.got[0]["reason"]
+    assert "no reason recorded" in hook.got[0]["reason"]
 
 
-def test_a_run_that_failed_by_no_task_in_particular_is_told_too(hook):
+def test_a_failed_run_without_a_failed_task_is_reported(hook):
     notify_failure({name: value for name, value in context().items() if name != "ti"})
     assert (hook.got[0]["task_id"], hook.got[0]["url"]) == ("", PAGE)
 
 
-def test_nothing_in_a_reason_is_taken_for_a_template_or_for_html(hook, mailbox):
+def test_a_reason_is_neither_rendered_as_a_template_nor_as_html(hook, mailbox):
     notify_failure(failed("BALANCE is '{{ 6 * 7 }}<img src=x>'"))
     assert hook.got[0]["reason"] == "BALANCE is '{{ 6 * 7 }}<img src=x>'"
     assert "{{ 6 * 7 }}&lt;img src=x&gt;" in text_of(mailbox.got[0])
 
 
 @pytest.mark.parametrize("trouble", ["refused", "silent", "500"])
-def test_a_receiver_that_is_down_is_named_in_one_line_and_stops_nothing(hook, mailbox, trouble, monkeypatch, caplog):
+def test_an_unavailable_receiver_is_logged_in_one_line_and_the_other_one_notified(hook, mailbox, trouble, monkeypatch, caplog):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         if trouble == "500":
             hook.status = 500
         else:
             address = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/secret"
-            monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_SEGMENTATION_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
+            monkeypatch.setenv("AIRFLOW_CONN_PROBE_PIPELINE_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
             monkeypatch.setattr("stagekit.airflow.notifications._TIMEOUT_S", 1)
         if trouble == "refused":
             silent.close()
         notify_failure(failed())
     warnings = [record.getMessage() for record in caplog.records if record.name == "stagekit.airflow.notifications"]
-    assert warnings[0].startswith("could not notify by webhook, Connection customer_segmentation_webhook (")
+    assert warnings[0].startswith("could not notify by webhook, Connection probe_pipeline_webhook (")
     assert "secret" not in warnings[0]
-    assert len(mailbox.got) == 1, "the other receiver is told all the same"
+    assert len(mailbox.got) == 1, "the other receiver is notified"
 
 
-def test_a_mail_server_that_is_not_configured_stops_nothing(hook, monkeypatch, caplog):
-    monkeypatch.setenv("AIRFLOW_VAR_CUSTOMER_SEGMENTATION_MAIL_TO", "team@bank.test")
+def test_a_missing_mail_server_is_logged_and_the_webhook_still_notified(hook, monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE_MAIL_TO", "team@bank.test")
     notify_failure(failed())
     assert len(hook.got) == 1
-    assert "could not notify by e-mail, Variable customer_segmentation_mail_to, Connection smtp_default" in caplog.text
+    assert "could not notify by e-mail, Connection smtp_default, Variable probe_pipeline_mail_to" in caplog.text
 
 
-VOLUME = {"dry_run": False, "n_removed": 2, "freed_bytes": 0, "free_bytes": 10**9, "used_share": 0.95, "is_filling": True}
-
-
-def test_a_volume_that_fills_is_notified_of(hook, mailbox):
-    notify_volume_filling(ended(VOLUME))
+def test_a_filling_volume_is_reported_with_its_summary(hook, mailbox):
+    notify_volume_filling(ended("the volume is 95% full", is_filling=True))
     [posted] = hook.got
-    assert posted["event"] == "volume filling"
-    assert posted["reason"].startswith("removed 2 runs (0.0 GB); the volume is 95% full, 1.0 GB are free")
+    assert posted["event"] == "volume_filling"
+    assert posted["reason"] == "the volume is 95% full"
     [message] = mailbox.got
     assert message["Subject"] == "probe: the volume is filling"
 
 
-def test_a_volume_with_room_is_no_news(hook):
-    notify_volume_filling(ended(VOLUME | {"is_filling": False}))
+def test_a_volume_with_free_space_is_not_reported(hook):
+    notify_volume_filling(ended(is_filling=False))
     assert hook.got == []

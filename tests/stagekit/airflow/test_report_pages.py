@@ -4,16 +4,19 @@ from urllib.parse import quote
 
 import pytest
 
-from services.contract.artifacts import REPORT, SEGMENTATION
+from services.contract.artifacts import SEGMENTATION
 from services.contract.results import RunSummary, SegmentSummary
 from services.contract.segment_registry import SegmentRegistry, SegmentRunEntry
 from services.pipeline import PIPELINE
 from stagekit.airflow.report_pages import ReportPages
+from stagekit.volume.artifact import Artifact
+from stagekit.volume.formats import TEXT
 from stagekit.volume.history import HistoryEntry, record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
 from tests.stagekit.airflow.conftest import write_report
+from tests.stagekit.example.services.pipeline import PIPELINE as EXAMPLE
 
 DAG = "customer_segmentation_lab1"
 RUN = "manual__2026-01-05T09:00:00+00:00"
@@ -223,7 +226,7 @@ def test_a_run_id_may_hold_a_slash(viewer, volume):
 
 
 def test_a_volume_that_is_not_mounted_is_named(viewer, volume, monkeypatch):
-    monkeypatch.setenv("SEGMENTATION_VOLUME", "/no/such/volume")
+    monkeypatch.setenv("PIPELINE_VOLUME", "/no/such/volume")
     for page in (page_of(RUN), ACTIVE, RUNS):
         answer = viewer.get(page)
         assert answer.status_code == 500
@@ -312,9 +315,9 @@ def test_a_volume_of_an_earlier_version_links_the_active_run(viewer, volume):
     assert "No run has been recorded yet." in text
 
 
-def test_a_pipeline_without_key_figures_lists_its_runs(volume):
+def test_another_pipeline_without_key_figures_lists_its_runs(volume):
     record_run(volume, HistoryEntry(run="tiny", started=datetime(2026, 11, 2, tzinfo=UTC)))
-    text = ReportPages("tiny_dag", PIPELINE, REPORT).list_runs().body.decode()
+    text = ReportPages("example_dag", EXAMPLE, Artifact("page", "page.html", TEXT)).list_runs().body.decode()
     assert '<th scope="row">tiny</th><td>2026-11-02 00:00</td></tr>' in text
 
 

@@ -11,12 +11,13 @@ from airflow.sdk import DAG
 
 from stagekit.airflow.stage_operator import StageOperator
 from stagekit.airflow.trigger_form import trigger_form
+from tests.stagekit.airflow.probe_pipeline import PIPELINE
 
 
 class Try:
     def __init__(self, stage: str = "train", schedule: str | None = None, **arguments: Any) -> None:
         with DAG("probe", schedule=schedule):
-            self.operator = StageOperator(task_id=stage, stage=stage, **arguments)
+            self.operator = StageOperator(task_id=stage, pipeline=PIPELINE, stage=stage, **arguments)
         self.xcom: dict[Any, Any] = {}
         self.instance = SimpleNamespace(
             dag_id="probe",
@@ -34,13 +35,14 @@ class Try:
         """What Airflow knows: the state of each task, by run."""
         self.store: Any = Store()
         self.dag_run = SimpleNamespace(logical_date=None, start_date=None, clear_number=0)
-        self.params = {name: field.value for name, field in trigger_form().items()}
+        self.params = {name: field.value for name, field in trigger_form(PIPELINE).items()}
 
     @property
     def context(self) -> Any:
         return {
             "ti": self.instance,
             "run_id": self.instance.run_id,
+            "dag": self.operator.dag,
             "dag_run": self.dag_run,
             "params": self.params,
             "task": self.operator,
@@ -59,7 +61,7 @@ class Try:
         other = copy.copy(self)
         with DAG("probe", schedule=None):
             other.operator = StageOperator(
-                task_id=self.operator.task_id, stage=self.operator.stage, durable=self.operator.durable
+                task_id=self.operator.task_id, pipeline=PIPELINE, stage=self.operator.stage, durable=self.operator.durable
             )
         other.instance = SimpleNamespace(**vars(self.instance) | {"try_number": self.instance.try_number + 1})
         return other

@@ -55,7 +55,7 @@ def test_the_result_is_printed_and_every_file_and_the_digest_are_logged(run, tmp
     assert logged == ["wrote means.json (27 bytes)", f"manifest sha256:{hashlib.sha256(manifest).hexdigest()}"]
 
 
-def test_the_manifest_tells_what_was_set_by_whom_and_decided(run, tmp_path, monkeypatch):
+def test_the_manifest_records_settings_their_sources_and_decisions(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PIPELINE_IMAGE", "temperatures/average:1")
     run(saving, "--unit=fahrenheit")
     found = json.loads((tmp_path / "runs/demo/average/manifest.json").read_text())
@@ -69,7 +69,7 @@ def test_the_manifest_tells_what_was_set_by_whom_and_decided(run, tmp_path, monk
     assert set(found["versions"]) == {"python", "pydantic"}
 
 
-def test_what_a_stage_has_read_stands_in_its_manifest(run, tmp_path):
+def test_the_inputs_of_a_stage_are_in_its_manifest(run, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file.csv").write_text("a")
     run(lambda _, work: work.user_files.open("data/file.csv").name)
@@ -77,7 +77,7 @@ def test_what_a_stage_has_read_stands_in_its_manifest(run, tmp_path):
     assert [(record["name"], record["bytes"]) for record in found["inputs"]] == [("data/file.csv", 1)]
 
 
-def test_a_stage_that_is_to_rely_on_a_manifest_refuses_another(run):
+def test_a_stage_with_a_given_manifest_digest_rejects_another_manifest(run):
     run(saving)
     code, _, logged = run(lambda _, work: work.load(MEANS), f"--upstream=average={'0' * 64}")
     assert code == 65
@@ -94,14 +94,14 @@ def test_a_stage_that_is_to_rely_on_a_manifest_refuses_another(run):
             "failed (137, out of memory): the data does not fit into memory: raise the memory limit of this stage",
         ),
         (
-            OSError(errno.EROFS, "it says"),
+            OSError(errno.EROFS, "a reason"),
             78,
             "failed (78, volume or image misconfigured): the volume is read-only: mount it writable",
         ),
         (ValueError("x\ny"), 70, "failed (70, internal error): ValueError: x y"),
     ],
 )
-def test_whatever_ends_a_stage_is_told_in_one_line_and_an_exit_code_and_leaves_no_run(run, tmp_path, error, code, last):
+def test_every_failure_of_a_stage_is_one_line_and_an_exit_code_and_leaves_no_run(run, tmp_path, error, code, last):
     ended, out, logged = run(failing(error))
     assert (ended, out, logged[-1]) == (code, "", last)
     assert not (tmp_path / "runs/demo").exists()
@@ -115,7 +115,7 @@ def test_only_a_defect_of_ours_has_a_traceback(run, caplog):
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
 
 
-def test_settings_that_cannot_be_used_end_it_before_there_is_a_folder(run, tmp_path):
+def test_invalid_settings_fail_before_a_folder_is_created(run, tmp_path):
     code, out, logged = run(saving, "--unit=kelvin")
     assert (code, out) == (64, "")
     assert logged[-1].startswith("failed (64, invalid settings): --unit is 'kelvin'")

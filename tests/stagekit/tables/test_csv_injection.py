@@ -32,7 +32,7 @@ def test_a_formula_gets_an_apostrophe(text):
 @pytest.mark.parametrize(
     "text", ["C10001", "-5", "+5", "-5.25", "-5,25", "0012", "", "a=b", "O'Brien", "'quoted'", "high balance, few purchases"]
 )
-def test_numbers_and_plain_words_stay_as_they_are(text):
+def test_numbers_and_plain_words_are_not_changed(text):
     assert escape_formula(text) == text
 
 
@@ -47,5 +47,5 @@ def test_nothing_but_an_apostrophe_is_added(text):
 
 
 @given(st.text(alphabet="'=+-@＝\t\r\n 1a"))
-def test_what_was_made_harmless_can_be_read_as_it_was(text):
+def test_escaped_texts_can_be_unescaped(text):
     assert unescape(escape_formula(text)) == text

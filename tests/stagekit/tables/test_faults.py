@@ -65,14 +65,14 @@ def test_the_next_try_removes_the_faults_of_this_one(tmp_path, collect):
     assert not (tmp_path / "runs/demo/read/faults.csv").exists()
 
 
-def test_no_more_than_so_many_faults_of_a_file_are_collected(tmp_path, collect, monkeypatch):
+def test_the_number_of_collected_faults_of_a_file_is_limited(tmp_path, collect, monkeypatch):
     monkeypatch.setattr(faults, "MAX_FAULTS", 5)
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError, match="; more than 5 faults "):
         raise_if_faulty([collect("a", *(wrong(row) for row in range(2, 100)))], work)
     assert len(left_behind(tmp_path)) == 5
 
 
-def test_a_spreadsheet_takes_no_value_in_the_list_for_a_formula(tmp_path, collect):
+def test_formulas_in_the_list_of_faults_are_escaped(tmp_path, collect):
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError):
         raise_if_faulty([collect("a", wrong(3, "=cmd()", "-1+2"))], work)
     assert (left_behind(tmp_path)[0]["column"], left_behind(tmp_path)[0]["value"]) == ("'=cmd()", "'-1+2")

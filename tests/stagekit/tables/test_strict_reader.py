@@ -42,7 +42,7 @@ def test_numbers_are_read_as_floats_missing_ones_as_none_and_the_rest_as_text(re
     ],
     ids=["byte order mark", "CRLF", "no last line end", "blank lines", "quoted", "blanks around"],
 )
-def test_what_programs_write_in_their_own_way_reads_the_same(read, content):
+def test_variants_that_programs_write_are_read_alike(read, content):
     assert read(content) == [{"CUST_ID": "A", "BALANCE": 1.0, "PURCHASES": 2.0}]
 
 
@@ -75,7 +75,7 @@ def test_what_programs_write_in_their_own_way_reads_the_same(read, content):
         (HEADER + b"A" * 200_000 + b",1,2\n", r"field larger than field limit"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_row_column_and_value(read, content, complaint):
+def test_faults_are_named_with_file_row_column_and_value(read, content, complaint):
     with pytest.raises(DataError, match=complaint):
         read(content)
 

@@ -18,12 +18,12 @@ def test_a_pickle_has_no_default_allow_list():
         PickleFormat(libraries=())
 
 
-def test_what_the_pipeline_writes_is_read():
+def test_artifacts_of_the_pipeline_are_read():
     assert load({2: [slice(1, 2, 3), "text", 1.5]}) == {2: [slice(1, 2, 3), "text", 1.5]}
 
 
 @pytest.mark.parametrize(("value", "name"), [(os.system, "posix.system"), (print, "builtins.print")])
-def test_a_name_that_the_pipeline_never_writes_is_refused_with_the_file_and_the_remedy(value, name):
+def test_a_name_that_the_pipeline_never_writes_is_rejected_with_the_file_and_the_remedy(value, name):
     with pytest.raises(DataError) as refused:
         load(value)
     assert str(refused.value) == (

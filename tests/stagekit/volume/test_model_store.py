@@ -44,7 +44,7 @@ def publish(volume: Path, run: str) -> None:
 
 
 def read_in_force(volume: Path) -> str:
-    """Read both files of the run in force; returns its name after checking that each is whole and of that run."""
+    """Read both files of the active run; return its name after checking that each is complete and of that run."""
     model = ModelStore(volume, PIPELINE)
     register = model.read_registry()
     for name in NAMES:
@@ -58,7 +58,7 @@ def folders(volume: Path) -> list[str]:
     return sorted(path.name for path in (volume / "model/published").iterdir())
 
 
-def test_before_anything_is_published_the_register_is_empty(tmp_path):
+def test_before_the_first_publication_the_registry_is_empty(tmp_path):
     assert ModelStore(tmp_path, PIPELINE).read_registry() == Registry()
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_read_or_written_through_a_link_that_leads_out_of_the_volume(
     assert not list(outside.iterdir())
 
 
-def test_what_was_published_last_is_in_force(tmp_path):
+def test_the_last_published_run_is_active(tmp_path):
     publish(tmp_path, "one")
     publish(tmp_path, "two")
     assert read_in_force(tmp_path) == "two"
@@ -127,7 +127,7 @@ def test_a_published_file_that_was_removed_is_missed(tmp_path):
         ModelStore(tmp_path, PIPELINE).open(ModelStore(tmp_path, PIPELINE).read_registry().entry("one"), "listing.csv")
 
 
-def test_what_a_run_never_published_is_missed(tmp_path):
+def test_an_unpublished_artifact_is_missing(tmp_path):
     publish(tmp_path, "one")
     model = ModelStore(tmp_path, PIPELINE)
     entry = model.read_registry().with_run("two").entry("two")
@@ -151,7 +151,7 @@ def test_a_file_that_changes_while_it_is_published_does_not_come_into_force(tmp_
     assert folders(tmp_path) == ["000001-one"]
 
 
-def test_who_reads_while_another_run_is_published_is_told_to_try_again(tmp_path):
+def test_a_reader_during_a_publication_gets_a_transient_error(tmp_path):
     publish(tmp_path, "one")
     seen = ModelStore(tmp_path, PIPELINE).read_registry().entry("one")
     publish(tmp_path, "one")
@@ -160,7 +160,7 @@ def test_who_reads_while_another_run_is_published_is_told_to_try_again(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', '{"runs": [{}]}', "\0"])
-def test_a_register_that_is_none_is_refused_in_one_line(tmp_path, text):
+def test_an_invalid_registry_is_rejected_in_one_line(tmp_path, text):
     publish(tmp_path, "one")
     (tmp_path / "model/registry.json").write_text(text)
     with pytest.raises(DataError, match=r"model/registry\.json cannot be read") as error:
@@ -177,7 +177,7 @@ def test_only_one_process_publishes_segments_at_a_time(tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
+    """Simulates the end of the process: nothing catches it."""
 
 
 def test_killed_after_any_step_leaves_one_whole_run_in_force_and_no_trace_later(tmp_path, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_single_file_of_an_earlier_stage_is_published_once_the_stage_has_happe
     assert not list((tmp_path / "model").glob("*.tmp"))
 
 
-def test_a_damaged_file_is_refused_before_anything_is_published(tmp_path):
+def test_a_damaged_file_is_rejected_before_anything_is_published(tmp_path):
     rank(tmp_path, "demo", [1])
     (tmp_path / "runs/demo/rank/ranks.pkl").write_text("damaged")
     with Workspace(PIPELINE, "publish", tmp_path, "demo") as work:
@@ -316,7 +316,7 @@ def test_a_stage_publishes_only_once_it_has_happened(tmp_path):
         ]
 
 
-def test_what_has_parts_is_published_in_parts_and_read_one_after_the_other(tmp_path):
+def test_an_artifact_in_parts_is_published_in_parts_and_read_in_their_order(tmp_path):
     with Workspace(PIPELINE, "publish", tmp_path, "demo") as work:
         for text in ("a\n", "b\n"):
             work.save(LISTING, text)
@@ -342,7 +342,7 @@ def test_a_run_that_is_not_published_changes_nothing_that_is_active(tmp_path):
     assert model.read_registry().entry("two").publication is None
 
 
-def test_a_stage_publishes_an_artifact_of_its_own_without_a_registry(tmp_path):
+def test_a_stage_publishes_a_single_artifact_without_a_registry(tmp_path):
     with Workspace(PIPELINE, "average", tmp_path, "demo") as work:
         work.save(MEANS, {"hill": 7.0})
         work.publish_after_commit(MEANS)

@@ -28,13 +28,13 @@ def read(volume: Path, artifact: Artifact = DATA) -> list[object]:
         return list(work.load_parts(artifact))
 
 
-def test_what_is_saved_once_is_one_file_and_its_only_part(tmp_path):
+def test_an_artifact_saved_once_is_one_file_and_its_only_part(tmp_path):
     write(tmp_path, "all")
     assert names(tmp_path) == [".lock", "data.pkl", "manifest.json"]
     assert read(tmp_path) == ["all"]
 
 
-def test_what_is_saved_in_pieces_is_a_folder_of_parts_in_their_order_and_no_whole(tmp_path):
+def test_an_artifact_saved_several_times_is_a_folder_of_parts_in_their_order(tmp_path):
     write(tmp_path, *range(12))
     assert names(tmp_path) == [".lock", *(f"data/{number:05}.pkl" for number in range(12)), "manifest.json"]
     assert read(tmp_path) == list(range(12))
@@ -65,14 +65,14 @@ def test_the_manifests_name_every_part_and_what_it_is_a_part_of(tmp_path):
 
 
 @pytest.mark.parametrize(("before", "after"), [((1,), (2, 3)), ((1, 2, 3), (4, 5)), ((1, 2), (3,))])
-def test_a_new_try_leaves_nothing_of_the_form_that_the_one_before_had(tmp_path, before, after):
+def test_a_new_try_removes_the_previous_form_of_an_artifact(tmp_path, before, after):
     write(tmp_path, *before)
     write(tmp_path, *after)
     assert read(tmp_path) == list(after)
     assert len(names(tmp_path)) == len(after) + 2
 
 
-def test_a_failed_try_leaves_the_parts_of_the_one_before_and_none_of_its_own(tmp_path):
+def test_a_failed_try_leaves_only_the_parts_of_the_previous_one(tmp_path):
     write(tmp_path, 1, 2)
     with pytest.raises(ZeroDivisionError), workspace(tmp_path) as work:
         work.save(DATA, 3)
@@ -98,7 +98,7 @@ def test_a_missing_part_is_named_before_any_is_read(tmp_path):
         work.parts(DATA)
 
 
-def test_a_part_that_goes_missing_meanwhile_is_named_with_what_to_do(tmp_path):
+def test_a_part_that_disappears_is_named_with_the_remedy(tmp_path):
     write(tmp_path, 1, 2)
     with workspace(tmp_path, "publish") as work:
         second = work.parts(DATA)[1]
@@ -118,7 +118,7 @@ def test_parts_that_change_places_are_found(tmp_path):
 
 
 @pytest.mark.parametrize(("before", "after"), [((1,), (1, 2)), ((1, 2), (1,)), ((1, 2), (1, 2, 3)), ((1, 2), (1, 3))])
-def test_what_was_made_of_some_parts_is_not_mixed_with_others(tmp_path, before, after):
+def test_results_from_different_parts_are_not_mixed(tmp_path, before, after):
     write(tmp_path, *before)
     with workspace(tmp_path, "average") as work:
         work.save(COPY, sum(work.load_parts(DATA)))
@@ -128,7 +128,7 @@ def test_what_was_made_of_some_parts_is_not_mixed_with_others(tmp_path, before, 
         work.load(COPY)
 
 
-def test_another_process_can_read_and_write_parts_by_what_it_is_told(tmp_path):
+def test_another_process_can_read_and_write_parts_from_its_arguments(tmp_path):
     write(tmp_path, 1, 2)
     with workspace(tmp_path, "average") as work:
         parts = pickle.loads(pickle.dumps(work.parts(DATA)))
@@ -139,7 +139,7 @@ def test_another_process_can_read_and_write_parts_by_what_it_is_told(tmp_path):
     assert read(tmp_path, COPY) == [-1, -2]
 
 
-def test_a_draft_that_nobody_takes_does_not_count_and_goes(tmp_path):
+def test_a_pending_part_that_is_not_added_is_removed(tmp_path):
     with workspace(tmp_path) as work:
         work.output_location(DATA).write("of a worker that was given up")
         work.save(DATA, "of the one that took its place")
@@ -148,7 +148,7 @@ def test_a_draft_that_nobody_takes_does_not_count_and_goes(tmp_path):
     assert read(tmp_path) == ["of the one that took its place"]
 
 
-def test_to_load_as_a_whole_what_has_parts_is_a_defect(tmp_path):
+def test_loading_an_artifact_in_parts_as_a_whole_is_an_internal_error(tmp_path):
     write(tmp_path, 1, 2)
     with workspace(tmp_path, "publish") as work, pytest.raises(ValueError, match="too many"):
         work.load(DATA)

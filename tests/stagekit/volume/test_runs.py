@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stagekit.volume.runs import run_folder
 
 
-def test_a_plain_name_stays_as_it_is():
+def test_a_plain_name_is_kept():
     assert run_folder("demo-2026_01") == "demo-2026_01"
 
 
@@ -47,7 +47,7 @@ def test_a_run_named_like_the_folder_of_another_does_not_share_it():
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_two_run_ids_never_share_a_folder_even_where_case_is_ignored(one, other):
+def test_two_run_ids_never_share_a_folder_even_if_case_is_ignored(one, other):
     if one != other:
         assert run_folder(one).lower() != run_folder(other).lower()
 

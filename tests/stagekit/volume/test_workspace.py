@@ -47,7 +47,7 @@ def folder(volume: Path, run: str = "demo") -> Path:
     return volume / "runs" / run / "read"
 
 
-def test_what_one_stage_saves_another_loads(tmp_path):
+def test_an_artifact_of_one_stage_is_loaded_by_another(tmp_path):
     write(tmp_path, 42)
     with workspace(tmp_path, "average") as work:
         assert work.load(NOTES) == {"value": 42}
@@ -63,7 +63,7 @@ class Note(BaseModel, extra="forbid"):
     ("written", "problem"),
     [({}, "value: Field required"), ({"value": "x"}, "value: Input"), ({"value": 1, "x": 1}, "x: Extra")],
 )
-def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(tmp_path, written, problem):
+def test_json_of_another_version_is_rejected_with_the_stage_to_rerun(tmp_path, written, problem):
     with workspace(tmp_path) as work:
         work.save(NOTES, written)
         commit(work)
@@ -74,7 +74,7 @@ def test_json_that_another_version_wrote_is_refused_with_the_stage_to_run_again(
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff"])
-def test_json_that_is_none_is_refused_although_its_digest_agrees(tmp_path, content):
+def test_invalid_json_is_rejected_although_its_digest_matches(tmp_path, content):
     with workspace(tmp_path) as work:
         with work.open_part(NOTES) as file:
             file.write(content)
@@ -96,7 +96,7 @@ def test_runs_do_not_see_each_other(tmp_path):
         work.load(DATA)
 
 
-def test_a_failed_try_leaves_the_one_before_as_it_was(tmp_path):
+def test_a_failed_try_does_not_change_the_previous_one(tmp_path):
     write(tmp_path, 1)
     before = {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()}
     with pytest.raises(ZeroDivisionError), workspace(tmp_path) as work:
@@ -114,7 +114,7 @@ def test_a_new_try_replaces_everything_of_the_one_before(tmp_path):
     assert json.loads((folder(tmp_path) / "notes.json").read_text()) == {"value": 2}
 
 
-def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
+def test_files_of_a_killed_process_are_removed_at_the_next_start(tmp_path):
     folder(tmp_path).mkdir(parents=True)
     (folder(tmp_path) / "data.pkl.tmp").write_bytes(b"half")
     with workspace(tmp_path):
@@ -140,7 +140,7 @@ def test_a_flipped_bit_is_found_before_anything_is_read(tmp_path, name, position
         work.load({"notes.json": NOTES, "data.pkl": DATA}[name])
 
 
-def test_a_rewritten_manifest_is_refused_where_the_digest_came_another_way(tmp_path):
+def test_a_rewritten_manifest_is_rejected_if_the_digest_was_passed_separately(tmp_path):
     digest = write(tmp_path, "true")
     write(tmp_path, "forged")
     downstream = workspace(tmp_path, "average", upstream={"read": digest})
@@ -174,7 +174,7 @@ def chain(tmp_path):
 OUTDATED = "^read was run again after average had read its data.pkl: run average and the stages after it again"
 
 
-def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_further(chain):
+def test_results_based_on_outdated_inputs_are_rejected_also_two_stages_downstream(chain):
     write(chain, 2)
     for artifact in (COPY, RANKS):
         with workspace(chain, "publish") as work:
@@ -183,19 +183,19 @@ def test_what_was_made_of_earlier_results_of_a_stage_is_refused_also_two_stages_
                     work.load(artifact)
 
 
-def test_a_stage_refuses_before_it_works_on_what_was_made_of_earlier_results(chain):
+def test_a_stage_rejects_outdated_inputs_before_it_starts(chain):
     write(chain, 2)
     with workspace(chain, "rank") as work, pytest.raises(DataError, match=OUTDATED):
         work.parts(COPY)
 
 
-def test_a_stage_that_was_run_again_with_the_same_result_has_changed_nothing(chain):
+def test_a_stage_rerun_with_the_same_result_invalidates_nothing(chain):
     write(chain, 1)
     with workspace(chain, "publish") as work:
         assert work.load(RANKS) == [1]
 
 
-def test_stages_that_are_run_again_in_their_order_agree(chain):
+def test_stages_rerun_in_their_order_are_consistent(chain):
     write(chain, 2)
     derive(chain, "average", DATA, COPY)
     with workspace(chain, "publish") as work, pytest.raises(DataError, match="average was run again after rank had read"):
@@ -205,7 +205,7 @@ def test_stages_that_are_run_again_in_their_order_agree(chain):
         assert work.load(RANKS) == [2]
 
 
-def test_a_stage_that_no_longer_writes_what_another_one_read_was_run_again(chain):
+def test_a_stage_that_no_longer_writes_an_input_of_another_counts_as_rerun(chain):
     with workspace(chain) as work:
         work.save(NOTES, {"value": 1})
         commit(work)
@@ -256,7 +256,7 @@ def test_a_manifest_that_was_edited_is_refused(tmp_path):
         ('"name":"data.pkl"', '"name":"../x"', "outputs.1.name: String should match pattern"),
     ],
 )
-def test_a_manifest_of_another_shape_is_refused_and_says_what_is_wrong(tmp_path, before, after, why):
+def test_a_manifest_of_another_schema_is_rejected_with_the_reason(tmp_path, before, after, why):
     write(tmp_path)
     file = folder(tmp_path) / "manifest.json"
     content = Manifest.model_validate_json(file.read_bytes()).model_dump_json(exclude={"sha256"})
@@ -269,7 +269,7 @@ def test_a_manifest_of_another_shape_is_refused_and_says_what_is_wrong(tmp_path,
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}', "\0"])
-def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text):
+def test_an_invalid_manifest_is_rejected_in_one_line(tmp_path, text):
     write(tmp_path)
     (folder(tmp_path) / "manifest.json").write_text(text)
     with workspace(tmp_path, "average") as work, pytest.raises(DataError, match="run read again") as error:
@@ -282,7 +282,7 @@ class Forged:
         return os.mkdir, ("executed",)
 
 
-def test_a_forged_pickle_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch):
+def test_a_forged_pickle_is_rejected_and_none_of_its_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with workspace(tmp_path) as work:
         with work.open_part(DATA) as file:
@@ -334,7 +334,7 @@ def test_without_a_volume_nothing_starts(tmp_path):
         pass
 
 
-def test_json_has_no_place_for_what_is_not_a_number(tmp_path):
+def test_nan_is_not_written_to_json(tmp_path):
     with workspace(tmp_path) as work, pytest.raises(ValueError, match="JSON"):
         work.save(NOTES, {"value": float("nan")})
 
@@ -389,7 +389,7 @@ def test_a_run_that_was_mistyped_does_not_appear_among_the_runs(tmp_path):
     assert [path.name for path in (tmp_path / "runs/demo").iterdir()] == ["read"]
 
 
-def test_who_waits_at_a_folder_that_is_taken_away_is_told_to_try_again(tmp_path, monkeypatch):
+def test_a_lock_on_a_removed_folder_is_a_transient_error(tmp_path, monkeypatch):
     work = workspace(tmp_path)
     flock = files.fcntl.flock
 
@@ -413,7 +413,7 @@ def test_nothing_is_written_through_a_link_that_leads_out_of_the_volume(tmp_path
     assert not list(outside.iterdir())
 
 
-def test_pickles_of_other_versions_are_refused_before_they_are_opened_and_other_files_are_not(tmp_path):
+def test_pickles_of_other_versions_are_rejected_before_they_are_opened_and_other_files_are_not(tmp_path):
     with workspace(tmp_path) as work:
         work.save(NOTES, {"value": 1})
         work.save(DATA, [1])
@@ -441,7 +441,7 @@ def test_a_manifest_is_read_as_it_was_written(result, options, ended):
 
 
 @given(st.data())
-def test_a_manifest_in_which_a_bit_was_flipped_is_refused_or_says_the_same(data):
+def test_a_manifest_with_a_flipped_bit_is_rejected_or_equal(data):
     text = bytearray(
         manifest_of("demo", "read", outputs=(FileRecord(name="a.pkl", sha256="0" * 64, bytes=1),)).to_checksummed_json()
     )

@@ -54,7 +54,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_remaining_time_and_log_lines_stay_
     assert [line for line in lines if line.startswith("line ")] == [f"line {number}" for number in range(12)]
 
 
-def test_without_a_terminal_the_log_stays_as_it_is_and_tqdm_is_not_imported():
+def test_without_a_terminal_the_log_is_unchanged_and_tqdm_is_not_imported():
     ended = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert ended.stdout == "False\n"
     assert ended.stderr == "".join(f"line {number}\n" for number in range(12))

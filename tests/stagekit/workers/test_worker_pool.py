@@ -1,4 +1,4 @@
-"""Who works on parts: processes where there is much to do, and what becomes of them."""
+"""The worker pool: processes for large inputs, and their end."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from fastapi.testclient import TestClient
 
-from plugins.login_throttle_plugin import MIDDLEWARES, Limit, LoginThrottle
+from stagekit.airflow.login_throttle import MIDDLEWARES, Limit, LoginThrottle
 
 
 def client_of(throttle: LoginThrottle, address: str = "10.0.0.1") -> TestClient:

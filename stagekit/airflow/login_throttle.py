@@ -14,8 +14,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from airflow.plugins_manager import AirflowPlugin
-
 TOKEN_PATHS = ("/auth/token", "/auth/token/cli")
 FORM_PATHS = ("/auth/login", "/auth/login/")
 DOCUMENTATION = ("docs", "redoc", "openapi.json", "oauth2-redirect")
@@ -218,8 +216,4 @@ MIDDLEWARES: list[Any] = [
     {"name": "login throttle", "middleware": LoginThrottle},
     {"name": "documentation for signed-in users", "middleware": DocumentationGuard},
 ]
-
-
-class LoginPlugin(AirflowPlugin):
-    name = "login_throttle"
-    fastapi_root_middlewares = MIDDLEWARES
+"""For `fastapi_root_middlewares` of a plugin."""

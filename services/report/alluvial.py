@@ -24,7 +24,7 @@ Key = int | None
 
 
 class Flow(NamedTuple):
-    """Customers of one group in the left column who are in a group of the right one."""
+    """Customers that two groups of neighbouring columns share."""
 
     source: Key
     target: Key
@@ -32,7 +32,7 @@ class Flow(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One side of the diagram."""
+    """A column of groups, for example the segments of one run."""
 
     title: str
     styles: Mapping[int, SegmentStyle]

@@ -1,4 +1,4 @@
-"""Fixtures for all kinds of tests."""
+"""Fixtures for unit tests, integration tests, end-to-end tests and fault injection."""
 
 import os
 import subprocess

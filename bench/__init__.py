@@ -1,1 +1,1 @@
-"""How fast the pipeline is beside the literal lab, and how good the answers are: `make bench`."""
+"""Benchmark: speed and quality of the pipeline, next to the literal lab and an expert's script (`make bench`)."""

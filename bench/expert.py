@@ -1,4 +1,4 @@
-"""What an expert writes in an afternoon: one process, Polars, K-Means on a sample, kneed; nothing is validated.
+"""An expert's script for the same task: one process, Polars, K-Means on a sample, kneed; nothing is validated.
 
 `python -m bench.expert <volume>` writes segments.csv and profile.csv below <volume>/expert/ and its centroids to stdout.
 """
@@ -20,6 +20,7 @@ SAMPLE = 100_000
 
 
 def main(volume: Path) -> None:
+    """Segment the customers of `data/file.csv`."""
     customers = pl.read_csv(volume / "data/file.csv").unique("CUST_ID", keep="last", maintain_order=True).drop_nulls(FEATURES)
     scaler = StandardScaler()
     scaled = scaler.fit_transform(customers[FEATURES].to_numpy())

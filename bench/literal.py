@@ -1,7 +1,7 @@
-"""The lab to the letter: four functions as PythonOperators have them, which hand each other pickles in base64, as through XCom.
+"""The lab's four functions as written: they pass pickles to each other as base64, as PythonOperators do through XCom.
 
-`python -m bench.literal extract <volume>` runs one of them as a process that takes what it needs from stdin and writes what it
-returns to stdout; `all` runs the four in one process.
+`python -m bench.literal extract <volume>` runs one of them as a process that reads its argument from stdin and writes its
+result to stdout; `all` runs the four in one process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure processes from outside: time on the wall, time of the processors, and the most memory."""
+"""Measure processes from outside: wall time, CPU time and peak memory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from typing import NamedTuple
 import psutil
 
 REPOSITORY = Path(__file__).parents[1]
-REPORTED_BYTES = 1 if sys.platform == "darwin" else 1024  # in which ru_maxrss counts
+REPORTED_BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
 
 
 SAMPLE_S = 0.05
 
 
 class Run(NamedTuple):
+    """One run of a process."""
+
     seconds: float
     cpu_seconds: float
     peak_mib: float
-    """Of a process and those that it starts, together."""
+    """Of the process together with its children."""
 
 
 def run(arguments: Sequence[str], *, source: Path | None = None, target: Path | None = None) -> Run:
-    """Run Python with `arguments` to its end, its stdin from `source` and its stdout to `target`.
+    """Run Python with `arguments`, with stdin from `source` and stdout to `target`.
 
-    Raises CalledProcessError with what it said where it fails.
+    Raises
+    ------
+    CalledProcessError
+        The process failed.
     """
     with (
         (source or Path(os.devnull)).open("rb") as stdin,
@@ -53,13 +58,13 @@ def run(arguments: Sequence[str], *, source: Path | None = None, target: Path | 
 
 @contextmanager
 def _watching(pid: int) -> Iterator[list[int]]:
-    """Add up what a process and its children have in memory, again and again; what they share counts for each."""
+    """Sample the memory of a process and its children; shared pages count for each of them."""
     sums, ended = [0], threading.Event()
 
     def watch() -> None:
         process = psutil.Process(pid)
         while not ended.wait(SAMPLE_S):
-            with suppress(psutil.Error):  # one has just ended
+            with suppress(psutil.Error):  # a process has just ended
                 sums.append(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
 
     watching = threading.Thread(target=watch)
@@ -72,23 +77,27 @@ def _watching(pid: int) -> Iterator[list[int]]:
 
 
 def alternate(contestants: Mapping[str, Callable[[], Mapping[str, Run]]], runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Let the contestants take turns, `runs` times each, so that whatever disturbs the machine disturbs all of them.
+    """Run the contestants in turns, `runs` times each, so that other load on the machine affects all of them.
 
-    A contestant returns its runs by what they are called; they are collected under both names.
+    Returns
+    -------
+    dict
+        For each contestant, its runs by the names under which it returns them.
     """
-    found: dict[str, dict[str, list[Run]]] = {name: {} for name in contestants}
+    measured: dict[str, dict[str, list[Run]]] = {name: {} for name in contestants}
     for _ in range(runs):
         for name, contest in contestants.items():
-            for what, one in contest().items():
-                found[name].setdefault(what, []).append(one)
-    return found
+            for part, one in contest().items():
+                measured[name].setdefault(part, []).append(one)
+    return measured
 
 
 def median(runs: Sequence[Run]) -> Run:
+    """Return the median of each figure."""
     return Run(*(statistics.median(column) for column in zip(*runs, strict=True)))
 
 
 def total(runs: Sequence[Run]) -> Run:
-    """Processes that run one after another, taken together."""
+    """Add up processes that run one after another."""
     seconds, cpu_seconds, peak_mib = zip(*runs, strict=True)
     return Run(sum(seconds), sum(cpu_seconds), max(peak_mib))

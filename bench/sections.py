@@ -1,4 +1,4 @@
-"""What is measured: each section runs the literal lab and the pipeline in turns, and returns its runs."""
+"""Sections of the benchmark: each runs its contestants in turns and returns the runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ customers = pandas.read_csv(sys.argv[1] + "/data/file.csv").drop_duplicates(subs
 
 
 class Sweeps(NamedTuple):
-    """One data set, swept by both."""
+    """One dataset, swept by the lab's recipe and by the sample strategy."""
 
     family: str
     n_features: int
@@ -38,11 +38,11 @@ class Sweeps(NamedTuple):
     literal_s: float
     sample_s: float
     ratios: list[float]
-    """SSE of the sample strategy by that of the lab, one for each k."""
+    """SSE of the sample strategy divided by that of the lab, for each k."""
 
 
 def prepare(folder: Path, n_rows: int | None) -> Path:
-    """Make a volume with a table of `n_rows`, if it is not there; None takes the sample data of the project."""
+    """Create a volume with a table of `n_rows` rows if it does not exist; None: with the project's sample data."""
     if folder.exists():
         return folder
     (folder / "data").mkdir(parents=True)
@@ -50,13 +50,13 @@ def prepare(folder: Path, n_rows: int | None) -> Path:
     if n_rows is None:
         shutil.copy(LAB_DATA / "file.csv", folder / "data/file.csv")
     else:
-        # In a process of its own: what this one has used in memory, each process that it starts is charged with.
+        # In a separate process: a child's peak memory includes that of the process that started it.
         run(["-m", "bench.populations", str(folder / "data/file.csv"), str(n_rows), "1"])
     return folder
 
 
 def measure_stages(volume: Path, runs: int, *, in_process: bool = True) -> dict[str, dict[str, list[Run]]]:
-    """Run the lab's four stages: the lab as four processes and as one, and the pipeline's as processes."""
+    """Run the lab's four functions as four processes and as one, and the pipeline's four stages."""
     contestants: dict[str, Contest] = {"literal": partial(_literal, volume), "pipeline": partial(_pipeline, volume)}
     if in_process:
         contestants["literal, one process"] = lambda: {"all": run(["-m", "bench.literal", "all", str(volume)])}
@@ -64,12 +64,12 @@ def measure_stages(volume: Path, runs: int, *, in_process: bool = True) -> dict[
 
 
 def _literal(volume: Path) -> Mapping[str, Run]:
-    found, source = {}, None
+    runs, source = {}, None
     for stage in LAB_STAGES:
         target = volume / f"xcom-{stage}"
-        found[stage] = run(["-m", "bench.literal", stage, str(volume)], source=source, target=target)
+        runs[stage] = run(["-m", "bench.literal", stage, str(volume)], source=source, target=target)
         source = target
-    return found
+    return runs
 
 
 def _pipeline(volume: Path) -> Mapping[str, Run]:
@@ -81,7 +81,7 @@ def _stage(volume: Path, stage: str, *arguments: str) -> Run:
 
 
 def measure_reading(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Read a table and keep each customer once: pandas does that alone, the stage checks and writes too."""
+    """Read a table and drop duplicates: pandas does only that, the stage also validates and writes."""
     contestants: dict[str, Contest] = {
         "pandas.read_csv and drop_duplicates, nothing written": lambda: {"extract": run(["-c", PANDAS, str(volume)])},
         "extract": lambda: {"extract": _stage(volume, "extract")},
@@ -96,15 +96,15 @@ def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `runs`: the runs of both by stage; `sse`: for each k the script's SSE on all customers, 1 = that of the pipeline.
+        `runs`: the runs of both by stage; `sse`: for each k the script's SSE on all customers divided by the pipeline's.
     """
     target = volume / "expert.json"
     contestants: dict[str, Contest] = {
         "expert": lambda: {"script": run(["-m", "bench.expert", str(volume)], target=target)},
         "pipeline": lambda: {stage: _stage(volume, stage) for stage in PIPELINE.stage_names},
     }
-    found = alternate(contestants, runs)
-    return {"runs": found, "sse": _compare_sse(volume, json.loads(target.read_text()))}
+    measured = alternate(contestants, runs)
+    return {"runs": measured, "sse": _compare_sse(volume, json.loads(target.read_text()))}
 
 
 def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
@@ -121,13 +121,13 @@ def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
 
 
 def measure_alone(volume: Path, runs: int) -> dict[str, list[Run]]:
-    """Run the stages that see customers, without anybody to compare them with."""
+    """Run the pipeline's stages that process customers."""
     stages = (*LAB_STAGES, "segment")
     return alternate({"pipeline": lambda: {stage: _stage(volume, stage) for stage in stages}}, runs)["pipeline"]
 
 
 def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Import pandas, and ask each stage for its help."""
+    """Import pandas, and print the help of each stage."""
     contestants: dict[str, Contest] = {"import pandas": lambda: {"start": run(["-c", "import pandas"])}}
     for stage in LAB_STAGES:
         contestants[f"{stage} --help"] = partial(_start, stage)
@@ -139,19 +139,20 @@ def _start(stage: str) -> Mapping[str, Run]:
 
 
 def measure_neighbour(n_customers: int, runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Sweep as the lab does and by the strategy `exact`, on an idle machine and beside a process that keeps one core busy."""
+    """Sweep with the lab's recipe and the strategy `exact`, first alone, then next to a process that keeps one core busy."""
 
     def contest(how: str) -> Mapping[str, Run]:
         sweep = ["-m", "bench.sweeps", how, "mixed", str(n_customers), "3", "1"]
         idle = run(sweep)
         with busy_neighbour():
-            return {"idle": idle, "beside a busy neighbour": run(sweep)}
+            return {"idle": idle, "with a busy core": run(sweep)}
 
     return alternate({how: partial(contest, how) for how in ("literal", "exact")}, runs)
 
 
 @contextmanager
 def busy_neighbour() -> Iterator[None]:
+    """Keep one core busy."""
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -161,15 +162,15 @@ def busy_neighbour() -> Iterator[None]:
 
 
 def measure_sweeps(families: Sequence[str], n_customers: int, seeds: int, folder: Path) -> Iterator[Sweeps]:
-    """Sweep data sets of these families with 3 and 8 features, each by both, one after the other."""
+    """Sweep datasets of these families with 3 and 8 features, with the lab's recipe and the sample strategy in turns."""
     for seed in range(1, seeds + 1):
         for n_features in (3, 8):
             for family in families:
-                found = {}
+                results = {}
                 for how in ("literal", "sample"):
                     target = folder / f"{how}.json"
                     arguments = [how, family, str(n_customers), str(n_features), str(seed)]
                     run(["-m", "bench.sweeps", *arguments], target=target)
-                    found[how] = json.loads(target.read_text())
-                ratios = [one / other for one, other in zip(found["sample"]["sse"], found["literal"]["sse"], strict=True)]
-                yield Sweeps(family, n_features, seed, found["literal"]["seconds"], found["sample"]["seconds"], ratios)
+                    results[how] = json.loads(target.read_text())
+                ratios = [one / other for one, other in zip(results["sample"]["sse"], results["literal"]["sse"], strict=True)]
+                yield Sweeps(family, n_features, seed, results["literal"]["seconds"], results["sample"]["seconds"], ratios)

@@ -1,7 +1,7 @@
 """One sweep over one population, as a process that writes seconds and SSE to stdout.
 
-`python -m bench.sweeps sample mixed 1000000 3 1`: literal, exact or sample; a family of `populations`; how many customers and
-features; the seed.
+`python -m bench.sweeps sample mixed 1000000 3 1`: literal, exact or sample; a family of `populations`; the numbers of
+customers and features; the seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ K_VALUES = range(2, 11)
 
 def main(how: str, family: str, n_customers: str, n_features: str, seed: str) -> None:
     if how != "literal":
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as a stage does when it starts
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as stages do
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 

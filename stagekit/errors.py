@@ -47,7 +47,7 @@ _MEANING = {  # without parentheses: Airflow's side parses `failed (75, meaning)
 
 
 class StageError(Exception):
-    """Ends a stage with its `exit_code`; the message states what was found, what was expected, and the remedy."""
+    """Ends a stage with its `exit_code`; the message contains what was found, what was expected, and the remedy."""
 
     exit_code = ExitCode.INTERNAL_ERROR
 

@@ -1,4 +1,4 @@
-"""The preparation of customers before K-Means, fitted once and applied unchanged to all customers.
+"""The preparation of customers for K-Means, fitted once and then applied to all customers.
 
 The stage transform fits and pickles a `Preparation`; evaluate and segment apply it to other customers. It is part of the
 contract because a pickle is readable only if its class can be imported, and no image contains another stage's code.

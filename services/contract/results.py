@@ -1,13 +1,10 @@
-"""The results of the stages, as JSON and CSV for users and for later stages.
-
-There is one model per JSON file and one tuple of columns per CSV file.
-"""
+"""The results of the stages as JSON and CSV: one model per JSON file, one tuple of columns per CSV file."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from stagekit.volume.history import HistoryEntry
 
@@ -19,8 +16,8 @@ SEGMENTS_COLUMNS = (
     "segment_name",
     "distance",  # to the centroid of its segment, in standard deviations
     "distance_to_next",  # to the nearest other centroid
-    "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its centroid
-    "unusual",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
+    "confidence",  # 1 - distance / distance_to_next: 0 half-way between two centroids, 1 on its own
+    "is_outlier",  # yes or no: farther from its centroid than 3 interquartile ranges above the third quartile of its segment,
     # and than 0.25 standard deviations
     "next_segment_id",  # segment of that other centroid
     # The contribution of a feature x is (x - next)^2 - (x - own)^2, with the centroids of the next and the own segment, all
@@ -46,7 +43,7 @@ PROFILE_COLUMNS = (
     "mean",
     "index",  # 100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)
     "effect",  # of the mean after logarithm and scaling: standard deviations above that of all customers with a segment
-    "sets_apart",  # rank of the feature among those that set the segment apart, from 1
+    "feature_rank",  # 1 = the feature with the largest absolute effect in the segment
 )
 
 UNASSIGNED_NAME = "(no segment)"
@@ -310,19 +307,19 @@ class Segment(ResultModel):
     share: float
     centroid: dict[str, float]
     """In the units of the table."""
-    sets_apart: tuple[str, ...]
-    """Short phrases like "high BALANCE (index 312)", the most distinctive first."""
+    distinguishing_features: tuple[str, ...] = Field(validation_alias=AliasChoices("distinguishing_features", "sets_apart"))
+    """Phrases like "high balance (index 312)", the largest effect first. Former name: sets_apart."""
     jaccard: float | None
     """Stability: mean bootstrap Jaccard similarity; None if the segment is too small to assess."""
     jaccard_se: float | None = None
     """Standard error of `jaccard`."""
     is_new: bool
-    """Whether it matches none of the previously active segments; false if there were none at all."""
+    """Whether no previously active segment matched it; false if there was none."""
     previous_customers: int | None
 
 
 class Comparison(ResultModel):
-    """Changes since the previously active segmentation."""
+    """What changed since the previously active segmentation."""
 
     run: str
     """The previously active run."""
@@ -333,10 +330,10 @@ class Comparison(ResultModel):
     ari: float
     """Adjusted Rand index between the segments of both runs, on the common customers; 0 if there are none."""
     psi: dict[str, float]
-    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and over
-    missing values, of (current - previous share) * ln(current / previous share)."""
+    """Population stability index of each feature that both runs have: the sum over the deciles of the previous run, and
+    over missing values, of (current share - previous share) * ln(current share / previous share)."""
     vanished: dict[int, str]
-    """Previous segments that match no current one: id and name."""
+    """Previous segments that matched no current one: id and name."""
 
 
 class Segmentation(ResultModel):
@@ -359,9 +356,11 @@ class Segmentation(ResultModel):
     silhouette: float
     """Mean silhouette of the trained clusters; the stability of the segments is also that of the trained clusters."""
     comparison: Comparison | None
-    continued_sse: float | None = None
-    """The SSE of the active segments, fitted to the current customers, relative to that of the trained clusters; None if the
-    trained clusters were taken."""
+    warm_start_sse_ratio: float | None = Field(
+        default=None, validation_alias=AliasChoices("warm_start_sse_ratio", "continued_sse")
+    )
+    """If the active segments were kept, fitted to the current customers, instead of the trained clusters: their sum of squared
+    distances divided by that of the trained clusters. Former name: continued_sse."""
     description: Description | None = None
     """None in older runs."""
     value: tuple[ColumnValue, ...] = ()

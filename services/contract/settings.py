@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from services.contract.columns import CUSTOMER_COLUMNS, CUSTOMER_ID
 from stagekit.serialization import parse_integers
 from stagekit.settings import ColumnName, ColumnNames, PartitionedStageSettings, StageSettings, VolumePath
-from stagekit.tables.strict_reader import CUSTOMER_ID, TableFormat
+from stagekit.tables.table_schema import TableFormat
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -93,8 +94,8 @@ class ReaderSettings(StageSettings):
 
     @property
     def table_format(self) -> TableFormat:
-        """The three settings together."""
-        return TableFormat(self.id_column, self.delimiter, self.decimal)
+        """The three settings together, and the known columns."""
+        return TableFormat(self.id_column, self.delimiter, self.decimal, CUSTOMER_COLUMNS)
 
 
 class ExtractSettings(FeatureSettings, ReaderSettings, TestFileSettings):
@@ -255,7 +256,7 @@ class SegmentSettings(PartitionedStageSettings):
         description="CSV file with columns segment_id and name, as a path inside the volume; its names replace the "
         "generated ones. The default file is optional, any other is required.",
     )
-    continuity: float = Field(
+    continuity_tolerance: float = Field(
         default=0.005,
         ge=0,
         le=1,

@@ -10,7 +10,7 @@ from stagekit.volume.artifact import Artifact
 
 
 def format_summary(run: Path) -> str:
-    """Describe the results of a run and name their files.
+    """Describe the results of a run and name their folder.
 
     Parameters
     ----------

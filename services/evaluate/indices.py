@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import KMeans
 
 from services.evaluate.threads import one_thread
-from stagekit.workers.worker_pool import PersistedParts
+from stagekit.workers.worker_pool import PersistedParts, iter_slices
 
 CHUNK_ROWS = 65_536  # rows and distances of a chunk fit into the cache of a core
 
@@ -115,7 +115,7 @@ def _sum_distances(
 def _each_chunk(
     add: Callable[[NDArray[np.float64], int], Sums], rows: NDArray[np.float64], models: Mapping[int, KMeans]
 ) -> dict[int, Sums]:
-    chunks = (rows[first : first + CHUNK_ROWS] for first in range(0, len(rows), CHUNK_ROWS))
+    chunks = (rows[chunk] for chunk in iter_slices(len(rows), CHUNK_ROWS))
     with one_thread():
         return _add_up({k: add(chunk, k) for k in models} for chunk in chunks)
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import pandas as pd
 from sklearn.cluster import KMeans
 
+from services.contract.columns import CUSTOMER_FORMAT, CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.contract.results import LabelledCustomer
 from stagekit.errors import DataError
-from stagekit.tables import strict_reader as tables
-from stagekit.tables.strict_reader import TableFormat
+from stagekit.tables.strict_reader import Cell, read_header, read_rows
+from stagekit.tables.table_schema import TableFormat
 
 
 class NewCustomers(NamedTuple):
@@ -24,7 +25,7 @@ class NewCustomers(NamedTuple):
     """What ended the reading: file, row, column and value; empty at the end of the file."""
 
 
-def read_new_customers(path: Path, preparation: Preparation, table_format: TableFormat = tables.DEFAULT_FORMAT) -> NewCustomers:
+def read_new_customers(path: Path, preparation: Preparation, table_format: TableFormat = CUSTOMER_FORMAT) -> NewCustomers:
     """Read a CSV file of customers to label.
 
     Parameters
@@ -44,12 +45,12 @@ def read_new_customers(path: Path, preparation: Preparation, table_format: Table
     DataError
         If the file has no header with the columns that the preparation needs.
     """
-    header = tables.read_header(path, preparation.columns, table_format)
-    rows: list[tables.Row] = []
+    header = read_header(path, preparation.columns, table_format)
+    rows: list[dict[str, Cell]] = []
     problem = ""
     try:
         # Keeps the rows before one that cannot be read.
-        rows.extend(tables.read_rows(path, preparation.feature_columns, table_format))
+        rows.extend(read_rows(path, preparation.feature_columns, table_format))
     except DataError as error:
         problem = str(error)
     if not rows and not problem:
@@ -79,7 +80,7 @@ def label_customers(new_customers: NewCustomers, preparation: Preparation, model
     fits = preparation.fits(customers).to_numpy()
     labels = iter(model.predict(preparation.transform(customers[fits])).tolist() if fits.any() else [])
     outside = preparation.outside_training_range(customers)
-    names = customers[tables.CUSTOMER_ID].tolist() if tables.CUSTOMER_ID in customers else [None] * len(customers)
+    names = customers[CUSTOMER_ID].tolist() if CUSTOMER_ID in customers else [None] * len(customers)
     labelled = [
         LabelledCustomer(
             customer=name,

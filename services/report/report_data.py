@@ -17,6 +17,8 @@ from stagekit.volume.manifest import Manifest, format_validation_error
 
 Row = TypeVar("Row")
 
+_FORMER_COLUMNS = {"sets_apart": "feature_rank"}
+
 
 @dataclass(frozen=True)
 class ProfileRow:
@@ -31,7 +33,7 @@ class ProfileRow:
     mean: float | None
     index: float | None
     effect: float | None
-    sets_apart: int
+    feature_rank: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def read_rows(row_type: type[Row], text: str, name: str) -> list[Row]:
     """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     expected = [field.name for field in fields(row_type)]  # type: ignore[arg-type]
-    columns = list(reader.fieldnames or ())
+    columns = [_FORMER_COLUMNS.get(name, name) for name in reader.fieldnames or ()]
+    reader.fieldnames = columns
     if columns != expected:
         raise DataError(f"{name} has columns {', '.join(columns)}, expected {', '.join(expected)}: run segment again")
     records = [{column: unescape(value) if value else None for column, value in row.items()} for row in reader]

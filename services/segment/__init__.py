@@ -1,1 +1,1 @@
-"""segment: say who is in which segment, keep segments recognisable over time, put them in force."""
+"""segment: assign every customer to a segment, recognise segments over time, and publish them."""

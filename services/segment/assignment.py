@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from services.contract.preparation import Preparation
+from stagekit.workers.worker_pool import iter_slices
 
 UNASSIGNED = -1
 """Cluster of a customer who has none."""
@@ -28,13 +29,18 @@ class Segmenter(NamedTuple):
     preparation: Preparation
     centroids: NDArray[np.float64]
     """Shape (n_segments, n_features), standardised."""
-    reach: NDArray[np.float64]
-    """Shape (n_segments,): the distance to its centroid beyond which a customer is an outlier."""
+    outlier_distance: NDArray[np.float64]
+    """Shape (n_segments,): the distance to its centroid beyond which a customer is an outlier. Former name: reach."""
     segment_ids: NDArray[np.int64]
     """Shape (n_segments,)"""
     names: tuple[str, ...]
     has_ids: bool
     """Whether the customers had a CUST_ID; without one no customer can be recognised later."""
+
+
+def to_segmenter(values: Mapping[str, Any]) -> Segmenter:
+    """Make a segmenter of the content of segmenter.pkl, which may have the former names of fields."""
+    return Segmenter(**{"outlier_distance" if name == "reach" else name: value for name, value in values.items()})
 
 
 class Assignment(NamedTuple):
@@ -51,14 +57,9 @@ class Assignment(NamedTuple):
 
     @property
     def is_assigned(self) -> NDArray[np.bool_]:
+        """Mask of the customers who have a cluster."""
         is_assigned: NDArray[np.bool_] = self.cluster != UNASSIGNED
         return is_assigned
-
-
-def iter_slices(n_rows: int) -> Iterator[slice]:
-    """Divide a table into slices of at most _CHUNK_ROWS rows."""
-    for first in range(0, n_rows, _CHUNK_ROWS):
-        yield slice(first, min(first + _CHUNK_ROWS, n_rows))
 
 
 def iter_prepared(
@@ -74,7 +75,7 @@ def iter_prepared(
         Their standardised features.
     """
     columns = customers[list(preparation.columns)]
-    for chunk in iter_slices(len(columns)):
+    for chunk in iter_slices(len(columns), _CHUNK_ROWS):
         part = columns.iloc[chunk]
         can_transform = preparation.fits(part).to_numpy()
         if can_transform.all():
@@ -121,7 +122,7 @@ def decisive_features(
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Find the feature that contributes most to the assignment, and the one that contributes most towards the next cluster.
 
-    With x_j the standardised feature j of a customer, o_j and n_j that of its own and of the next centroid, the contribution of
+    With x_j the standardised feature j of a customer, o_j and n_j that of the own and of the next centroid, the contribution of
     feature j is (x_j - n_j)^2 - (x_j - o_j)^2. The contributions sum to distance_to_next^2 - distance^2, so they explain the
     choice between the two clusters exactly. A positive contribution favours the own cluster, a negative one the next.
 
@@ -252,7 +253,7 @@ def sum_shifts(
     counts : ndarray of shape (n_segments,)
     """
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
-    for chunk in iter_slices(len(customers)):
+    for chunk in iter_slices(len(customers), _CHUNK_ROWS):
         part = customers.iloc[chunk]
         part = part[previous.fits(part) & current.fits(part)]
         if part.empty:

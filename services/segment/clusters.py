@@ -166,5 +166,7 @@ def _locate_previous(parts: PersistedParts, previous: PreviousRun) -> tuple[Pers
     if previous.membership is None:
         note = f"no segment of run {previous.run} can be recognised: the table has neither its features nor CUST_ID"
         return located, [note]
-    missing = f"the table lacks what run {previous.run} grouped customers by, {', '.join(previous.missing_columns)}"
-    return located, [f"segments are recognised by who was in them: {missing if previous.missing_columns else unknown}"]
+    columns, verb = ("columns", "are") if len(previous.missing_columns) > 1 else ("column", "is")
+    names = ", ".join(previous.missing_columns)
+    missing = f"{columns} {names}, used by run {previous.run}, {verb} missing or not numeric"
+    return located, [f"segments are matched by previous membership: {missing if previous.missing_columns else unknown}"]

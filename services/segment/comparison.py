@@ -163,7 +163,7 @@ def find_identity_warnings(run: str, membership: PreviousMembership) -> Iterator
     if n_known < MIN_KNOWN_SHARE * min(n_current, n_previous):
         yield (
             f"only {n_known} of {n_current} customers have a CUST_ID that was among the {n_previous} of run {run}: if ids were "
-            "replaced or are written in another way, it cannot be told who moved; sizes are compared all the same"
+            "replaced or are written differently, moves between segments are unknown; sizes are compared nevertheless"
         )
 
 
@@ -177,11 +177,10 @@ def find_warnings(comparison: Comparison, segments: Sequence[Segment]) -> Iterat
     if comparison.common_customers and comparison.ari < GOOD_AGREEMENT:
         moved = comparison.common_customers - comparison.same_segment
         yield (
-            f"the segments agree little with those of run {comparison.run}: adjusted Rand index {comparison.ari:.2f}, "
-            f"below {GOOD_AGREEMENT:g}; {moved} of {comparison.common_customers} customers moved"
+            f"low agreement with run {comparison.run}: adjusted Rand index {comparison.ari:.2f} (threshold "
+            f"{GOOD_AGREEMENT:g}); {moved} of {comparison.common_customers} customers changed segment"
         )
     for feature, psi in comparison.psi.items():
         if psi >= PSI_MODERATE:
-            change = "strongly" if psi >= PSI_LARGE else "moderately"
-            threshold = PSI_LARGE if psi >= PSI_LARGE else PSI_MODERATE
-            yield f"{feature} has shifted {change} since run {comparison.run}: stability index {psi:.2f}, from {threshold:g}"
+            drift, threshold = ("strong", PSI_LARGE) if psi >= PSI_LARGE else ("moderate", PSI_MODERATE)
+            yield f"{feature}: {drift} drift since run {comparison.run} (PSI {psi:.2f}, threshold {threshold:g})"

@@ -69,10 +69,11 @@ class CustomerSample(NamedTuple):
     """In the units of the table."""
     cluster: NDArray[np.int16]
     weight: NDArray[np.float64] | None
-    """Number of customers that each one stands for; None if these are all customers."""
+    """Number of customers that each one represents; None if these are all customers."""
 
     @property
     def is_assigned(self) -> NDArray[np.bool_]:
+        """Mask of the customers who have a cluster."""
         is_assigned: NDArray[np.bool_] = self.cluster != UNASSIGNED
         return is_assigned
 
@@ -127,7 +128,7 @@ def sum_features(values: NDArray[np.float64], cluster: NDArray[np.integer], n_cl
     return FeatureSums(
         len(values),
         mean,
-        np.array([np.square(column - center).sum() for column, center in zip(columns, mean, strict=True)]),
+        np.array([np.square(column - average).sum() for column, average in zip(columns, mean, strict=True)]),
         np.array([column.min(initial=np.inf) for column in columns]),
         np.array([column.max(initial=-np.inf) for column in columns]),
         cluster_sums,

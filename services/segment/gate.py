@@ -9,13 +9,14 @@ from services.contract.results import WEAKEST_SEGMENT, Segment
 
 
 class Gate(NamedTuple):
-    """What decides whether segments are published, besides the checks of evaluate."""
+    """Settings that decide whether segments are published, besides the checks of evaluate."""
 
     max_unassigned: float
     """Maximum share of customers without a segment, from 0 to 1."""
     publish: Literal["if-passed", "never", "always"]
 
     def is_open(self, failed_checks: Sequence[str]) -> bool:
+        """Return whether the segments may be published."""
         return self.publish == "always" or (self.publish == "if-passed" and not failed_checks)
 
 
@@ -56,7 +57,7 @@ def find_failed_checks(
         share = f"{100 * n_unassigned / n_customers:.3g}%"
         yield f"{n_unassigned} of {n_customers} customers have no segment: {share}, more than {100 * max_unassigned:.3g}%"
     if newer_run is not None:
-        yield f"run {newer_run} is in force and newer than this one"
+        yield f"run {newer_run} is active and newer than this one"
 
 
 def find_unassessed(segments: Sequence[Segment]) -> Iterator[str]:

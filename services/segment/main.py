@@ -9,7 +9,8 @@ from services.contract.preparation import Preparation
 from services.contract.results import Evaluation
 from services.contract.segment_registry import SegmentRunEntry
 from services.contract.settings import SegmentSettings
-from services.segment.assignment import Segmenter, find_missing_columns
+from services.segment.across_k import neighbouring_k
+from services.segment.assignment import Segmenter, find_missing_columns, to_segmenter
 from services.segment.clusters import PreviousRun, find_clusters
 from services.segment.gate import Gate
 from services.segment.history import find_predecessor
@@ -23,11 +24,14 @@ from services.segment.part_tasks import (
     load_part,
     take_header,
     take_ids,
+    take_sample,
     translate_centroids,
 )
+from services.segment.sample_results import evaluate_sample
+from services.segment.sampling import join_samples, sample_part
 from services.segment.segmentation import RunInputs, SegmentationOutput, segment_customers
 from services.segment.segments_csv import write_part
-from services.segment.summary import log_outcome, make_result
+from services.segment.summary import log_outcome, make_result, summarise_run
 from stagekit.errors import DataError
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import PersistedParts, WorkerPool, worker_pool
@@ -40,35 +44,43 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
     evaluation = work.load_as(Evaluation, artifacts.EVALUATION)
     is_experimental = settings.publish == "never"
     registry = work.read_registry(lock=not is_experimental)
-    centroids = work.load(artifacts.SWEEP)[evaluation.chosen_k].cluster_centers_
+    models = work.load(artifacts.SWEEP)
+    centroids = models[evaluation.chosen_k].cluster_centers_
     preparation: Preparation = work.parts(artifacts.FEATURES)[0].load()["preparation"]
     entry = find_predecessor(registry, work.run)
-    segmenter = Segmenter(**work.load_published(entry, artifacts.SEGMENTER)) if entry else None
+    segmenter = to_segmenter(work.load_published(entry, artifacts.SEGMENTER)) if entry else None
 
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SEGMENTS).folder) as pool:
         needed = {*preparation.columns, *(segmenter.preparation.columns if segmenter else ())}
-        load = partial(load_part, columns=needed, folder=work.scratch())
-        parts = pool.persist(load, work.parts(artifacts.CUSTOMERS))
+        draw = partial(sample_part, preparation=preparation, n_customers=evaluation.customers, decimal=_decimal_mark(work))
+        load = partial(load_part, columns=needed, folder=work.scratch(), draw=draw)
+        parts = pool.persist(load, enumerate(work.parts(artifacts.CUSTOMERS)))
         previous = _find_previous(work, entry, segmenter, parts, preparation) if entry and segmenter else None
         log.info("k=%d, compared with run %s", len(centroids), previous.run if previous else "none")
-        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity)
+        clusters = find_clusters(parts, preparation, centroids, previous, settings.continuity_tolerance)
         has_ids = parts.map(take_ids)[0] is not None
         inputs = RunInputs(work.run, preparation, evaluation, previous, registry, user_names, has_ids)
         output = segment_customers(inputs, clusters, Gate(settings.max_unassigned, settings.publish))
         _check_features(work, pool, output)
         log_outcome(output.segmentation)
         _write_segments(work, clusters.parts, output.segmenter, previous, parquet=settings.parquet)
+        sample = join_samples(parts.map(take_sample), _decimal_mark(work))
 
+    neighbours = {k: models[k].cluster_centers_ for k in neighbouring_k(models, evaluation.chosen_k)}
+    described = evaluate_sample(sample, output.segmenter, output.segmentation, neighbours)
+    work.save(artifacts.DESCRIPTION, described.description.to_csv(index=False, lineterminator="\n"))
+    work.save(artifacts.RULES, described.rules.model_dump(mode="json"))
     work.save(artifacts.PROFILE, output.profile.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.MIGRATION, output.migration.to_csv(index=False, lineterminator="\n"))
     work.save(artifacts.POINTS, output.points.to_csv(index=False, lineterminator="\n"))
-    work.save(artifacts.SEGMENTATION, output.segmentation.model_dump(mode="json"))
+    work.save(artifacts.SEGMENTATION, described.segmentation.model_dump(mode="json"))
     work.save(artifacts.SEGMENTER, output.segmenter._asdict())
     if not is_experimental:
         metadata = dict(output.metadata) if output.segmentation.published else None
         work.update_registry_after_commit(output.registry, metadata, [artifacts.SEGMENTER, artifacts.SEGMENTS])
         if output.segmentation.published:
             work.publish_after_commit(artifacts.MODEL)
+    work.record_in_history(summarise_run(output.segmentation, evaluation, work.manifest("extract").started))
     return make_result(output.segmentation)
 
 
@@ -122,6 +134,11 @@ def _write_segments(
         work.add_part(artifacts.SEGMENTS, written.csv)
         if written.parquet:
             work.add_part(artifacts.SEGMENTS_PARQUET, written.parquet)
+
+
+def _decimal_mark(work: Workspace) -> str:
+    """Return the decimal mark of the table, in which texts may be numbers."""
+    return str(work.manifest("extract").settings.get("decimal", "."))
 
 
 def _read_names(path: str, work: Workspace) -> dict[int, str]:

@@ -116,7 +116,7 @@ def assign_segment_ids(
     sizes: Sequence[int],
     next_id: int,
 ) -> list[int]:
-    """Give each cluster a segment id of its own.
+    """Give each cluster a distinct segment id.
 
     A cluster that matches a previous segment keeps its id. A cluster like one to which an earlier try of this run gave an id
     gets that id, so that a retry has the same result. All others get new ids, the largest cluster first.

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
-from stagekit.tables.strict_reader import CUSTOMER_ID
 
 NO_SEGMENT = 0
 """Segment id of a customer who has no segment; ids begin with 1."""

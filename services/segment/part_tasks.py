@@ -1,8 +1,8 @@
-"""What is computed from one part of the customers, in whichever process, and how the results of all parts are combined."""
+"""Functions of one part of the customers, run by a worker of the pool, and functions that combine the results of all parts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.segment.assignment import (
     UNASSIGNED,
@@ -25,8 +26,8 @@ from services.segment.assignment import (
 )
 from services.segment.matching import count_pairs
 from services.segment.membership import store_ids
+from services.segment.sampling import Sample
 from services.segment.warm_start import translate
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 
@@ -43,13 +44,17 @@ class CustomerPart(NamedTuple):
     """Position of the previous segment of each customer, or UNASSIGNED."""
     is_typical: NDArray[np.bool_] | None = None
     """Whether each customer is typical enough of its previous segment to count when that is recognised."""
+    sample: Sample | None = None
+    """Customers drawn from the part, with all columns."""
 
     @property
     def n_customers(self) -> int:
+        """Number of customers."""
         return len(self.columns)
 
     @property
     def assigned(self) -> Assignment:
+        """The assignment of a part that has one."""
         assert self.assignment is not None
         return self.assignment
 
@@ -65,9 +70,13 @@ class ClusterSums(NamedTuple):
     """See `count_pairs`; without previous segments it has no columns."""
 
 
-def load_part(part: Part, *, columns: Collection[str], folder: Path) -> CustomerPart:
-    """Load those of `columns` that a part has, and store its ids in `folder`."""
-    return split_ids(part.load(), columns, folder)
+def load_part(
+    numbered: tuple[int, Part], *, columns: Collection[str], folder: Path, draw: Callable[[pd.DataFrame, int], Sample]
+) -> CustomerPart:
+    """Load those of `columns` that a part has, store its ids in `folder`, and draw a sample of all columns."""
+    number, part = numbered
+    customers = part.load()
+    return split_ids(customers, columns, folder)._replace(sample=draw(customers, number))
 
 
 def split_ids(customers: pd.DataFrame, columns: Collection[str], folder: Path) -> CustomerPart:
@@ -84,6 +93,12 @@ def count_scaled(part: Part) -> int:
 def take_header(part: CustomerPart) -> pd.DataFrame:
     """Return the columns of a part without its rows."""
     return part.columns.head(0)
+
+
+def take_sample(part: CustomerPart) -> Sample:
+    """Return the sample of a part that `load_part` has loaded."""
+    assert part.sample is not None
+    return part.sample
 
 
 def take_ids(part: CustomerPart) -> Path | None:
@@ -109,7 +124,7 @@ def assign_part(part: CustomerPart, *, preparation: Preparation, centroids: NDAr
 def locate_by_centroids(part: CustomerPart, *, segmenter: Segmenter) -> CustomerPart:
     """Find the previous segment of each customer by its current features; outliers are not typical."""
     assignment = assign(part.columns, segmenter.preparation, segmenter.centroids)
-    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.reach))
+    return part._replace(previous_cluster=assignment.cluster, is_typical=~is_outlier(assignment, segmenter.outlier_distance))
 
 
 def locate_by_membership(

@@ -100,10 +100,10 @@ def find_effects(standardised: FeatureSums, sizes: NDArray[np.integer]) -> NDArr
 def has_index(low: float, high: float, quartiles: NDArray[np.float64]) -> bool:
     """Return whether an index, a ratio to the mean, is meaningful for a feature: whether its zero means "none".
 
-    It is for amounts and counts, not for years, scores or temperatures. A table does not say which of these a column is. There
-    is no index if a value is negative, if all are 0, or if the third quartile is less than 1.5 times the first: then all
-    customers are far from zero, compared with how far they are from each other, and every index would be near 100. Quartiles do
-    not depend on a few outliers, nor does the index of a feature that is 0 for many.
+    It is for amounts and counts, not for years, scores or temperatures. The table has no such information, so the values
+    decide. There is no index if a value is negative, if all are 0, or if the third quartile is less than 1.5 times the first:
+    then all customers are far from zero, compared with how far they are from each other, and every index would be near 100.
+    Quartiles do not depend on a few outliers, nor does the index of a feature that is 0 for many.
 
     Parameters
     ----------

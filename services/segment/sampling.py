@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
-from stagekit.tables.strict_reader import CUSTOMER_ID, MISSING
+from stagekit.tables.table_schema import MISSING_NUMBERS
 
 MAX_CUSTOMERS = 200_000
 """About how many customers a sample has. Up to this number all customers are used."""
@@ -51,7 +52,9 @@ def sampling_rate(n_customers: int, n_columns: int) -> float:
     return min(1.0, MAX_CUSTOMERS / max(n_customers, 1), MAX_CELLS / max(n_customers * n_columns, 1))
 
 
-def sample_part(customers: pd.DataFrame, number: int, *, preparation: Preparation, rate: float, decimal: str = ".") -> Sample:
+def sample_part(
+    customers: pd.DataFrame, number: int, *, preparation: Preparation, n_customers: int, decimal: str = "."
+) -> Sample:
     """Draw from one part of the table, and keep the columns that may be described.
 
     Extract reads only the columns that it knows as numbers; other columns of numbers are texts here. They become numbers only
@@ -63,15 +66,15 @@ def sample_part(customers: pd.DataFrame, number: int, *, preparation: Preparatio
     number : int
         Position of the part in the table. With the seed it determines which customers are drawn.
     preparation : Preparation
-    rate : float
-        Probability of each customer; see `sampling_rate`.
+    n_customers : int
+        Number of customers in all parts to whom the preparation can be applied; see `sampling_rate`.
     decimal : str
         Decimal mark of numbers in text columns.
     """
-    is_drawn = preparation.fits(customers).to_numpy()
+    rate = sampling_rate(n_customers, len(customers.columns))
     if rate < 1:
-        is_drawn = is_drawn & (np.random.default_rng([_SEED, number]).random(len(customers)) < rate)
-    customers = customers[is_drawn].reset_index(drop=True)
+        customers = customers.take(np.flatnonzero(np.random.default_rng([_SEED, number]).random(len(customers)) < rate))
+    customers = customers[preparation.fits(customers).to_numpy()].reset_index(drop=True)
     kept: dict[str, pd.Series[Any]] = {}
     left_out = {}
     for name, column in customers.items():
@@ -127,7 +130,7 @@ def _parse_numbers(column: pd.Series[Any], decimal: str) -> pd.Series[float] | N
     """Return a column as numbers, or None if a text in it is no number; a column without values is one of numbers."""
     if pd.api.types.is_numeric_dtype(column):
         return column
-    texts = column.mask(column.isin(MISSING)).str.replace(decimal, ".", regex=False)
+    texts = column.mask(column.isin(MISSING_NUMBERS)).str.replace(decimal, ".", regex=False)
     if not texts.dropna().str.fullmatch(_NUMBER).all():
         return None
     return texts.astype("float64")

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
-from services.segment.assignment import Segmenter, confidence, decisive_features, is_outlier
+from services.segment.assignment import UNASSIGNED, Segmenter, confidence, decisive_features, is_outlier
 from services.segment.membership import ESCAPED_ID, NO_SEGMENT
 from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import OutputLocation, PendingPart
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
@@ -117,13 +117,14 @@ def make_rows(
     assignment, preparation = part.assigned, segmenter.preparation
     own_feature, next_feature = decisive_features(part.columns, preparation, segmenter.centroids, assignment)
     feature_names = [escape(name) for name in preparation.feature_columns]
+    outlier_codes = np.where(assignment.is_assigned, is_outlier(assignment, segmenter.outlier_distance), UNASSIGNED)
     rows = {
         "segment_id": _categories(assignment.cluster, map(str, segmenter.segment_ids)),
         "segment_name": _categories(assignment.cluster, map(escape, segmenter.names)),
         "distance": assignment.distance.round(_DIGITS),
         "distance_to_next": assignment.distance_to_next.round(_DIGITS),
         "confidence": confidence(assignment).round(_DIGITS),
-        "unusual": _categories(np.where(assignment.is_assigned, is_outlier(assignment, segmenter.reach), -1), ("no", "yes")),
+        "is_outlier": _categories(outlier_codes, ("no", "yes")),
         "next_segment_id": _categories(assignment.next_cluster, map(str, segmenter.segment_ids)),
         "own_feature": _categories(own_feature, feature_names),
         "next_feature": _categories(next_feature, feature_names),
@@ -142,7 +143,7 @@ def out_of_range_features(part: CustomerPart, preparation: Preparation, escape: 
 
 
 def write_rows(rows: pd.DataFrame, ids: Path | None, first_row: int, path: Path) -> None:
-    """Write rows with the ids of the customers as CSV, or as Parquet if `path` says so.
+    """Write rows with the ids of the customers as CSV, or as Parquet if that is a suffix of `path`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Keep segments where they are as long as they describe the current customers as well.
+"""Keep the previous centroids as long as they describe the current customers as well as the trained ones.
 
 K-Means has many local optima of nearly the same quality; which one a training finds depends on its seed. On the lab's table
 with k=5, two of them differ by 0.02% in SSE and by 1% of the customers. No customer should change segment for that. The

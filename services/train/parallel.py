@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stagekit.workers.progress import label_of, progress
+from stagekit.workers.worker_pool import iter_slices
 
 T = TypeVar("T")
 Rows = NDArray[np.float64]
@@ -75,8 +76,8 @@ def iter_chunks(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
     tuple of ndarray and int
         A view of the rows of the chunk, and the position of its first row in the table.
     """
-    for first in range(0, len(rows), CHUNK_ROWS):
-        yield rows[first : first + CHUNK_ROWS], first_row + first
+    for chunk in iter_slices(len(rows), CHUNK_ROWS):
+        yield rows[chunk], first_row + chunk.start
 
 
 def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> MapChunks:

@@ -8,34 +8,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Interval, Preparation
 from services.contract.results import DROPPED_COLUMNS
 from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pipeline, merge_fits, merge_group_fits
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.tables.strict_reader import CUSTOMER_ID
+from stagekit.workers.worker_pool import InMemoryParts, Parts
 
 T = TypeVar("T")
 SelectComplete = Callable[[pd.DataFrame], pd.DataFrame]
 """Returns the features of the customers of a part who have all of them."""
-
-
-class MapParts(Protocol):
-    """Access to all customers, part by part, in this process or on workers."""
-
-    def __call__(self, function: Callable[[pd.DataFrame], T], /) -> list[T]:
-        """Call `function` with every part and return the results in the order of the parts.
-
-        A part is a DataFrame of shape (n_customers, n_columns). `function` can be pickled and does not modify the part.
-        """
-        ...
 
 
 class PreparationOptions(NamedTuple):
@@ -74,10 +64,10 @@ class _PartFit(NamedTuple):
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
     """Fit the preparation to a table in memory; `options` are those of `PreparationOptions`."""
-    return fit_preparation_to_parts(lambda function: [function(customers)], feature_columns, PreparationOptions(**options))
+    return fit_preparation_to_parts(InMemoryParts([customers]), feature_columns, PreparationOptions(**options))
 
 
-def fit_preparation_to_parts(map_parts: MapParts, feature_columns: Sequence[str], options: PreparationOptions) -> Preparation:
+def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], options: PreparationOptions) -> Preparation:
     """Fit outlier fences, logarithms and standardisation, which are applied in this order.
 
     They are fitted to the customers who have every feature and, if `outliers` is "drop", are within every fence. The default is
@@ -86,9 +76,9 @@ def fit_preparation_to_parts(map_parts: MapParts, feature_columns: Sequence[str]
 
     Parameters
     ----------
-    map_parts : MapParts
-        Access to the customers. One call if `outliers` is "keep"; otherwise one additional call per feature, and one for the
-        log columns if there are any: the caller should then keep the parts in memory.
+    customers : Parts
+        Tables of shape (n_customers, n_columns). One pass if `outliers` is "keep"; otherwise one additional pass per feature,
+        and one for the log columns if there are any: the caller should then keep the parts in memory.
     feature_columns : sequence of str
     options : PreparationOptions
 
@@ -108,14 +98,14 @@ def fit_preparation_to_parts(map_parts: MapParts, feature_columns: Sequence[str]
     fences: dict[str, Interval] = {}
     if outliers != "keep":
         # Fences of log columns are those of the logarithms.
-        _reject_negatives(map_parts(partial(find_negatives, log_columns=log_columns)) if log_columns else [], log_columns)
-        fences = _find_fences(map_parts, feature_columns, select, options)
+        _reject_negatives(customers.map(partial(find_negatives, log_columns=log_columns)) if log_columns else [], log_columns)
+        fences = _find_fences(customers, feature_columns, select, options)
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     bounds = fences if outliers == "drop" else {}
     fit_part = partial(
         _fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select, log_columns=log_columns
     )
-    part_fits = map_parts(fit_part)
+    part_fits = customers.map(fit_part)
     _reject_negatives([part.negatives for part in part_fits], log_columns)
     if not any(part.n_complete for part in part_fits):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
@@ -138,11 +128,11 @@ def fit_preparation_to_parts(map_parts: MapParts, feature_columns: Sequence[str]
 
 
 def _find_fences(
-    map_parts: MapParts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
+    customers: Parts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
 ) -> dict[str, Interval]:
     fences = {}
     for name in feature_columns:
-        column = np.concatenate(map_parts(partial(_take_column, name=name, select=select)))
+        column = np.concatenate(customers.map(partial(_take_column, name=name, select=select)))
         fence = find_fence(column, options.outlier_fence, is_log=name in options.log_columns) if column.size else None
         if fence:
             fences[name] = fence

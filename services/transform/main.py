@@ -10,14 +10,14 @@ from services.contract.preparation import Preparation, top_reasons
 from services.contract.results import DROPPED_COLUMNS
 from services.contract.settings import TransformSettings
 from services.transform.features import (
-    MapParts,
     PreparationOptions,
     fit_preparation_to_parts,
     offset_row_numbers,
 )
-from services.transform.part_tasks import load_columns, map_part, prepare_part
+from services.transform.part_tasks import load_columns, prepare_part
+from stagekit.volume.parts import Part
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import worker_pool
+from stagekit.workers.worker_pool import Parts, ReloadedParts, worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
         group_column = settings.group_column or None
         if settings.outliers == "keep":
             # One pass over the parts on the volume, which need not fit into memory together.
-            map_parts: MapParts = lambda function: list(pool.map(partial(map_part, function), parts))  # noqa: E731
+            customers: Parts = ReloadedParts(pool, Part.load, parts)
         else:
             # Outlier fences need several passes over the features, so these are read once and kept in memory.
             load = partial(
@@ -38,9 +38,9 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
                 group_column=group_column,
                 log_columns=settings.log_columns,
             )
-            map_parts = pool.persist(load, parts).map
+            customers = pool.persist(load, parts)
         preparation = fit_preparation_to_parts(
-            map_parts,
+            customers,
             settings.feature_columns,
             PreparationOptions(
                 log_columns=settings.log_columns,

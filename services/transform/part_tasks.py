@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
-from stagekit.tables.strict_reader import CUSTOMER_ID
 from stagekit.volume.parts import OutputLocation, Part, PendingPart
 
 T = TypeVar("T")
@@ -29,11 +29,6 @@ class PreparedPart(NamedTuple):
     def reasons(self) -> Counter[str]:
         """Number of dropped customers by reason."""
         return Counter(self.dropped["reason"].tolist())
-
-
-def map_part(function: Callable[[pd.DataFrame], T], part: Part) -> T:
-    """Load a part and call the function with it."""
-    return function(part.load())
 
 
 def load_columns(

@@ -23,7 +23,7 @@ def select_runs(runs: Sequence[RunFolder], keep_runs: int, protected: Collection
     ----------
     runs : sequence of RunFolder
     keep_runs : int
-        At least 1, so that a run that has just begun is kept whoever knows of it.
+        At least 1, so that a run that has just begun is kept even if no caller names it.
     protected : collection of str
         Folders that are kept however old they are: of published and of running runs.
 

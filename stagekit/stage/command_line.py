@@ -18,7 +18,7 @@ from stagekit.settings import ENVIRONMENT_PREFIX, StageSettings
 Settings = TypeVar("Settings", bound=StageSettings)
 
 _NONE = "\0"
-"""What pydantic-settings parses as None; nobody can type it. Its default is `null`, which may be the name of a run."""
+"""What pydantic-settings parses as None; it cannot be typed. Its default is `null`, which may be the name of a run."""
 _MAX_SHOWN = 200  # characters of a value in a message, which ends with what was expected
 
 _TYPE_NAMES = {

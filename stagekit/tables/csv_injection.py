@@ -1,7 +1,7 @@
-"""Text that a spreadsheet shows instead of running it.
+"""Escaping of spreadsheet formulas in CSV cells.
 
-Excel, LibreOffice and others run a CSV cell as a formula if it begins with one of a few characters, whoever wrote it: a
-customer's id is enough. OWASP's advice ("CSV Injection", and ASVS 1.2.10) is to put an apostrophe in front.
+Excel, LibreOffice and other programs evaluate a CSV cell as a formula if it begins with certain characters, so a customer's id
+can contain code. As OWASP recommends ("CSV Injection", and ASVS 1.2.10), such text gets a leading apostrophe.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?", re.ASCII)
 
 
 def escape_formula(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would take for a formula; a plain number stays as it is.
+    """Prefix text that a spreadsheet would evaluate with an apostrophe; plain numbers remain unchanged.
 
-    No two texts become the same one, so that ids still tell customers apart.
+    Different texts remain different, so that ids still identify customers.
     """
     return "'" + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def unescape(text: str) -> str:
-    """Return the text that `escape_formula` was given."""
+    """Return the text from which `escape_formula` made `text`."""
     return text[1:] if text.startswith("'") and escape_formula(text[1:]) == text else text

@@ -59,7 +59,7 @@ def open_verified(path: Path, expected: FileRecord, source: str, remedy: str) ->
     if actual.sha256 != expected.sha256:
         file.close()
         raise DataError(
-            f"{expected.name} has sha256 {actual.sha256[:12]}…, {source} expects {expected.sha256[:12]}…: "
+            f"{expected.name} has sha256 {actual.sha256[:12]}…, {source} lists {expected.sha256[:12]}…: "
             f"it was changed or damaged; {remedy}"
         )
     file.seek(0)

@@ -2,7 +2,7 @@
 
     model/<registry>               the registry (`registry.py`): names the active run and the SHA-256 of its files
     model/published/<folder>/      the files of one publication, written before the registry names them
-    model/<artifact>               a single artifact, published separately
+    model/<artifact>               a single artifact
 
 Readers see one complete run. A process that is killed while it publishes leaves a folder that the registry does not name; the
 next publication removes it.

@@ -13,9 +13,9 @@ _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # file names that 
 def run_folder(run: str) -> str:
     """Name the folder of a run: safe on any file system, and never the same for two runs.
 
-    A plain name (lower-case letters, digits, `_` and `-`, beginning with a letter) is kept. Anything else,
-    like Airflow's `manual__2026-01-05T09:00:00+00:00`, is converted to a plain name and gets the first 64 bits of its SHA-256
-    appended; so does a plain name that looks like a converted one.
+    A plain name (lower-case letters, digits, `_` and `-`, beginning with a letter) stays as it is. Anything else,
+    like Airflow's `manual__2026-01-05T09:00:00+00:00`, is made plain and gets the first 64 bits of its SHA-256
+    appended; so does a plain name that has the form of such a one.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
-"""A pool of workers that process parts: threads of this process, further processes for large inputs, or a Dask cluster.
+"""Worker pools: threads of this process, processes beside it for large data, or the workers of a Dask cluster.
 
-A stage passes a plain function for each part, and does not depend on the kind of worker. NumPy and scikit-learn release the
-GIL while they compute; pandas holds it for text, so two threads read a CSV hardly faster than one. Dask is imported only if
-a scheduler is named (`dask_pool.py`).
+A stage passes plain functions of a part and does not know where they run. NumPy and scikit-learn release the interpreter lock;
+what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,16 +22,23 @@ from stagekit.workers.progress import label_of, progress
 
 T = TypeVar("T")
 
-_MAX_WORKERS = 8  # each holds one or two parts in memory
-_PROCESS_POOL_MIN_BYTES = 100_000_000  # above, processes save more time than their import of pandas takes
+_MAX_WORKERS = 8  # each has one or two parts in memory
+_PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to import pandas
 
 
-class PersistedParts(Protocol):
-    """Parts that are loaded once and kept on their workers, for several passes over them."""
+class Parts(Protocol):
+    """The parts of a table, for functions of one part; where they are and who calls the function is not visible."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        """Call `function` with every part and with the items of `iterables`; return the results in the order of the parts."""
+        """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.
+
+        The function and its results can be pickled; it does not modify the part.
+        """
         ...
+
+
+class PersistedParts(Parts, Protocol):
+    """Parts that are loaded once and stay in the memory of the workers, for several passes over them."""
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
         """Call `function` as `map` does, and keep the results where the parts are."""
@@ -39,9 +46,9 @@ class PersistedParts(Protocol):
 
 
 class WorkerPool(Protocol):
-    """Calls functions concurrently.
+    """Calls functions in parallel.
 
-    Functions, items and results can be pickled. A call whose result is lost is repeated, so functions are idempotent.
+    Functions, items and results must be picklable. A call whose result is lost is repeated, so it must be idempotent.
     """
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
@@ -49,47 +56,45 @@ class WorkerPool(Protocol):
         ...
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
-        """Load every item with `load` on a worker, and keep the results there."""
+        """Load every item with `load` and keep the results on the workers."""
         ...
 
 
 @contextmanager
 def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) -> Iterator[WorkerPool]:
-    """Provide a pool of workers.
+    """Provide a worker pool.
 
     Parameters
     ----------
     scheduler : str
-        Address of a Dask scheduler; empty for local threads or processes.
+        Address of a Dask scheduler, whose workers are used; empty for threads and processes of this machine.
     folder : Path
-        Folder on the volume that all workers of a Dask cluster must see.
+        Folder on the volume that all workers have to see.
     n_bytes : int
-        Size of the input; from 100 MB on, the local workers are processes.
-
-    Yields
-    ------
-    WorkerPool
+        Size of the data; large data is processed by processes instead of threads.
 
     Raises
     ------
     OutOfMemoryError
-        If a local process was killed.
+        A process was killed.
     """
     if scheduler:
         from stagekit.workers.dask_pool import dask_pool
 
-        with dask_pool(scheduler, folder) as cluster:
-            yield cluster
+        with dask_pool(scheduler, folder) as pool:
+            yield pool
         return
-    count = min(count_cores(), _MAX_WORKERS)
+    n_workers = min(count_cores(), _MAX_WORKERS)
     with ExitStack() as pools:
-        threads = pools.enter_context(_shutdown_on_exit(ThreadPoolExecutor(count)))
-        if n_bytes < _PROCESS_POOL_MIN_BYTES or count == 1:
+        threads = pools.enter_context(_shutdown_on_exit(ThreadPoolExecutor(n_workers)))
+        if n_bytes < _PROCESS_POOL_MIN_BYTES or n_workers == 1:
             yield _LocalPool(threads, threads)
             return
-        # A fork would not copy the thread that waits for SIGTERM.
+        # A forked process would not have the thread that waits for SIGTERM.
         spawning = multiprocessing.get_context("spawn")
-        processes = pools.enter_context(_shutdown_on_exit(ProcessPoolExecutor(count, spawning, initializer=_exit_with_parent)))
+        processes = pools.enter_context(
+            _shutdown_on_exit(ProcessPoolExecutor(n_workers, spawning, initializer=_exit_with_parent))
+        )
         try:
             yield _LocalPool(processes, threads)
         except BrokenProcessPool:
@@ -97,9 +102,32 @@ def worker_pool(scheduler: str = "", folder: Path = Path(), n_bytes: int = 0) ->
 
 
 def count_cores() -> int:
-    """Return how many threads may compute at a time."""
-    # A container's limit on CPU time is not visible in the number of cores; Airflow passes it in this variable.
+    """Return the number of threads that can compute at the same time."""
+    # CPU affinity does not reflect a container's CPU quota; the operator passes the usable core count in this variable.
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def iter_slices(n_rows: int, chunk_rows: int) -> Iterator[slice]:
+    """Yield slices of at most `chunk_rows` rows that together cover `n_rows` rows."""
+    for first in range(0, n_rows, chunk_rows):
+        yield slice(first, min(first + chunk_rows, n_rows))
+
+
+class ReloadedParts:
+    """Parts that are loaded again in every pass, for data that does not fit into memory."""
+
+    def __init__(self, pool: WorkerPool, load: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self._pool = pool
+        self._load = load
+        self._items = items
+
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+        """Load every item, call `function` with it and the items of `iterables`; return the results in order."""
+        return list(self._pool.map(partial(_load_and_call, self._load, function), self._items, *iterables))
+
+
+def _load_and_call(load: Callable[[Any], Any], function: Callable[..., T], item: Any, *arguments: Any) -> T:
+    return function(load(item), *arguments)
 
 
 @contextmanager
@@ -107,11 +135,11 @@ def _shutdown_on_exit(pool: Executor) -> Iterator[Executor]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)  # if the stage fails, pending calls are cancelled
+        pool.shutdown(cancel_futures=True)  # calls that have not started are not needed if the stage fails
 
 
 def _exit_with_parent() -> None:
-    """Exit as soon as the parent process has ended, in any way."""
+    """Exit this process as soon as its parent process ends."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -133,17 +161,22 @@ class _LocalPool:
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
         arguments = list(items)
-        return _LocalParts(self._threads, list(progress(self._threads.map(load, arguments), label_of(load), len(arguments))))
+        parts = list(progress(self._threads.map(load, arguments), label_of(load), len(arguments)))
+        return InMemoryParts(parts, self._threads)
 
 
-class _LocalParts:
-    def __init__(self, pool: Executor, parts: list[Any]) -> None:
-        self._pool = pool
+class InMemoryParts:
+    """Parts in the memory of this process; without a pool, the calls run one after the other."""
+
+    def __init__(self, parts: Sequence[Any], pool: Executor | None = None) -> None:
         self._parts = parts
+        self._pool = pool
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        results = self._pool.map(function, self._parts, *iterables)
+        """Call `function` with every part and the items of `iterables`; return the results in order."""
+        results = (self._pool.map if self._pool else map)(function, self._parts, *iterables)
         return list(progress(results, label_of(function), len(self._parts)))
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
-        return _LocalParts(self._pool, self.map(function, *iterables))
+        """Call `function` as `map` does, and keep the results."""
+        return InMemoryParts(self.map(function, *iterables), self._pool)

@@ -10,7 +10,7 @@ import pytest
 from bench.__main__ import main
 from bench.measuring import Run, alternate, median, run, total
 from bench.populations import FAMILIES, draw, write_table
-from stagekit.tables.strict_reader import NUMERIC_COLUMNS
+from services.contract.columns import NUMERIC_COLUMNS
 
 
 @pytest.mark.parametrize("family", FAMILIES)

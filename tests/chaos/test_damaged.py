@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.pipeline import PIPELINE
-from stagekit.errors import DataError, MissingInputError
+from stagekit.errors import DataError
 from stagekit.volume.formats import PickleFormat
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.model_store import ModelStore
@@ -131,9 +131,3 @@ def test_a_stage_whose_input_is_damaged_ends_with_65_and_names_the_stage_to_run_
             assert f"{stage}/{output.name} has sha256" in log
             assert f"run {stage} again" in log.splitlines()[-1]
         path.write_bytes(whole)
-
-
-def test_an_artifact_that_is_gone_is_missing(volume):
-    (volume / "runs" / RUN / "extract/customers.pkl").unlink()
-    with pytest.raises(MissingInputError, match="run extract again"):
-        UpstreamResults(volume, RUN, {}).load(next(artifacts_of(volume, "extract")))

@@ -65,9 +65,9 @@ WRONG_FILES = (
     ),
     wrong("a column in lower case", GOOD.replace("BALANCE", "balance"), "row 1: column 'BALANCE' is missing"),
     wrong("blanks in the header", GOOD.replace(",BALANCE", ", BALANCE"), "'BALANCE' is missing; is ' BALANCE' meant"),
-    wrong("a column twice", GOOD.replace("PURCHASES", "BALANCE"), "row 1: column 'BALANCE' stands twice"),
+    wrong("a column twice", GOOD.replace("PURCHASES", "BALANCE"), "row 1: column 'BALANCE' occurs twice"),
     wrong(
-        "the id twice", HEADER.replace("BALANCE", "CUST_ID,BALANCE") + "Ann,Ann,1,2,3\n", "row 1: column 'CUST_ID' stands twice"
+        "the id twice", HEADER.replace("BALANCE", "CUST_ID,BALANCE") + "Ann,Ann,1,2,3\n", "row 1: column 'CUST_ID' occurs twice"
     ),
     wrong("a column without a name", ",CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n0,Ann,1,2,3\n", "row 1: column 1 has no name"),
     wrong("a quote left open in the header", GOOD.replace("BALANCE", '"BALANCE'), r"row 1: .*: is a quote left open\?"),

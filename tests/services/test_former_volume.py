@@ -42,6 +42,8 @@ def test_a_stage_can_be_run_again_in_a_former_run_and_keeps_the_segment_ids(volu
     if any(written[library] != version(library) for library in ("pandas", "scikit-learn")):
         pytest.skip("its pickles were written with other versions of pandas or scikit-learn, so that stages refuse them")
     before = json.loads((volume / "model/segments.json").read_text())
+    reported = run(volume, "report", "--run=former")
+    assert reported.returncode == 0, reported.stderr
     again = run(volume, "segment", "--run=former")
     assert again.returncode == 0, again.stderr
     after = json.loads((volume / "model/segments.json").read_text())

@@ -75,7 +75,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
         rows.append([row for file in files for row in csv.DictReader(file.open())])
         sse.append(read(tmp_path / name, "train/metrics.json", run="two")["sse"])
     assert sse[0] == pytest.approx(sse[1], rel=1e-9)
-    for column in ("CUST_ID", "segment_id", "previous_segment_id", "unusual", "reason"):
+    for column in ("CUST_ID", "segment_id", "previous_segment_id", "is_outlier", "reason"):
         assert [row[column] for row in rows[0]] == [row[column] for row in rows[1]]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from services.contract.settings import PipelineSettings, ScoreSettings
+from services.contract.settings import ExtractSettings, PipelineSettings, ScoreSettings, TrainSettings, TransformSettings
 from services.pipeline import PIPELINE
 from stagekit.errors import UsageError
 from stagekit.stage.command_line import parse
@@ -54,3 +54,39 @@ def test_every_setting_has_a_title_and_a_description():
             assert field.title, name
             assert field.description, name
             assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("model", "argument", "message"),
+    [
+        (TrainSettings, "--k-values=1,2", "--k-values is '1': input should be greater than or equal to 2"),
+        (TrainSettings, "--k-values=2,2", "--k-values is '2,2': names a number twice"),
+        (TransformSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
+        (ExtractSettings, "--feature-columns=CUST_ID,BALANCE", "--feature-columns is 'CUST_ID,BALANCE': names CUST_ID, which"),
+        (TransformSettings, "--group-column=BALANCE", "--group-column is 'BALANCE': is a feature column too"),
+        (ExtractSettings, "--decimal=,", "--decimal is ',': is the delimiter too"),
+    ],
+)
+def test_an_invalid_setting_is_named_with_its_value_and_the_reason(model, argument, message):
+    with pytest.raises(UsageError) as error:
+        read(model, argument)
+    assert str(error.value).startswith(message)
+
+
+def test_k_values_are_sorted():
+    assert read(TrainSettings, "--k-values=4,3,2").k_values == (2, 3, 4)
+
+
+def test_settings_that_contradict_each_other_are_named_with_the_remedy():
+    with pytest.raises(UsageError) as error:
+        read(PipelineSettings, "--k-values=2,3", "--n-clusters=4")
+    assert str(error.value) == ("n_clusters is 4, expected one of k_values (2, 3): request one of these, or add 4 to k_values")
+
+
+def test_the_id_column_cannot_be_a_feature_also_under_another_name():
+    with pytest.raises(UsageError, match=r"--(id-column|feature-columns) is .* names CUSTOMER, which"):
+        read(ExtractSettings, "--id-column=CUSTOMER", "--feature-columns=BALANCE,CUSTOMER")
+
+
+def test_a_comma_can_be_the_decimal_mark_if_it_is_not_the_delimiter():
+    assert read(ExtractSettings, "--delimiter=;", "--decimal=,").table_format[:3] == ("CUST_ID", ";", ",")

@@ -1,11 +1,12 @@
 from functools import partial
+from unittest.mock import Mock
 
 import duckdb
 import pandas as pd
 import pytest
 
 from stagekit.errors import DataError
-from stagekit.tables import duckdb_reader as database
+from stagekit.tables import duckdb_reader
 from tests.services.extract.runs import FEATURES, extract, extract_file
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,TENURE\n"
@@ -72,13 +73,13 @@ def no_strict_reader(monkeypatch):
     def fail(*_: object) -> None:
         pytest.fail("the strict reader was needed")
 
-    monkeypatch.setattr(database, "_load_strictly", fail)
+    monkeypatch.setattr(duckdb_reader, "_load_strictly", fail)
 
 
 def test_duckdb_and_the_strict_reader_read_the_same(read, monkeypatch):
     content = HEADER + "".join(f"{i:04d},{i * 1.37:.6f},{'' if i % 7 == 0 else i},{i % 13}\n" for i in range(200))
     fast = read(content)
-    monkeypatch.setattr(database, "_load_fast", lambda *_: (_ for _ in ()).throw(duckdb.InvalidInputException("not tried")))
+    monkeypatch.setattr(duckdb_reader, "load_with_duckdb", Mock(side_effect=duckdb.InvalidInputException("not tried")))
     pd.testing.assert_frame_equal(read(content), fast)
 
 
@@ -145,7 +146,7 @@ def test_ids_may_have_another_name_and_are_renamed_to_cust_id(read):
     assert list(read(content, id_column="customer_id", keep_columns="used")) == ["BALANCE", "CUST_ID", "PURCHASES"]
     with pytest.raises(DataError, match=r"column 'customer_nr' is missing; is 'customer_id' meant\?"):
         read(content, id_column="customer_nr")
-    with pytest.raises(DataError, match="'CUST_ID' stands beside the id column 'customer_id'"):
+    with pytest.raises(DataError, match="'CUST_ID' is present beside the id column 'customer_id'"):
         read("CUST_ID," + content, id_column="customer_id")
 
 

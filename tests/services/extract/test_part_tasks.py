@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.extract import main
 from stagekit.errors import DataError, MissingInputError, TransientError
-from stagekit.tables import duckdb_reader as database
+from stagekit.tables import duckdb_reader
 from stagekit.workers.worker_pool import worker_pool
 from tests.services.extract.runs import extract, extract_file
 
@@ -92,11 +92,11 @@ def test_the_last_row_of_each_id_is_kept_for_any_ids_and_any_position_of_the_col
 def test_a_table_that_changes_while_it_is_read_is_a_transient_error(tmp_path, monkeypatch, changed):
     def load(*arguments, **settings):
         put(tmp_path, file__csv=changed)
-        return database.load(*arguments, **settings)
+        return duckdb_reader.load_files(*arguments, **settings)
 
     put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
-    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may have a resolution of some milliseconds
-    monkeypatch.setattr(main, "load", load)
+    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may stand still for some milliseconds
+    monkeypatch.setattr(main, "load_files", load)
     with pytest.raises(TransientError, match=r"^file\.csv was changed while it was read: run again"):
         extract(tmp_path)
 

@@ -213,7 +213,7 @@ def segment(segment_id, name, *, customers, previous_customers):
         customers=customers,
         share=customers / 11,
         centroid={"BALANCE": 1.0},
-        sets_apart=(f"{name.split()[0]} BALANCE (index 40)",),
+        distinguishing_features=(f"{name.split()[0]} BALANCE (index 40)",),
         jaccard=0.9,
         jaccard_se=0.02,
         is_new=previous_customers is None,

@@ -511,7 +511,7 @@ def test_text_from_files_is_never_markup(data):
                         "run": INJECTION,
                         "unassigned": {INJECTION: 1},
                         "segments": tuple(
-                            segment.model_copy(update={"name": INJECTION, "sets_apart": (INJECTION,)})
+                            segment.model_copy(update={"name": INJECTION, "distinguishing_features": (INJECTION,)})
                             for segment in segmentation.segments
                         ),
                         "comparison": segmentation.comparison.model_copy(

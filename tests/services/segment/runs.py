@@ -184,7 +184,7 @@ def read_register(volume: Path) -> SegmentRegistry:
 
 
 def read_published(volume: Path) -> list[dict[str, str]]:
-    """Read segments.csv of the run in force."""
+    """Read segments.csv of the active run."""
     register = read_register(volume)
     publication = register.entry(register.active_run).publication
     return read_csv(volume / "model/published" / publication.folder / "segments.csv")

@@ -116,7 +116,7 @@ def test_warnings_name_what_passes_a_threshold():
         customers=1,
         share=1,
         centroid={},
-        sets_apart=(),
+        distinguishing_features=(),
         jaccard=1,
         is_new=True,
         previous_customers=None,
@@ -125,7 +125,7 @@ def test_warnings_name_what_passes_a_threshold():
     assert list(find_warnings(found, [new])) == [
         "segment 2 (gone) has vanished since run old",
         "segment 4 (new) is new since run old",
-        "the segments agree little with those of run old: adjusted Rand index 0.79, below 0.8; 40 of 100 customers moved",
-        "BALANCE has shifted moderately since run old: stability index 0.10, from 0.1",
-        "PURCHASES has shifted strongly since run old: stability index 0.25, from 0.25",
+        "low agreement with run old: adjusted Rand index 0.79 (threshold 0.8); 40 of 100 customers changed segment",
+        "BALANCE: moderate drift since run old (PSI 0.10, threshold 0.1)",
+        "PURCHASES: strong drift since run old (PSI 0.25, threshold 0.25)",
     ]

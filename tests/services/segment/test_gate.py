@@ -11,7 +11,7 @@ def segment(segment_id: int, customers: int = 10, jaccard: float | None = 0.9) -
         customers=customers,
         share=0.5,
         centroid={},
-        sets_apart=(),
+        distinguishing_features=(),
         jaccard=jaccard,
         is_new=False,
         previous_customers=None,
@@ -32,7 +32,7 @@ def test_a_run_that_reaches_every_threshold_exactly_fails_no_check():
         (failed(segment(1), segment(2, customers=0)), "segment 2 (name 2) is empty"),
         (failed(segment(1), checks=["the silhouette is 0.200, less than 0.25"]), "the silhouette is 0.200, less than 0.25"),
         (failed(segment(1), n_unassigned=51), "51 of 1000 customers have no segment: 5.1%, more than 5%"),
-        (failed(segment(1), newer_run="later"), "run later is in force and newer than this one"),
+        (failed(segment(1), newer_run="later"), "run later is active and newer than this one"),
     ],
 )
 def test_each_failed_check_has_its_figure(found, reason):

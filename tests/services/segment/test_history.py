@@ -5,7 +5,7 @@ from services.segment.history import find_predecessor, newer_active_run
 
 
 def register(*steps: str) -> SegmentRegistry:
-    """A register after these runs have come: published, or held back where a `-` is in front."""
+    """A register after these runs have come: published, or not published if a `-` precedes them."""
     made = SegmentRegistry()
     for step in steps:
         run = step.removeprefix("-")
@@ -22,7 +22,7 @@ def predecessor(made: SegmentRegistry, run: str) -> str | None:
     return entry.run if entry else None
 
 
-def test_a_new_run_is_compared_with_the_one_in_force():
+def test_a_new_run_is_compared_with_the_active_one():
     assert predecessor(register(), "new") is None
     assert predecessor(register("one", "two"), "new") == "two"
     assert predecessor(register("one", "-two"), "new") == "one"
@@ -39,19 +39,19 @@ def test_a_rerun_of_an_older_run_is_compared_with_the_one_before_it():
     assert predecessor(register("one", "two", "three"), "one") is None
 
 
-def test_a_run_that_was_held_back_is_compared_with_the_one_in_force():
+def test_an_unpublished_run_is_compared_with_the_active_one():
     assert predecessor(register("-one"), "one") is None
     assert predecessor(register("one", "-two", "three"), "two") == "three"
 
 
-def test_where_the_run_before_is_no_longer_kept_the_one_in_force_serves():
+def test_if_the_previous_run_is_no_longer_kept_the_active_one_is_used():
     made = register("one", "two", "a", "b", "c", "d", "e")
     assert predecessor(made, "two") == "e"
     again = register("one", "two", "a", "b", "c", "d", "e", "two")
     assert predecessor(again, "two") == "e"
 
 
-def test_a_run_put_in_force_again_is_the_one_before_the_next():
+def test_a_run_published_again_is_the_one_before_the_next():
     assert predecessor(register("one", "two", "one"), "three") == "one"
 
 

@@ -1,4 +1,4 @@
-"""Identity on real tables: the generated sample, and the lab's own where it is there."""
+"""Identity on real tables: the generated sample, and the lab's own if it is there."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def customers(request) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("seed", [42])
-def test_nearly_everybody_keeps_the_segment_when_trained_with_another_seed(customers, tmp_path, seed):
+def test_nearly_all_customers_keep_the_segment_when_trained_with_another_seed(customers, tmp_path, seed):
     make_run(tmp_path, "one", customers, 5, seed=7)
     make_run(tmp_path, "two", customers, 5, seed=seed)
     assert kept_share(tmp_path, "two") >= 0.999
@@ -28,7 +28,7 @@ def test_nearly_everybody_keeps_the_segment_when_trained_with_another_seed(custo
     assert [row["CUST_ID"] for row in read_rows(tmp_path, "two")] == customers["CUST_ID"].tolist()
 
 
-def test_nearly_everybody_keeps_the_segment_when_one_customer_in_twenty_is_new(customers, tmp_path):
+def test_nearly_all_customers_keep_the_segment_when_one_customer_in_twenty_is_new(customers, tmp_path):
     order = np.random.default_rng(3).permutation(len(customers))
     cut = len(customers) // 20
     make_run(tmp_path, "one", customers.iloc[order[cut:]].reset_index(drop=True), 5, seed=7)
@@ -39,7 +39,7 @@ def test_nearly_everybody_keeps_the_segment_when_one_customer_in_twenty_is_new(c
 
 
 @pytest.mark.parametrize("k", [5, 8])
-def test_on_unchanged_data_nobody_moves(customers, tmp_path, k):
+def test_on_unchanged_data_no_customer_moves(customers, tmp_path, k):
     make_run(tmp_path, "one", customers, k)
     found = make_run(tmp_path, "two", customers, k)
     assert found["comparison"]["same_segment"] == found["comparison"]["common_customers"]
@@ -47,7 +47,7 @@ def test_on_unchanged_data_nobody_moves(customers, tmp_path, k):
 
 
 @pytest.mark.parametrize("k", [4, 7])
-def test_on_unchanged_data_nobody_moves_where_many_customers_are_as_near_to_two_segments(tmp_path, k):
+def test_on_unchanged_data_no_customer_moves_if_many_customers_are_as_near_to_two_segments(tmp_path, k):
     values = np.random.default_rng(5).integers(0, 5, (3000, 3)).astype(float)
     customers = pd.DataFrame(values, columns=["A", "B", "C"])
     customers.insert(0, "CUST_ID", [f"C{number}" for number in range(3000)])

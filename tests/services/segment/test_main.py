@@ -1,10 +1,12 @@
 """The whole stage, on small tables whose segments one can see."""
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from services.contract.results import MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE
 from services.contract.settings import SegmentSettings
 from services.pipeline import PIPELINE
 from services.segment import main
+from services.segment.assignment import to_segmenter
 from stagekit.errors import DataError, MissingInputError, TransientError
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.workspace import Workspace
@@ -54,7 +57,7 @@ def test_every_customer_of_the_input_comes_out_once_and_in_order(tmp_path):
     assert sum(one["share"] for one in found["segments"]) == pytest.approx(1)
 
 
-def test_what_is_written_has_the_columns_of_the_contract(tmp_path):
+def test_every_file_has_the_columns_of_the_contract(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     Segmentation.model_validate_json((folder(tmp_path, "one") / "segmentation.json").read_text())
     for name, columns in (
@@ -85,7 +88,7 @@ def test_the_first_run_numbers_its_segments_by_size_and_names_them_after_their_p
 @pytest.mark.parametrize("again", [THREE, THREE.sample(frac=1, random_state=0, ignore_index=True)])
 def test_another_seed_or_order_of_the_customers_changes_no_segment(tmp_path, again):
     make_run(tmp_path, "one", THREE, 3, seed=1)
-    assert make_run(tmp_path, "two", again, 3, seed=2)["continued_sse"] == pytest.approx(1)
+    assert make_run(tmp_path, "two", again, 3, seed=2)["warm_start_sse_ratio"] == pytest.approx(1)
     assert members(read_rows(tmp_path, "two")) == members(read_rows(tmp_path, "one"))
     assert members(read_rows(tmp_path, "two"), "previous_segment_id") == members(read_rows(tmp_path, "one"))
 
@@ -114,7 +117,7 @@ def test_more_segments_than_before_leave_the_others_as_they_are(tmp_path, newcom
     assert found["comparison"]["same_segment"] == found["comparison"]["common_customers"] == 120
 
 
-def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_path):
+def test_segments_are_recognised_although_they_were_prepared_differently(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     found = make_run(tmp_path, "two", THREE, 3, log_columns=["PURCHASES"], features=("CREDIT_LIMIT", "PURCHASES"))
     assert ids(found) == [1, 2, 3]
@@ -125,18 +128,21 @@ def test_segments_are_recognised_though_they_were_prepared_in_another_way(tmp_pa
 def test_only_the_columns_that_are_gone_are_named(tmp_path):
     make_run(tmp_path, "one", THREE.assign(REGION="1"), 3, group_column="REGION")
     (warning,) = make_run(tmp_path, "two", THREE, 3)["warnings"]
-    assert warning.endswith("the table lacks what run one grouped customers by, REGION")
+    assert warning.endswith("by previous membership: column REGION, used by run one, is missing or not numeric")
 
 
-def test_where_the_old_features_are_gone_segments_are_recognised_by_who_was_in_them(tmp_path):
+def test_without_the_previous_features_segments_are_matched_by_previous_membership(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     renamed = THREE.rename(columns={name: f"NEW_{name}" for name in FEATURES})
     found = make_run(tmp_path, "two", renamed, 3, features=tuple(f"NEW_{name}" for name in FEATURES))
     assert ids(found) == [1, 2, 3]
-    assert "recognised by who was in them" in found["warnings"][0]
+    names = ", ".join(FEATURES)
+    assert found["warnings"][0] == (
+        f"segments are matched by previous membership: columns {names}, used by run one, are missing or not numeric"
+    )
 
 
-def test_a_run_whose_groups_are_written_in_another_way_keeps_its_segments(tmp_path):
+def test_a_run_whose_groups_are_written_differently_keeps_its_segments(tmp_path):
     regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
     regional["BALANCE"] += 50_000 * regional["REGION"]
     grouping = {"group_column": "REGION", "min_group_size": 5}
@@ -147,7 +153,7 @@ def test_a_run_whose_groups_are_written_in_another_way_keeps_its_segments(tmp_pa
     assert found["comparison"]["same_segment"] == 120
 
 
-def test_a_run_whose_groups_have_other_names_recognises_segments_by_who_was_in_them(tmp_path):
+def test_a_run_whose_groups_have_other_names_matches_segments_by_previous_membership(tmp_path):
     regional = THREE.assign(REGION=np.arange(120) % 3 + 1)
     regional["BALANCE"] += 50_000 * regional["REGION"]
     grouping = {"group_column": "REGION", "min_group_size": 5}
@@ -156,7 +162,7 @@ def test_a_run_whose_groups_have_other_names_recognises_segments_by_who_was_in_t
     found = make_run(tmp_path, "two", renamed, 3, **grouping)
     assert ids(found) == [1, 2, 3]
     assert found["warnings"] == [
-        "segments are recognised by who was in them: 120 of 120 customers are in a REGION that run one did not have"
+        "segments are matched by previous membership: 120 of 120 customers are in a REGION that run one did not have"
     ]
 
 
@@ -177,7 +183,7 @@ def test_replaced_ids_are_warned_of(tmp_path):
     assert warning.startswith("only 0 of 120 customers have a CUST_ID that was among the 120 of run one")
 
 
-def test_without_ids_nobody_is_recognised_but_segments_are(tmp_path):
+def test_without_ids_segments_are_recognised_and_customers_are_not(tmp_path):
     anonymous = THREE.drop(columns="CUST_ID")
     make_run(tmp_path, "one", anonymous, 3)
     found = make_run(tmp_path, "two", anonymous, 3, seed=3)
@@ -187,7 +193,7 @@ def test_without_ids_nobody_is_recognised_but_segments_are(tmp_path):
     assert {row["previous_segment_id"] for row in read_rows(tmp_path, "two")} == {""}
 
 
-def test_without_ids_and_without_the_old_features_nothing_is_recognised_and_a_warning_says_so(tmp_path):
+def test_without_ids_and_without_the_previous_features_there_is_a_warning_that_no_segment_is_recognised(tmp_path):
     anonymous = THREE.drop(columns="CUST_ID")
     make_run(tmp_path, "one", anonymous, 3)
     renamed = anonymous.rename(columns={name: f"NEW_{name}" for name in FEATURES})
@@ -217,7 +223,7 @@ def test_the_result_stays_short_and_leaves_out_reasons_before_segments(tmp_path)
     assert re.fullmatch(r"segment \d \((a+|b+|c+|d+)\) has a stability of 0\.500, less than 0\.6", result["held_back"][0])
 
 
-def test_a_run_that_fails_a_check_is_not_published_and_what_was_in_force_stays(tmp_path):
+def test_a_run_that_fails_a_check_is_not_published_and_the_active_run_stays(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     before = read_published(tmp_path)
     found = make_run(tmp_path, "two", table(THREE, group("rich", 30)), 3, fails=[CHECK], jaccard=[0.9, 0.5, 0.9])
@@ -242,13 +248,13 @@ def test_the_last_model_of_the_training_is_published_with_the_segments_and_not_w
     assert published.read_bytes() == before
 
 
-def test_too_many_customers_without_a_segment_hold_a_run_back(tmp_path):
+def test_a_run_with_too_many_customers_without_a_segment_is_not_published(tmp_path):
     found = make_run(tmp_path, "one", THREE.assign(BALANCE=THREE["BALANCE"].where(THREE.index % 10 != 0)), 3)
     assert found["held_back"] == ["12 of 120 customers have no segment: 10%, more than 5%"]
     assert read_register(tmp_path).active_run is None
 
 
-def test_a_run_that_would_be_held_back_can_be_published_anyway(tmp_path):
+def test_a_run_that_fails_a_check_can_be_published_on_request(tmp_path):
     prepare(tmp_path, "one", THREE, 3, fails=[CHECK])
     found = segment(tmp_path, "one", publish="always")
     assert (found["published"], len(found["held_back"])) == (True, 1)
@@ -299,7 +305,7 @@ def test_a_segment_that_is_too_small_to_assess_is_a_warning(tmp_path):
     ]
 
 
-def test_the_ids_of_a_run_that_was_held_back_are_not_given_to_others(tmp_path):
+def test_the_ids_of_an_unpublished_run_are_not_given_to_others(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     held = make_run(tmp_path, "two", table(THREE, group("rich", 30)), 4, fails=[CHECK])
     assert sorted(ids(held)) == [1, 2, 3, 4]
@@ -339,12 +345,12 @@ def test_a_run_again_with_another_seed_keeps_the_ids_that_it_gave(tmp_path):
     assert len(read_register(tmp_path).segments) == 3
 
 
-def test_a_rerun_of_an_older_run_is_held_back_unless_it_is_wanted(tmp_path):
+def test_a_rerun_of_an_older_run_is_not_published_unless_requested(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     make_run(tmp_path, "two", THREE, 3)
     found = segment(tmp_path, "one")
-    assert found["held_back"] == ["run two is in force and newer than this one"]
-    assert found["comparison"] is None  # nothing was in force before it
+    assert found["held_back"] == ["run two is active and newer than this one"]
+    assert found["comparison"] is None  # no run was active before it
     assert read_register(tmp_path).active_run == "two"
     assert segment(tmp_path, "one", publish="always")["published"]
     assert read_register(tmp_path).active_run == "one"
@@ -387,7 +393,7 @@ def test_a_names_file_that_the_user_names_has_to_be_there(tmp_path):
 
 def test_a_name_for_a_segment_that_does_not_exist_is_warned_of(tmp_path, caplog):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n1,Savers\n999,Nobody\n")
+    (tmp_path / "data/segment_names.csv").write_text("segment_id,name\n1,Savers\n999,Unknown\n")
     (warning,) = make_run(tmp_path, "one", THREE, 3)["warnings"]
     assert "1 segment that no run has made (999)" in warning
     assert warning in caplog.messages
@@ -443,7 +449,7 @@ def test_features_of_other_customers_are_refused(tmp_path):
         segment(tmp_path, "one")
 
 
-def test_damaged_files_of_the_run_in_force_are_refused_and_publishing_it_again_mends_them(tmp_path):
+def test_damaged_files_of_the_active_run_are_refused_and_publishing_it_again_fixes_them(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     path = next((tmp_path / "model/published").iterdir()) / "segmenter.pkl"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -459,7 +465,42 @@ def test_what_is_published_unpickles_through_the_allow_list(tmp_path):
     with Workspace(PIPELINE, "segment", tmp_path, "x") as work:
         segmenter = work.load_published(work.read_registry(lock=False).entry("one"), SEGMENTER)
     assert segmenter["names"]
-    assert np.isfinite(segmenter["reach"]).all()
+    assert np.isfinite(segmenter["outlier_distance"]).all()
+
+
+def test_segments_are_also_written_as_parquet_with_the_setting(tmp_path):
+    prepare(tmp_path, "one", THREE, 3)
+    segment(tmp_path, "one", parquet=True)
+    path = str(folder(tmp_path, "one") / "segments.parquet")
+    rows = duckdb.execute("SELECT CUST_ID, segment_id::VARCHAR FROM read_parquet(?)", [path])
+    assert dict(rows.fetchall()) == members(read_rows(tmp_path, "one"))
+    segment(tmp_path, "one")
+    assert not (folder(tmp_path, "one") / "segments.parquet").exists()
+
+
+def test_the_log_reports_the_publication_before_it_happens(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    make_run(tmp_path, "one", THREE, 3)
+    assert "run one passed the quality gate and will be published" in caplog.messages
+
+
+def test_a_segmenter_with_the_former_name_of_a_field_is_read(tmp_path):
+    make_run(tmp_path, "one", THREE, 3)
+    with Workspace(PIPELINE, "segment", tmp_path, "x") as work:
+        values = work.load_published(work.read_registry(lock=False).entry("one"), SEGMENTER)
+    former = {"reach" if name == "outlier_distance" else name: value for name, value in values.items()}
+    assert to_segmenter(former).outlier_distance is values["outlier_distance"]
+
+
+def test_a_segmentation_with_the_former_names_of_fields_is_read(tmp_path):
+    found = make_run(tmp_path, "one", THREE, 3)
+    former = {**found, "continued_sse": 1.5}
+    del former["warm_start_sse_ratio"]
+    former["segments"] = [{**one, "sets_apart": ["high balance"]} for one in found["segments"]]
+    for one in former["segments"]:
+        del one["distinguishing_features"]
+    read = Segmentation.model_validate(former)
+    assert (read.warm_start_sse_ratio, read.segments[0].distinguishing_features) == (1.5, ("high balance",))
 
 
 def test_the_published_file_is_the_one_of_the_run(tmp_path):

@@ -19,7 +19,7 @@ def names(profiles: list[Profile], known: dict[int, str] | None = None, user: di
     return make_names(profiles, range(1, len(profiles) + 1), known or {}, user or {})
 
 
-def test_a_name_says_what_sets_the_segment_apart_most():
+def test_a_name_consists_of_the_most_distinguishing_features():
     assert names([RICH]) == ["high balance, low purchases"]
     assert names([profile(PURCHASES=3, CREDIT_LIMIT=-2)]) == ["very high purchases, very low credit limit"]
 
@@ -67,7 +67,7 @@ def test_names_that_differ_in_case_blanks_or_punctuation_look_alike(other):
     assert names([RICH, RICH], user={2: other})[0] == "high balance, low purchases, average credit limit"
 
 
-def test_names_of_punctuation_alone_are_told_apart():
+def test_names_of_punctuation_alone_are_distinct():
     assert name_key("★") != name_key("♥")
 
 
@@ -98,7 +98,7 @@ def test_a_name_fits_as_long_as_no_phrase_contradicts_the_segment(name, fits):
     assert is_fitting(name, RICH) is fits
 
 
-def test_the_name_of_segment_9_is_replaced_and_the_note_says_what_it_was_called():
+def test_the_name_of_segment_9_is_replaced_and_the_note_contains_the_former_name():
     # Seen on a new table: the credit limit has index 50, the balance index 8.
     features = [FeatureProfile(*values) for values in (("BALANCE", 0, 0, 8, -0.7), ("CREDIT_LIMIT", 0, 0, 50, -0.5))]
     nine = Profile(10, (*features, FeatureProfile("PURCHASES", 0, 0, 130, 0.3)))

@@ -105,6 +105,6 @@ def test_the_table_has_a_row_for_each_segment_and_feature_by_id_and_rank():
     rows = profile_table(profiles_of(CUSTOMERS, CLUSTER, 2), [7, 3], ["=small", "large"])
     assert tuple(rows.columns) == PROFILE_COLUMNS
     assert rows["segment_id"].tolist() == [3, 3, 7, 7]
-    assert rows["sets_apart"].tolist() == [1, 2, 1, 2]
+    assert rows["feature_rank"].tolist() == [1, 2, 1, 2]
     assert rows["segment_name"].tolist() == ["large", "large", "'=small", "'=small"]
     assert rows["share"].tolist() == [0.4, 0.4, 0.6, 0.6]

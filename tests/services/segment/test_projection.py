@@ -59,9 +59,9 @@ def test_where_there_is_nothing_to_compare_every_silhouette_is_zero(preparation,
 
 
 def test_a_customer_without_a_segment_is_not_shown(preparation):
-    nobody = TWO.copy()
-    nobody.loc[0, "BALANCE"] = np.nan
-    points = project_sample(nobody, preparation, np.where(np.arange(50) == 0, 0, IDS))
+    customers = TWO.copy()
+    customers.loc[0, "BALANCE"] = np.nan
+    points = project_sample(customers, preparation, np.where(np.arange(50) == 0, 0, IDS))
     assert len(points) == 49
 
 

@@ -6,16 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.segment import sampling
-from services.segment.sampling import join_samples, sample_part, sampling_rate
+from services.segment.sampling import MAX_CUSTOMERS, join_samples, sample_part, sampling_rate
 from services.transform.features import fit_preparation
 
 
-def sample(*parts, rate=1.0, decimal="."):
+def sample(*parts, n_customers=1, decimal="."):
     """Draw from parts with the columns CUST_ID, A (the only feature) and others."""
     frames = [pd.DataFrame(part).assign(CUST_ID="the same") for part in parts]
     preparation = fit_preparation(pd.DataFrame({"A": [0.0, 1.0]}), ["A"])
-    draw = partial(sample_part, preparation=preparation, rate=rate, decimal=decimal)
+    draw = partial(sample_part, preparation=preparation, n_customers=n_customers, decimal=decimal)
     return join_samples([draw(frame, number) for number, frame in enumerate(frames)], decimal)
 
 
@@ -41,7 +40,7 @@ def test_the_sample_is_limited_in_customers_and_in_cells(n_customers, n_columns,
 
 def test_the_same_customers_are_drawn_every_time_and_others_from_another_part():
     part = {"A": np.arange(1000.0)}
-    first, again = sample(part, part, rate=0.3), sample(part, part, rate=0.3)
+    first, again = (sample(part, part, n_customers=int(MAX_CUSTOMERS / 0.3)) for _ in range(2))
     assert first.is_sample
     assert first.customers["A"].tolist() == again.customers["A"].tolist()
     assert 500 < len(first.customers) < 700
@@ -96,4 +95,4 @@ def test_a_part_without_customers_changes_nothing():
     whole = {"A": [1.0, 2.0], "B": texts("x", "y")}
     result = sample(whole, {"A": [np.nan], "B": texts("z")})
     assert result.customers["B"].tolist() == ["x", "y"]
-    assert len(sample({"A": [1.0]}, rate=sampling.sampling_rate(10**12, 1)).customers) == 0
+    assert len(sample({"A": [1.0]}, n_customers=10**12).customers) == 0

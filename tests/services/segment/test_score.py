@@ -44,7 +44,7 @@ def test_customers_who_are_scored_get_the_segment_that_the_run_gave_them(tmp_pat
     assert members(rows, "previous_segment_id") == members(given)
 
 
-def test_every_row_of_the_file_comes_out_and_says_what_is_wrong_with_it(tmp_path):
+def test_every_row_of_the_file_is_scored_or_has_a_reason(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 3, seed=5, prefix="newer"))
     new.loc[1, "BALANCE"] = np.nan
@@ -53,12 +53,12 @@ def test_every_row_of_the_file_comes_out_and_says_what_is_wrong_with_it(tmp_path
     assert [row["CUST_ID"] for row in rows] == ["new-0", "new-1", "new-2", "newer-0", "newer-1", "newer-2"]
     assert [row["reason"] for row in rows] == ["", "no value for BALANCE", "", "", "", ""]
     assert rows[2]["outside_training_range"] == "CREDIT_LIMIT"
-    assert rows[2]["unusual"] == "yes"
+    assert rows[2]["is_outlier"] == "yes"
     assert {row["previous_segment_id"] for row in rows} == {""}
     assert rows[0]["segment_id"] == "1"
 
 
-def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog):
+def test_the_result_and_the_log_report_the_counts(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     make_run(tmp_path, "one", THREE, 3)
     new = table(group("savers", 3, seed=5, prefix="new"), group("buyers", 1, seed=5, prefix="other"))
@@ -71,7 +71,7 @@ def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog
         result = score.main(ScoreSettings(volume=tmp_path, score="data/new.csv"), work)
     assert result == {
         "scores": "scores/new/segments.csv",
-        "in_force": "one",
+        "active_run": "one",
         "rows": 4,
         "duplicates_dropped": 0,
         "unassigned": 1,
@@ -80,13 +80,13 @@ def test_the_result_and_the_log_tell_how_many_there_are_of_each(tmp_path, caplog
     }
     names = read_register(tmp_path).entry("one").publication.segments
     assert [record.getMessage() for record in caplog.records] == [
-        "read data/new.csv: 4 customers; in force are the segments of run one",
+        "read data/new.csv: 4 customers; the segments of run one are active",
         "1 customers have no segment, 1 are outside the training range",
         *(f"segment {number}, {names[number]}: {size} customers" for number, size in ((1, 1), (2, 0), (3, 2))),
     ]
 
 
-def test_scores_follow_the_preparation_of_the_run_in_force(tmp_path):
+def test_scores_follow_the_preparation_of_the_active_run(tmp_path):
     regional = THREE.assign(REGION=["north" if number % 2 else "south" for number in range(120)])
     shifted = regional.assign(CREDIT_LIMIT=regional["CREDIT_LIMIT"] + 50_000 * (regional["REGION"] == "north"))
     make_run(tmp_path, "one", shifted, 3, group_column="REGION", min_group_size=5, log_columns=["PURCHASES"])
@@ -126,7 +126,7 @@ def test_the_last_row_of_a_customer_counts_whatever_part_of_the_file_it_is_in(tm
         commit(work)
     rows = [row for part in sorted((tmp_path / "scores/new/segments").iterdir()) for row in read_csv(part)]
     assert [(row["CUST_ID"], row["segment_id"]) for row in rows] == [("savers-1", "3"), ("savers-2", "1"), ("savers-0", "1")]
-    assert "dropped 3 rows whose CUST_ID comes again" in caplog.text
+    assert "dropped 3 rows with a duplicate CUST_ID" in caplog.text
 
 
 def test_files_of_one_name_in_several_folders_get_folders_of_their_own():
@@ -140,23 +140,23 @@ def test_files_of_one_name_in_several_folders_get_folders_of_their_own():
     assert ScoreSettings(score="data/q/s.csv", run="mine").run == "mine"
 
 
-def test_a_customer_on_the_centroid_of_a_segment_of_one_is_not_unusual(tmp_path):
+def test_a_customer_on_the_centroid_of_a_segment_of_one_is_no_outlier(tmp_path):
     alone = group("rich", 1)
     make_run(tmp_path, "one", table(THREE, alone), 4)
     (row,) = make_scores(tmp_path, alone.assign(CUST_ID="other", BALANCE=alone["BALANCE"] + 1))
-    assert (row["segment_id"], row["unusual"]) == ("4", "no")
+    assert (row["segment_id"], row["is_outlier"]) == ("4", "no")
     assert float(row["confidence"]) > 0.99
 
 
-def test_a_run_that_was_held_back_does_not_score(tmp_path):
+def test_an_unpublished_run_does_not_score(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, fails=["the silhouette is 0.000, less than 0.25"])
     assert not segment(tmp_path, "two")["published"]
     assert {row["segment_id"] for row in make_scores(tmp_path, group("rich", 5))} == {"3"}
 
 
-def test_without_segments_in_force_there_is_nothing_to_score_with(tmp_path):
-    with pytest.raises(MissingInputError, match="no segments are in force"):
+def test_without_active_segments_scoring_is_refused(tmp_path):
+    with pytest.raises(MissingInputError, match="no segments are active"):
         make_scores(tmp_path, THREE)
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_lacks_a_feature_is_refused(tmp_path):
         make_scores(tmp_path, THREE.drop(columns="PURCHASES"))
 
 
-def test_customers_without_an_id_are_scored_and_nobody_is_recognised(tmp_path):
+def test_customers_without_an_id_are_scored_and_not_recognised(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
     rows = make_scores(tmp_path, THREE.drop(columns="CUST_ID"))
     assert [row["CUST_ID"] for row in rows[:2]] == ["1", "2"]
@@ -181,7 +181,7 @@ def test_scoring_is_one_command_without_a_run(tmp_path):
     code, out, _ = finish(start(tmp_path, "--score", "data/New customers.csv"))
     result = json.loads(out)
     assert code == 0
-    assert (result["rows"], result["in_force"], result["unassigned"]) == (120, "one", 0)
+    assert (result["rows"], result["active_run"], result["unassigned"]) == (120, "one", 0)
     assert len(read_csv(tmp_path / result["scores"])) == 120
     manifest = json.loads((tmp_path / result["scores"]).with_name("manifest.json").read_text())
     assert [item["name"] for item in manifest["inputs"]] == [

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 
 import duckdb
@@ -25,7 +26,8 @@ from services.transform.features import fit_preparation
 from stagekit.volume.parts import OutputLocation
 from tests.services.segment.runs import FEATURES, group, table
 
-NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'say "hi"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
+NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'the "x"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
+REPOSITORY = Path(__file__).parents[3]
 NAMES = ("=cmd", "plain")
 
 
@@ -103,6 +105,11 @@ def test_the_next_segment_and_the_decisive_features_are_named(tmp_path):
     assert {row["next_feature"] for row in rows} <= {*FEATURES, ""}
 
 
+def test_every_column_is_documented():
+    documented = re.findall(r"^\| `(\w+)` \|", (REPOSITORY / "docs/segments-table.md").read_text(), flags=re.M)
+    assert tuple(documented) == SCORES_COLUMNS
+
+
 def test_without_ids_customers_are_numbered_over_all_parts(tmp_path):
     assert [row["CUST_ID"] for row in rows_of(write(tmp_path, None, first_row=7))] == ["8", "9", "10", "11"]
 
@@ -113,7 +120,7 @@ def test_a_column_is_escaped_like_its_texts_one_by_one():
         "''=1+1",
         "-5",
         "O'Brien",
-        'say "hi"',
+        'the "x"',
         "a,b",
         "line\rbreak",
         "line\nbreak",
@@ -168,5 +175,5 @@ def test_scored_customers_outside_the_training_range_are_flagged(tmp_path):
     rows = rows_of(scored.csv.path)
     assert tuple(rows[0]) == SCORES_COLUMNS
     assert [row["outside_training_range"] for row in rows] == ["BALANCE PURCHASES", "", "", "", "", ""]
-    assert rows[0]["unusual"] == "yes"
+    assert rows[0]["is_outlier"] == "yes"
     assert (scored.n_outside, scored.sizes.tolist()) == (1, [2, 3])

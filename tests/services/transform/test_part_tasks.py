@@ -8,6 +8,7 @@ import pytest
 
 from services.transform.features import PreparationOptions, fit_preparation, fit_preparation_to_parts
 from stagekit.errors import DataError
+from stagekit.workers.worker_pool import InMemoryParts
 
 FEATURES = ("BALANCE", "PURCHASES")
 
@@ -22,10 +23,9 @@ def table() -> pd.DataFrame:
     return frame
 
 
-def map_parts(table: pd.DataFrame, *ends: int):
+def parts_of(table: pd.DataFrame, *ends: int):
     cuts = [0, *ends, len(table)]
-    parts = [table[first:last].reset_index(drop=True) for first, last in pairwise(cuts)]
-    return lambda function: [function(part) for part in parts]
+    return InMemoryParts([table[first:last].reset_index(drop=True) for first, last in pairwise(cuts)])
 
 
 @pytest.mark.parametrize("ends", [(200,), (1, 2, 399), (0, 100, 100, 300)])
@@ -40,7 +40,7 @@ def map_parts(table: pd.DataFrame, *ends: int):
 )
 def test_the_result_does_not_depend_on_the_parts(table, ends, options):
     whole = fit_preparation(table, FEATURES, **options)
-    parts = fit_preparation_to_parts(map_parts(table, *ends), FEATURES, PreparationOptions(**options))
+    parts = fit_preparation_to_parts(parts_of(table, *ends), FEATURES, PreparationOptions(**options))
     assert parts.fences == whole.fences
     assert parts.training_range == whole.training_range
     assert list(parts.group_pipelines) == list(whole.group_pipelines)
@@ -50,7 +50,7 @@ def test_the_result_does_not_depend_on_the_parts(table, ends, options):
 
 
 def test_variances_are_accurate_beside_large_means(table):
-    scaler = fit_preparation_to_parts(map_parts(table, 150, 250), FEATURES, PreparationOptions()).pipeline[-1]
+    scaler = fit_preparation_to_parts(parts_of(table, 150, 250), FEATURES, PreparationOptions()).pipeline[-1]
     values = table.dropna()["PURCHASES"] - 1e6
     assert np.sqrt(scaler.var_[1]) == pytest.approx(values.std(ddof=0), rel=1e-6)
     assert scaler.n_samples_seen_ == len(values)
@@ -61,7 +61,7 @@ def test_size_and_variance_of_a_group_are_those_over_all_parts(table):
     # One value in the first part, several in the table.
     table.loc[table["REGION"] == "east", "PURCHASES"] = [1.0] * 60 + [2.0] * 73
     options = PreparationOptions(group_column="REGION", min_group_size=110)
-    preparation = fit_preparation_to_parts(map_parts(table, 100), FEATURES, options)
+    preparation = fit_preparation_to_parts(parts_of(table, 100), FEATURES, options)
     assert set(preparation.group_pipelines) == {"north", "east"}
 
 
@@ -69,6 +69,6 @@ def test_a_negative_number_is_reported_with_its_customer_in_any_part(table):
     table.loc[[250, 300], "BALANCE"] = -5.0
     options = PreparationOptions(log_columns=("BALANCE",))
     with pytest.raises(DataError, match=r"customer C250: BALANCE is -5.*\(2 of 400 customers have one\)"):
-        fit_preparation_to_parts(map_parts(table, 200), FEATURES, options)
+        fit_preparation_to_parts(parts_of(table, 200), FEATURES, options)
     with pytest.raises(DataError, match=r"customer 251: BALANCE is -5"):
-        fit_preparation_to_parts(map_parts(table.drop(columns="CUST_ID"), 200), FEATURES, options)
+        fit_preparation_to_parts(parts_of(table.drop(columns="CUST_ID"), 200), FEATURES, options)

@@ -5,7 +5,7 @@ import pytest
 
 from stagekit.errors import DataError
 from stagekit.tables import faults
-from stagekit.tables.faults import Fault, Faults, refuse_faults
+from stagekit.tables.faults import Fault, Faults, raise_if_faulty
 from stagekit.volume.workspace import Workspace
 from tests.stagekit.declaration import PIPELINE
 
@@ -31,7 +31,7 @@ def left_behind(volume) -> list[dict[str, str]]:
 
 def test_a_single_fault_is_the_whole_message(tmp_path, collect):
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError) as error:
-        refuse_faults([collect("a"), collect("b", wrong(3))], work)
+        raise_if_faulty([collect("a"), collect("b", wrong(3))], work)
     assert str(error.value) == "file.csv row 3: BALANCE is 'abc', expected a number"
     assert left_behind(tmp_path) == [
         {"file": "file.csv", "row": "3", "column": "BALANCE", "value": "'abc'", "expected": "a number"}
@@ -43,7 +43,7 @@ def test_twenty_faults_are_logged_all_are_counted_by_column_and_kind_and_all_are
     first = collect("a", *(wrong(row) for row in range(2, 17)), wrong(17, "", "3 fields", "4 fields"))
     second = collect("b", *(wrong(row, "PURCHASES", "-2", "no negative number") for row in range(2, 1002)))
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError) as error:
-        refuse_faults([first, second], work)
+        raise_if_faulty([first, second], work)
     assert str(error.value) == (
         "file.csv row 2: BALANCE is 'abc', expected a number; 1,016 faults (PURCHASES: 1,000 × expected no negative number, "
         "BALANCE: 15 × expected a number, rows: 1 × expected 4 fields); runs/demo/read/faults.csv lists them: "
@@ -58,21 +58,21 @@ def test_twenty_faults_are_logged_all_are_counted_by_column_and_kind_and_all_are
 
 def test_the_next_try_removes_the_faults_of_this_one(tmp_path, collect):
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError):
-        refuse_faults([collect("a", wrong(3))], work)
+        raise_if_faulty([collect("a", wrong(3))], work)
     assert sorted(path.name for path in (tmp_path / "runs/demo/read").iterdir()) == ["faults.csv"]
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work:
-        refuse_faults([collect("b")], work)
+        raise_if_faulty([collect("b")], work)
     assert not (tmp_path / "runs/demo/read/faults.csv").exists()
 
 
 def test_the_number_of_collected_faults_of_a_file_is_limited(tmp_path, collect, monkeypatch):
     monkeypatch.setattr(faults, "MAX_FAULTS", 5)
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError, match="; more than 5 faults "):
-        refuse_faults([collect("a", *(wrong(row) for row in range(2, 100)))], work)
+        raise_if_faulty([collect("a", *(wrong(row) for row in range(2, 100)))], work)
     assert len(left_behind(tmp_path)) == 5
 
 
 def test_formulas_in_the_list_of_faults_are_escaped(tmp_path, collect):
     with Workspace(PIPELINE, "read", tmp_path, "demo") as work, pytest.raises(DataError):
-        refuse_faults([collect("a", wrong(3, "=cmd()", "-1+2"))], work)
+        raise_if_faulty([collect("a", wrong(3, "=cmd()", "-1+2"))], work)
     assert (left_behind(tmp_path)[0]["column"], left_behind(tmp_path)[0]["value"]) == ("'=cmd()", "'-1+2")

@@ -3,11 +3,13 @@ import gzip
 import pytest
 
 from stagekit.errors import DataError
-from stagekit.tables import strict_reader as tables
-from stagekit.tables.strict_reader import Schema, read_rows
+from stagekit.tables import strict_reader
+from stagekit.tables.strict_reader import check_records, read_header, read_records, read_rows
+from stagekit.tables.table_schema import KnownColumns, TableFormat, make_schema
 
 FEATURES = ["BALANCE", "PURCHASES"]
 HEADER = b"CUST_ID,BALANCE,PURCHASES\n"
+FORMAT = TableFormat("CUST_ID", known=KnownColumns("CUST_ID", frozenset(FEATURES), frozenset({"PURCHASES"})))
 
 
 @pytest.fixture
@@ -15,7 +17,7 @@ def read(tmp_path):
     def read_bytes(content: bytes):
         path = tmp_path / "file.csv"
         path.write_bytes(content)
-        return list(read_rows(path, FEATURES))
+        return list(read_rows(path, FEATURES, FORMAT))
 
     return read_bytes
 
@@ -52,7 +54,7 @@ def test_variants_that_programs_write_are_read_alike(read, content):
         (b"CUST_ID,BALANCES,PURCHASES\n", r"column 'BALANCE' is missing; is 'BALANCES' meant\?"),
         (b"CUST_ID,BALANCE,PURCHASES,\nA,1,2,\n", r"row 1: column 4 has no name: name it or remove it"),
         (b",BALANCE,PURCHASES\n0,1,2\n", r"row 1: column 1 has no name"),
-        (b"CUST_ID,BALANCE,PURCHASES,BALANCE\n", r"row 1: column 'BALANCE' stands twice"),
+        (b"CUST_ID,BALANCE,PURCHASES,BALANCE\n", r"row 1: column 'BALANCE' occurs twice"),
         (b"CUST_ID;BALANCE;PURCHASES\n", r"separated by ';': save it with commas, or use --delimiter ';'$"),
         (b"CUST_ID\tBALANCE\tPURCHASES\n", r"separated by '\\t'"),
         (HEADER + b"A,abc,2\n", r"file.csv row 2: BALANCE is 'abc', expected a number"),
@@ -87,7 +89,7 @@ def test_rows_are_numbered_by_lines_whatever_ends_them(read, end):
 
 @pytest.mark.parametrize("row", [b"A" * 300, b"A,1,2," * 100, b'"\n",' * 100, b'"' + b"A\n" * 300], ids=len)
 def test_a_row_without_an_end_is_not_read_to_its_end(read, monkeypatch, row):
-    monkeypatch.setattr(tables, "MAX_ROW_LENGTH", 200)
+    monkeypatch.setattr(strict_reader, "MAX_ROW_LENGTH", 200)
     with pytest.raises(DataError, match=r"^file\.csv row 3: more than 200 characters in one row, expected line ends"):
         read(HEADER + b"A,1,2\n" + row)
 
@@ -95,10 +97,9 @@ def test_a_row_without_an_end_is_not_read_to_its_end(read, monkeypatch, row):
 def check(path):
     """Read a table to its end; returns the rows and the faults."""
     faults = []
-    header = tables.read_header(path, FEATURES)
-    schema = Schema(tuple(header), tuple(range(len(header))), tables.numeric_columns(header, FEATURES))
-    records = tables.records_of(path, schema.format, faults.append)
-    return list(tables.check_records(path.name, records, schema, faults.append)), faults
+    schema = make_schema(read_header(path, FEATURES, FORMAT), FEATURES, FORMAT)
+    records = read_records(path, FORMAT, faults.append)
+    return list(check_records(path.name, records, schema, faults.append)), faults
 
 
 def test_all_faults_are_reported_and_the_rows_without_any_are_read(tmp_path):

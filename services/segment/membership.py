@@ -26,6 +26,8 @@ NO_SEGMENT = 0
 NOT_IN_TABLE = -1
 """Previous segment id of a customer who was not in the table."""
 
+_JOIN_MEMORY = "256MiB"  # the features of all customers are in memory, too
+
 ESCAPED_ID = "coalesce(escaped, id)"
 """SQL of an id as it is written to CSV, in the table `ids` of a part."""
 
@@ -102,6 +104,7 @@ def find_previous_membership(
     """
     segment_ids = np.full(sum(n_customers), NOT_IN_TABLE, dtype=np.int32)
     with connect(folder, folder / f"{secrets.token_hex(8)}.duckdb") as connection:
+        connection.execute(f"SET memory_limit = '{_JOIN_MEMORY}'")
         connection.execute("CREATE TABLE previous (id VARCHAR, segment_id INTEGER)")
         for file in published:
             connection.execute(

@@ -1,4 +1,4 @@
-"""The bench runs through at its smallest; what it measures is nobody's business here."""
+"""The smallest bench runs; its measurements are not checked."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from services.contract.columns import NUMERIC_COLUMNS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_population_is_that_of_its_seed_and_copies_nobody(family):
+def test_a_population_is_that_of_its_seed_and_copies_no_customer(family):
     customers = draw(family, 20_000, 8, seed=1)
     assert customers.shape == (20_000, 8)
     np.testing.assert_array_equal(customers, draw(family, 20_000, 8, seed=1))

@@ -150,7 +150,7 @@ def test_files_with_other_columns_are_not_one_table(tmp_path, other):
 def test_a_folder_or_pattern_without_tables_is_named(tmp_path):
     put(tmp_path, many_note__txt="no table")
     for data_file in ("data/many", "data/*.csv"):
-        with pytest.raises(MissingInputError, match="names no CSV or Parquet file"):
+        with pytest.raises(MissingInputError, match=r"matches no \.csv, \.csv\.gz, \.parquet file"):
             extract(tmp_path, data_file=data_file)
 
 

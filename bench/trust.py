@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
     kept = docs / "trust.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     end = time.monotonic() + 60 * options.minutes
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes: each has a core of its own
+    os.environ["OMP_NUM_THREADS"] = "1"  # one core per process
     # Not forked: OpenMP, which this process uses to prepare the tasks, hangs in a child that inherits its threads.
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for section in options.sections:

@@ -55,6 +55,7 @@ def shoppers(n_shoppers: int = N_SHOPPERS, seed: int = 7) -> list[tuple[str | in
 
 
 def write_shoppers(path: Path) -> None:
+    """Write the table as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *shoppers()])
 

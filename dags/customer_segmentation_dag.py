@@ -64,7 +64,7 @@ with DAG(
         task_id="transform_for_clustering",
         stage="transform",
         task_display_name="Standardise features",
-        doc_md="Drops customers with a missing feature, takes logarithms and treats outliers if the settings say so, and "
+        doc_md="Drops customers with a missing feature, takes logarithms and treats outliers if configured, and "
         "standardises every feature to mean 0 and variance 1, in all customers or within groups.",
     )
     train = StageOperator(

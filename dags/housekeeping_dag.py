@@ -9,7 +9,7 @@ Limits the growth of the volume, of Airflow's logs and of its database. Every ni
 **To see what would be removed**, press *Trigger* and tick *Dry run*, or call `make prune DRY_RUN=1`. An Airflow Variable
 `housekeeping` with a JSON object like `{"keep_runs": 20}` changes the form's defaults for every night.
 
-**When the volume fills** above a share, the note on the run's page says so, and a notification is sent if one is
+**When the volume fills** above a share, the note on the run's page reports it, and a notification is sent if one is
 configured.
 """
 
@@ -73,6 +73,7 @@ with DAG(
 
     @task(task_display_name="Plan", doc_md="Reads the settings, and asks Airflow which runs are in progress.")
     def plan() -> dict[str, Any]:
+        """Collect the settings and the folders of runs in progress."""
         context = get_current_context()
         settings = choose_settings(FORM, context["params"], Variable.get(VARIABLE, default={}, deserialize_json=True))
         return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE.dag_id))}
@@ -95,6 +96,7 @@ with DAG(
 
     @task(task_display_name="Remove logs and rows", doc_md="Removes old log files, and calls `airflow db clean`.")
     def remove_logs_and_rows(settings: dict[str, Any]) -> dict[str, Any]:
+        """Remove old log files and database rows of Airflow."""
         oldest = datetime.now(UTC) - timedelta(days=settings["keep_days"])
         folder, dry_run = Path(conf.get_mandatory_value("logging", "base_log_folder")), settings["dry_run"]
         n_logs = 0

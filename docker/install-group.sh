@@ -9,7 +9,7 @@ export UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never
 # The cache is on another file system. The image is read-only when it runs, so every start would compile the libraries.
 export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 
-# A stage that needs nothing but pydantic has no group of its own.
+# A stage that needs nothing but pydantic has no separate group.
 group=$1
 grep -q "^$group = " pyproject.toml || group=contract
 # --inexact: keep what the layers below have installed.

@@ -139,7 +139,7 @@ def choose_volume(known: dict[str, str], default: str, requested: str, *, may_ch
         )
         sys.exit(f"the volume {folder} is not there: {remedy}")
     if folder == folder.parent:
-        sys.exit(f"the volume is {folder}, expected a folder of its own: name another one")
+        sys.exit(f"the volume is {folder}, expected a separate folder: name another one")
     if unusable := sorted(set(str(folder)) & set("'\\\n\r:")):
         sys.exit(f"the volume {folder} has {unusable[0]!r} in its path, which Docker or .env cannot take: rename the folder")
     before = Path(previous).resolve()

@@ -28,7 +28,7 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 settings.register_profile("no deadline", deadline=None)  # a busy machine is not a defect
 settings.load_profile("no deadline")
 
-pytest_plugins = ["tests.chaos.table"]
+pytest_plugins = ["tests.chaos.table", "tests.stagekit.airflow.api_server"]
 
 
 class Scheduling(LoadScopeScheduling):

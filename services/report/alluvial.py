@@ -24,12 +24,16 @@ Key = int | None
 
 
 class Flow(NamedTuple):
+    """Customers that two groups of neighbouring columns share."""
+
     source: Key
     target: Key
     customers: int
 
 
 class Column(NamedTuple):
+    """A column of groups, for example the segments of one run."""
+
     title: str
     styles: Mapping[int, SegmentStyle]
     """Of the groups that are segments; other groups are grey and have no badge."""

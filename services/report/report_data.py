@@ -76,6 +76,8 @@ class SamplePoint:
 
 
 class ReportData(NamedTuple):
+    """Everything that the report shows about one run."""
+
     evaluation: Evaluation
     segmentation: Segmentation
     profile: list[ProfileRow]
@@ -92,10 +94,12 @@ class ReportData(NamedTuple):
 
     @property
     def chosen(self) -> Candidate:
+        """The results for the chosen number of segments."""
         return next(candidate for candidate in self.evaluation.candidates if candidate.k == self.evaluation.chosen_k)
 
     @property
     def status(self) -> Literal["experimental", "not published", "published", "published manually despite failed checks"]:
+        """Whether the run was published, as the report names it."""
         if self.segmentation.experimental:
             return "experimental"
         if not self.segmentation.published:

@@ -18,6 +18,8 @@ XLINK = "{http://www.w3.org/1999/xlink}"
 
 
 class Chart(NamedTuple):
+    """A figure with its text alternative."""
+
     figure: Figure
     title: str
     description: str

@@ -1,4 +1,4 @@
-"""The result of a container that has exited, or the error that says why there is none and whether a retry can help."""
+"""The result of a container that has exited, or the error with the reason and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_container_result(client: APIClient, container: str, stage: str, memory:
     Raises
     ------
     StageError
-        Unless the stage succeeded; the class says whether a retry can help.
+        Unless the stage succeeded; the class states whether a retry can help.
     """
     state = client.inspect_container(container)["State"]
     stderr = client.logs(container, stdout=False, stderr=True, tail=50).decode(errors="replace")

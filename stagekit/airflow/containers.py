@@ -38,6 +38,7 @@ class StageCall:
 
     @property
     def uses_dask(self) -> bool:
+        """Whether a setting names a Dask scheduler."""
         return "dask_scheduler" in self.settings
 
 
@@ -55,6 +56,7 @@ class StageContainer:
 
     @property
     def mounts(self) -> list[Mount]:
+        """The volume, read-only, and the folders that the stage may write to."""
         return [
             Mount(VOLUME, self.host.host_volume, type="bind", read_only=True),
             *(Mount(f"{VOLUME}/{path}", f"{self.host.host_volume}/{path}", type="bind") for path in self.writable),
@@ -130,7 +132,7 @@ def define_container(
     image, image_id : str
         Name and id of the image.
     environment : mapping of str to str
-        Of the Airflow process: a stage on a cluster gets its DASK_ variables, which say where the certificates are.
+        Of the Airflow process: a stage on a cluster gets its DASK_ variables, which name the certificates.
     """
     variables = {name.upper(): to_text(value) for name, value in call.settings.items()}
     variables["SOURCES"] = ",".join(f"{name}={source}" for name, source in call.sources.items())

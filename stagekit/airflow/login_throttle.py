@@ -194,7 +194,7 @@ def _has_signed_in(scope: Any, answer: Any) -> bool:
     """Determine from the answer of the login form whether the password was right.
 
     Airflow then redirects, sets the cookie with the token, and gives the session another id.
-    The session of a user who was already signed in keeps its id: that answer says nothing about a password.
+    The session of a user who was already signed in keeps its id: that answer reveals nothing about a password.
     """
     lines = [value.decode("latin-1").partition(";")[0] for name, value in answer["headers"] if name.lower() == b"set-cookie"]
     cookies = {name: value for name, _, value in (line.partition("=") for line in lines)}

@@ -72,6 +72,8 @@ log = logging.getLogger(__name__)
 
 
 class AirflowRun(NamedTuple):
+    """State and failure of a run, from Airflow's database."""
+
     state: str
     failure: str
     """A sentence with the task that failed and the reason."""
@@ -121,6 +123,7 @@ class ReportPages:
         return app
 
     def report_of_run(self, dag_id: str, run_id: str) -> Response:
+        """Return the report of a run, or a page with the reason why there is none."""
         if dag_id != self._dag_id:
             raise HTTPException(404, f"Only the runs of {self._dag_id} have a report.")
         try:
@@ -129,6 +132,7 @@ class ReportPages:
             return self._without_report(run_id)
 
     def active_report(self) -> Response:
+        """Return the report of the active run."""
         run = self._active_run()
         if run is None:
             return _waiting_page("No run has been published yet. The first published run will appear here.")
@@ -254,6 +258,7 @@ async def stage_error_page(_: Request, error: Exception) -> HTMLResponse:
 
 
 async def add_security_headers(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Add the headers that every page needs unless it has set them."""
     response = await follow(request)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

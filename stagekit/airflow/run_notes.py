@@ -1,6 +1,6 @@
 """The note on a run's page: the summary that a task of the run has made of its result.
 
-A task cannot write the note: it has no access to the database, and credentials of its own for the REST API would be one more
+A task cannot write the note: it has no access to the database, and separate credentials for the REST API would be one more
 secret with far more rights than this. The scheduler has the run at hand when it ends, and calls listeners.
 """
 

@@ -1,4 +1,4 @@
-"""What a run's date says about it."""
+"""Whether a run is for a past date."""
 
 from __future__ import annotations
 

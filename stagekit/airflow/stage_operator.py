@@ -171,7 +171,7 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
         return StageCall(self.declaration, run, own_values, own_sources, writable, digests)
 
     def folders_to_make(self) -> list[str]:
-        """Return the folders of all stages of the run, which the first one makes: it takes a container of its own."""
+        """Return the folders of all stages of the run, which the first one makes in a separate container."""
         if self.writes or self.definition is None:
             return []
         own, *others = self.definition.writable

@@ -86,6 +86,7 @@ class TaskContainers:
 
     @property
     def memory_limit(self) -> str:
+        """The memory limit of a container of the stage."""
         return self.definition.host.stage_memory
 
     def create(self) -> dict[str, Any]:

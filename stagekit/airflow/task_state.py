@@ -31,6 +31,7 @@ class TaskState:
 
     @property
     def try_number(self) -> int:
+        """The number of this try, from 1."""
         return int(self._task.try_number)
 
     @property
@@ -74,13 +75,13 @@ class TaskState:
         """Determine whether a later try can need the container of this one, which ends before its container has.
 
         Airflow stops a task with the same signal whether a user has marked it, cleared it or stopped its run, whether it was
-        given up for lost, or whether its worker is being shut down. Its state tells them apart: a user's decision is recorded
+        given up for lost, or whether its worker is being shut down. Its state distinguishes them: a user's decision is recorded
         before the signal, and a worker that shuts down leaves the state as it is.
         """
         try:
             state = self._read_own_state()
         except Exception as error:
-            log.warning("Airflow does not say what becomes of this task (%s): its container is left running", error)
+            log.warning("Airflow does not return the state of this task (%s): its container is left running", error)
             return True
         if state == "running" and self.is_current(container):
             return bool(self._task.try_number <= self._task.max_tries)  # the first of its tries is no retry
@@ -91,7 +92,7 @@ class TaskState:
         try:
             return self._read_state(dag, run, task, int(map_index or -1)) in ENDED
         except Exception as error:
-            log.warning("Airflow does not say whether task %s of run %s has ended (%s)", task, run, error)
+            log.warning("Airflow does not return whether task %s of run %s has ended (%s)", task, run, error)
             return False
 
     def _read_own_state(self) -> str | None:

@@ -70,7 +70,7 @@ def _format_list(values: list[Any]) -> str:
 
 
 def choose_run_settings(pipeline: Pipeline, context: Context) -> tuple[dict[str, Any], dict[str, str]]:
-    """Choose the settings of a run, as `choose_settings` does. A run for a past date does not publish, unless it is told to.
+    """Choose the settings of a run like `choose_settings`; a run for a past date does not publish unless `publish` is always.
 
     The run reads the current files: published, they would be active as those of an old date.
     """
@@ -150,7 +150,7 @@ def _validate_with_form(found: Mapping[str, Any], form: dict[str, Param], origin
 
 
 def _parse(pipeline: Pipeline, name: str, value: Any, origin: str) -> Any:
-    """Return the list that a text stands for, if the setting is a list; any other value unchanged."""
+    """Return the list that a text represents, if the setting is a list; any other value unchanged."""
     field = pipeline.settings.model_fields[name]
     if value is None or not isinstance(field.get_default(), tuple):
         return value

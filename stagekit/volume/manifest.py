@@ -32,6 +32,7 @@ class FileRecord(BaseModel):
 
     @property
     def artifact(self) -> str:
+        """The name of the artifact that the file belongs to."""
         return self.part_of or self.name
 
 

@@ -1,7 +1,7 @@
 """Worker pools: threads of this process, processes beside it for large data, or the workers of a Dask cluster.
 
-A stage passes plain functions of a part and does not know where they run. NumPy and scikit-learn release the interpreter lock;
-what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
+A stage passes plain functions of a part and does not depend on the kind of worker. NumPy and scikit-learn release the
+interpreter lock; what pandas does with text needs it. Dask is imported only if a scheduler is named (`dask_pool.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to imp
 
 
 class Parts(Protocol):
-    """The parts of a table, for functions of one part; where they are and who calls the function is not visible."""
+    """The parts of a table; functions are mapped over them on the workers that keep them."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.

@@ -38,7 +38,7 @@ def test_a_family_is_that_of_its_seed_and_standardised(family):
     np.testing.assert_allclose(features.std(axis=0), 1)
 
 
-def test_planted_groups_are_as_far_apart_as_is_said():
+def test_planted_groups_have_the_given_distance():
     centres = families._centres(np.random.default_rng(0), 5, 3, apart=6)
     distances = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     assert distances[np.triu_indices(5, 1)].min() == pytest.approx(6)
@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_resumed_and_the_page_has_a_row_for_each_populatio
     assert rows[1:] == [f"| {name} | 0 | 3 | 1 of 1 | 4.0 | 15.0 | 0.100 |" for name in names]
 
 
-def test_the_stability_of_each_segment_stands_beside_that_of_the_reference():
+def test_the_stability_of_each_segment_is_listed_beside_the_reference():
     entries = [
         {"name": "k = 3", "seed": seed, "sizes": [140, 1800, 7009], "jaccard": [0.7, 0.9, value], "ari": 0.9}
         for seed, value in enumerate([0.97, 0.99])

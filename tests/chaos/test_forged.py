@@ -71,7 +71,7 @@ def forge(volume: Path, artifact: Artifact, content: bytes) -> str:
 
 
 def agree_downstream(volume: Path, artifact: Artifact, content: bytes) -> None:
-    """Have the manifests of later stages say that they read the forgery."""
+    """Make the manifests of later stages list the forgery as their input."""
     sha256 = hashlib.sha256(content).hexdigest()
     for path in (volume / "runs" / RUN).glob(f"*/{MANIFEST_NAME}"):
         manifest = read_manifest(volume, path.parent.name)

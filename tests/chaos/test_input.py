@@ -37,7 +37,7 @@ UNFIT = {
         wrong(
             "a constant column",
             HEADER + "".join(f"C{n},{n},7,{n}\n" for n in range(9)),
-            "PURCHASES is 7 for all 9 customers: it cannot tell them apart",
+            "PURCHASES is 7 for all 9 customers: leave it out of feature_columns",
         ),
         wrong("a single customer", HEADER + "A,1,2,3\n", "BALANCE is 1 for all 1 customers"),
     ),
@@ -90,7 +90,7 @@ def test_a_wrong_table_ends_in_65_and_names_what_is_wrong(volume, reader, tries,
         else:
             assert_refused(log, code, 65, rf"bad\.csv.*{table.complaint}")
     outcome = "65, or for a row no label" if reader == "test file" else "65"
-    record(f"wrong {reader}", len(tables), f"{outcome}, with file, row, column and value where there is one")
+    record(f"wrong {reader}", len(tables), f"{outcome}, with file, row, column and value if there is one")
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -161,11 +161,11 @@ def test_a_run_id_cannot_lead_out_of_the_volume(volume, tmp_path, tries, record)
         assert code == 0, log
         assert (volume / "runs" / run_folder(run_id) / "extract" / MANIFEST_NAME).is_file()
         assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(volume) and path.suffix != ".log"} == before
-    record("run id that leads out of the volume", len(runs[:: tries(3, 1)]), "a folder of its own inside runs/")
+    record("run id that leads out of the volume", len(runs[:: tries(3, 1)]), "a separate folder inside runs/")
 
 
 @pytest.mark.parametrize("stage", [stage for stage in PIPELINE.stage_names if stage != "extract"])
-def test_a_stage_whose_predecessor_never_ran_says_which_to_run(volume, stage, record):
+def test_a_stage_whose_predecessor_never_ran_names_the_stage_to_run(volume, stage, record):
     missing = read_manifest(volume, stage).inputs[0].name.partition("/")[0]
     shutil.rmtree(volume / "runs" / RUN / missing)
     code, log = run(volume, stage, *flags(stage))

@@ -61,6 +61,20 @@ def test_every_stage_is_a_task_in_the_order_of_the_contract(dag):
     assert [task.stage for task in dag.topological_sort() if isinstance(task, StageOperator)] == list(PIPELINE.stage_names)
 
 
+def test_the_makefile_names_the_same_pipeline():
+    assert f"\nPIPELINE := {PIPELINE.name}\n" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_a_dag_is_serialised_to_the_same_text_by_every_process():
+    serialise = (
+        "from airflow.dag_processing.dagbag import DagBag;"
+        "from airflow.serialization.serialized_objects import DagSerialization as S;"
+        "print(S.to_dict(DagBag('dags').dags['customer_segmentation_lab1'])['dag']['default_args'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", serialise], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert f"'pipeline': '{PIPELINE.name}'" in ended.stdout.splitlines()[-1]
+
+
 def test_only_segment_can_publish(dag):
     assert [task.stage for task in dag.tasks if task.declaration.publishes] == ["segment"]
 

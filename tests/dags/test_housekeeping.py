@@ -138,7 +138,7 @@ def logs(tmp_path):
     for name, age in (("run_id=a/task_id=x/attempt=1.log", 100), ("run_id=b/attempt=1.log", 0), ("run_id=a/other.txt", 100)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("said")
+        path.write_text("a line")
         os.utime(path, (1000 - age, 1000 - age))
     precious = tmp_path / "precious"
     precious.mkdir()

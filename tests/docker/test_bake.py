@@ -40,7 +40,7 @@ def test_sbom_and_provenance_are_one_variable_away(docker_engine: None) -> None:
 
 
 def test_the_layer_of_a_stage_follows_from_its_dependency_group(tmp_path: Path) -> None:
-    for stage in ("fit", "read", "tell"):
+    for stage in ("fit", "read", "write"):
         (tmp_path / "services" / stage).mkdir(parents=True)
         (tmp_path / "services" / stage / "__main__.py").touch()
     (tmp_path / "pyproject.toml").write_text("""
@@ -52,4 +52,4 @@ def test_the_layer_of_a_stage_follows_from_its_dependency_group(tmp_path: Path) 
     """)
     shutil.copytree(REPOSITORY / "docker", tmp_path / "docker")
     listed = subprocess.run([sys.executable, "docker/list_stages.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert listed.stdout == "fit:learning,read:table,tell:bare\n"
+    assert listed.stdout == "fit:learning,read:table,write:bare\n"

@@ -1,4 +1,4 @@
-"""`make down` stops the stages of its own stack, whatever volume they run on, and no others."""
+"""`make down` stops the stages of its stack on any volume, and no others."""
 
 import os
 from collections.abc import Callable, Iterator

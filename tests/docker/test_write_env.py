@@ -73,7 +73,7 @@ def test_no_two_checkouts_have_a_secret_in_common(tmp_path: Path) -> None:
         assert one[name] != two[name]
 
 
-def test_the_secrets_stay_and_what_belongs_to_the_machine_is_looked_up_anew(tmp_path: Path) -> None:
+def test_the_secrets_are_kept_and_values_of_the_machine_are_updated(tmp_path: Path) -> None:
     (tmp_path / "before").mkdir()
     before = prepare(tmp_path / "before", AIRFLOW_ADDRESS="https://airflow.bank.test")
     (tmp_path / "before").rename(tmp_path / "after moving")
@@ -184,7 +184,7 @@ def test_a_path_that_docker_or_the_file_of_secrets_cannot_take_is_refused(checko
 
 
 def test_the_root_of_the_file_system_is_no_volume(checkout: Path) -> None:
-    assert "the volume is /, expected a folder of its own" in refused(checkout, "/")
+    assert "the volume is /, expected a separate folder" in refused(checkout, "/")
 
 
 def test_a_volume_without_data_is_a_warning(checkout: Path, bank: Path) -> None:
@@ -290,7 +290,7 @@ def test_an_engine_that_cannot_be_used_safely_is_refused(tmp_path: Path, variabl
 
 
 @pytest.mark.needs_docker
-def test_secrets_that_a_database_still_needs_are_not_drawn_anew(docker_engine: None, tmp_path: Path) -> None:
+def test_secrets_that_a_database_still_needs_are_not_replaced(docker_engine: None, tmp_path: Path) -> None:
     volume = f"no-such-stack-{os.getpid()}_database"
     subprocess.run(["docker", "volume", "create", volume], check=True, capture_output=True)
     try:

@@ -57,7 +57,7 @@ def test_the_result_is_the_only_line_on_stdout_and_the_digest_the_last_on_stderr
     assert "manifest sha256:" in last_line(err)
 
 
-def test_the_manifest_tells_what_was_read_written_and_set(volume):
+def test_the_manifest_records_inputs_outputs_and_settings(volume):
     run("extract", volume, "--data-file", "data/file.csv")
     manifest = json.loads((volume / "runs/demo/extract/manifest.json").read_text())
     assert [record["name"] for record in manifest["inputs"]] == ["data/file.csv"]

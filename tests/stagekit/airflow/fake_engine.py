@@ -113,10 +113,10 @@ class FakeEngine:
             config = {"Tty": False, "Labels": self.containers[one]["Labels"]}
             return {"Id": one, "State": state | times, "Config": config}
         if action == "logs":
-            said = [(1, end.stdout)] * ("1" in query["stdout"]) + [(2, end.stderr)] * ("1" in query["stderr"])
+            frames = [(1, end.stdout)] * ("1" in query["stdout"]) + [(2, end.stderr)] * ("1" in query["stderr"])
             if "1" in query.get("timestamps", []):
-                said = [(stream, stamped(text, query.get("since"))) for stream, text in said]
-            return b"".join(struct.pack(">BxxxL", stream, len(text)) + text.encode() for stream, text in said if text)
+                frames = [(stream, stamped(text, query.get("since"))) for stream, text in frames]
+            return b"".join(struct.pack(">BxxxL", stream, len(text)) + text.encode() for stream, text in frames if text)
         return b""
 
 

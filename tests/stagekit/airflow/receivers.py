@@ -1,4 +1,4 @@
-"""Whoever is to be notified: a web server and a mail server that keep what they get."""
+"""Receivers of notifications: a web server and a mail server that record the messages."""
 
 import json
 import threading

@@ -26,7 +26,7 @@ def test_a_stage_sees_the_volume_read_only_but_for_its_own_folder():
     ]
 
 
-@pytest.mark.parametrize("text", ["two words", "$(id)", "a;b", "it's", 'say "so"', "a\nb", "*", "ü", "`id`", "-v=/:/host"])
+@pytest.mark.parametrize("text", ["two words", "$(id)", "a;b", "it's", 'a "quote"', "a\nb", "*", "ü", "`id`", "-v=/:/host"])
 def test_what_a_user_typed_cannot_leave_its_place_in_the_command_line(text):
     line = container(command=[f"--run={text}"], environment={"PIPELINE_SCALE_BY": text}).docker_run
     words = shlex.split(line)

@@ -79,7 +79,7 @@ def test_after_too_many_wrong_passwords_even_the_right_one_is_refused(throttle: 
     assert tries(client_of(throttle), "a", "b", "c", "d", "right") == [401, 401, 401, 429, 429]
 
 
-def test_the_one_who_waits_is_told_how_long(throttle: LoginThrottle) -> None:
+def test_the_waiting_time_is_returned(throttle: LoginThrottle) -> None:
     client = client_of(throttle)
     tries(client, "a", "b", "c")
     answer = client.post("/auth/token", json={"password": "right"})

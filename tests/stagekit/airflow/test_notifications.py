@@ -87,9 +87,9 @@ def test_every_address_gets_a_mail_with_the_reason_and_the_link(mailbox):
 
 def test_a_run_that_was_not_published_is_reported_with_its_summary(hook, mailbox):
     notify_not_published(ended(published=False))
-    [told] = hook.got
-    assert told["event"] == "not_published"
-    assert told["reason"] == "2 segments, not published (silhouette 0.1 is below 0.25)"
+    [notification] = hook.got
+    assert notification["event"] == "not_published"
+    assert notification["reason"] == "2 segments, not published (silhouette 0.1 is below 0.25)"
     assert mailbox.got[0]["Subject"] == "probe: a run was not published"
 
 

@@ -192,7 +192,7 @@ THURSDAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
 
 
 def publishing(engine, logical_date, publish="if-passed"):
-    """Run a stage that publishes, on a Thursday; returns its setting, where that is from, and whether it may write model/."""
+    """Run a stage that publishes, on a Thursday; returns its setting, the source of that, and whether it may write model/."""
     engine.images.add("probe-pipeline/segment:latest")
     task = Try("segment", schedule="0 9 * * 1")
     task.dag_run = SimpleNamespace(logical_date=logical_date, start_date=THURSDAY)

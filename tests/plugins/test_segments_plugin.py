@@ -10,7 +10,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from dags.assets import DAG_ID
 from plugins.segments_plugin import VIEWS
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

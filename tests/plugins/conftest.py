@@ -1,4 +1,4 @@
-"""Airflow's own api-server with the plugin in it, on a database and a volume of its own."""
+"""A volume with reports, and runs in Airflow's database, for the pages of the plugin."""
 
 from __future__ import annotations
 
@@ -16,40 +16,6 @@ from services.pipeline import PIPELINE
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
-
-
-@pytest.fixture(scope="session")
-def airflow_app() -> Any:
-    from airflow import models, settings
-    from airflow.api_fastapi.app import create_app
-
-    models.import_all_models()
-    models.base.Base.metadata.create_all(settings.engine)
-    return create_app(apps="core")
-
-
-@pytest.fixture
-def browser(airflow_app: Any) -> Any:
-    """A client of Airflow that nobody has signed in with."""
-    from fastapi.testclient import TestClient
-
-    return TestClient(airflow_app)
-
-
-@pytest.fixture
-def token(airflow_app: Any) -> Callable[[str | None], str]:
-    """What Airflow gives to a user of this role."""
-    from airflow.api_fastapi.app import get_auth_manager
-    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-
-    return lambda role: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
-
-
-@pytest.fixture
-def viewer(browser: Any, token: Callable[[str | None], str]) -> Any:
-    """The same, once somebody has signed in who may see everything and change nothing."""
-    browser.cookies.set("_token", token("VIEWER"))
-    return browser
 
 
 @pytest.fixture

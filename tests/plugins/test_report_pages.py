@@ -15,7 +15,7 @@ from stagekit.volume.history import HistoryEntry, record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
-from tests.stagekit.airflow.conftest import write_report
+from tests.plugins.conftest import write_report
 from tests.stagekit.example.services.pipeline import PIPELINE as EXAMPLE
 
 DAG = "customer_segmentation_lab1"
@@ -212,7 +212,7 @@ def test_the_report_of_one_run_is_not_shown_for_another(viewer, volume):
     ["../outside", "..", ".", "", "/", "outside", "x/../../outside", "..\\outside", "outside\0", "%2e%2e/outside", "é" * 300],
 )
 def test_no_run_id_leads_out_of_the_folder_of_runs(viewer, volume, run):
-    # A report that is whole in every way, but for where it lies.
+    # A valid report, but outside the folder of runs.
     write_report(volume, run or "empty", "<h1>Secret</h1>").parent.rename(volume / "outside")
     for address in (page_of(run), f"/segments/dags/{DAG}/runs/{quote(run)}"):
         answer = viewer.get(address)

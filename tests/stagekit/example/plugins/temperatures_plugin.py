@@ -1,0 +1,5 @@
+from stagekit.airflow import plugin
+
+
+class TemperaturesPlugin(plugin.PipelinePlugin):
+    name = "temperatures"

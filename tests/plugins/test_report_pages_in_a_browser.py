@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import uvicorn
 from playwright.sync_api import Page, expect
-from tests.stagekit.airflow.test_report_pages import RUN, RUNS, activate, page_of, record
+from tests.plugins.test_report_pages import RUN, RUNS, activate, page_of, record
 
 from tests.plugins.conftest import write_report
 

@@ -188,7 +188,8 @@ def test_a_worker_that_does_not_see_the_volume_is_named(cluster, volume, monkeyp
     mounted.symlink_to("/proc/self/cwd")
     code, log = run_stage(mounted, "extract", cluster.address)
     assert code == 78, log
-    assert re.search(f"tcp://.* does not see the volume: mount it so that {mounted}/runs/demo/extract exists", log.splitlines()[-1])
+    message = f"tcp://.* does not see the volume: mount it so that {mounted}/runs/demo/extract exists"
+    assert re.search(message, log.splitlines()[-1])
 
 
 @pytest.mark.parametrize("other", ["code", "numpy", "scikit-learn"])

@@ -82,6 +82,7 @@ def ask(*command: str) -> str | None:
 
 
 def main(path: Path) -> None:
+    """Exit with the first problem, if there is one."""
     for tool in TOOLS:
         if problem := problem_with(tool, ask(*tool.command)):
             sys.exit(problem)

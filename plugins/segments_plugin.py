@@ -61,6 +61,7 @@ class SegmentsPlugin(plugin.PipelinePlugin):
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """Return the app with the pages; imported here, because every task loads the plugins."""
         from dags.assets import DAG_ID
         from services.contract.artifacts import REPORT
         from services.contract.results import RunSummary

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import uvicorn
 from playwright.sync_api import Page, expect
-from tests.plugins.test_report_pages import RUN, RUNS, activate, page_of, record
 
 from tests.plugins.conftest import write_report
+from tests.plugins.test_report_pages import RUN, RUNS, activate, page_of, record
 
 HOSTILE = """<h1>Hostile</h1><script>document.title = "taken over"; top.location = "about:blank"</script>
     <img src=x onerror="document.title = 'taken over'"><img src="/api/v2/version"><iframe src="/api/v2/version"></iframe>

@@ -1,6 +1,6 @@
 """The DAG with a Dask cluster beside the DAG without, on the same generated customers: `make cluster-demo`.
 
-Starts a stack of its own and takes it away in the end. Prints what stands in docs/scaling.md.
+Starts a separate stack and removes it at the end. Prints the tables of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ SEED = 7
 
 
 class Stage(NamedTuple):
+    """Time and memory of one stage."""
+
     seconds: float
     peak_mib: int
 
@@ -51,28 +53,29 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
+    """Run the demonstration."""
     options = _parse()
     with tempfile.TemporaryDirectory(prefix="cluster-demo-", dir=options.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)  # the stages are another user
         volume = folder / "volume"
-        _say(f"generating {options.customers:,} customers in {FILES} files")
+        _report(f"generating {options.customers:,} customers in {FILES} files")
         write_customers(volume, options.customers)
         with stack(folder, volume, options.workers) as variables:
             settings = {"data_file": "data/customers", "rows_per_part": options.rows_per_part, "strategy": "sample"}
-            _say(f"the DAG on {options.workers} Dask workers")
+            _report(f"the DAG on {options.workers} Dask workers")
             cluster = run_dag(variables, volume, {**settings, "dask_scheduler": SCHEDULER})
             workers = worker_peaks_mib()
             for published in (volume / "model").iterdir():  # the second run shall not know the first one's segments
                 shutil.rmtree(published) if published.is_dir() else published.unlink()
-            _say("the DAG on one machine")
+            _report("the DAG on one machine")
             alone = run_dag(variables, volume, settings)
     print("\n".join(describe(cluster, workers, alone)))
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
-    parser.add_argument("--customers", type=int, default=5_000_000, help="rows of the table; one in fifty comes again")
+    parser.add_argument("--customers", type=int, default=5_000_000, help="rows of the table; one in fifty is a duplicate")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows-per-part", type=int, default=250_000)
     parser.add_argument("--folder", help="where the volume may lie: for 5 million customers it needs 5 GB")
@@ -102,7 +105,7 @@ def stack(folder: Path, volume: Path, workers: int) -> Iterator[dict[str, str]]:
     variables |= ports | {"COMPOSE_PROFILES": "cluster", "DASK_WORKERS": str(workers)}
     try:
         _make("up", variables)
-        _say(f"the scheduler's page: http://127.0.0.1:{ports['DASK_PORT']}")
+        _report(f"the scheduler's page: http://127.0.0.1:{ports['DASK_PORT']}")
         yield variables
     finally:
         _make("down", variables)
@@ -111,6 +114,7 @@ def stack(folder: Path, volume: Path, workers: int) -> Iterator[dict[str, str]]:
 
 
 def run_dag(variables: Mapping[str, str], volume: Path, conf: Mapping[str, object]) -> Outcome:
+    """Run the DAG with these settings and read its results."""
     before = set((volume / "runs").glob("manual*"))
     _make("trigger", {**variables, "CONF": json.dumps(conf)})
     (run,) = set((volume / "runs").glob("manual*")) - before
@@ -127,7 +131,7 @@ def run_dag(variables: Mapping[str, str], volume: Path, conf: Mapping[str, objec
 
 
 def worker_peaks_mib() -> list[int]:
-    """The most memory that each worker had, together with the process that watches over it."""
+    """Return the peak memory of each worker, including its nanny process."""
     labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.service": "dask-worker"}
     filters = [f"--filter=label={name}={value}" for name, value in labels.items()]
     peaks = []
@@ -165,7 +169,7 @@ def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"-- {text}", flush=True)
 
 

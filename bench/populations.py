@@ -25,7 +25,7 @@ CHUNK_ROWS = 200_000
 def heavy_tails(
     shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
 ) -> NDArray[np.float64]:
-    """A mixture of Student's t with 3 degrees of freedom, each group with its own centre and spread."""
+    """Draw a mixture of Student's t with 3 degrees of freedom, with a centre and a spread per group."""
     centres = shape.normal(0, 4, (GROUPS, n_features))
     spreads = shape.uniform(0.5, 2, (GROUPS, n_features))
     return centres[groups] + spreads[groups] * generator.standard_t(3, (len(groups), n_features))
@@ -56,7 +56,7 @@ def stepped(
 def mixed(
     shape: np.random.Generator, generator: np.random.Generator, groups: NDArray[np.int64], n_features: int
 ) -> NDArray[np.float64]:
-    """A balance, an amount, a limit, and again."""
+    """Draw balances, amounts and limits in turn, one per feature."""
     kinds = (_balances, zero_inflated, stepped)
     return np.hstack([kinds[column % 3](shape, generator, groups, 1) for column in range(n_features)])
 
@@ -85,7 +85,7 @@ def draw(family: str, n_customers: int, n_features: int, seed: int) -> NDArray[n
 def write_table(path: Path, n_rows: int, seed: int, begin: int = 0) -> None:
     """Write a credit-card table with all known columns: one row in fifty is of an earlier customer, a few cells are empty.
 
-    `begin` is for a table in several files: how many rows stand in those before this one.
+    `begin` is for a table in several files: the number of rows in the files before this one.
     """
     end = begin + n_rows
     for first in range(begin, end, CHUNK_ROWS):

@@ -1,5 +1,7 @@
 """Generate a table of another kind than the sample data: shoppers with recency, frequency, spend and region.
 
+Usage:
+
     python -m bench.shoppers shared_volume/data/shoppers.csv
     python -m services --volume shared_volume --run shoppers --data-file data/shoppers.csv --id-column shopper_id \
         --feature-columns recency_days,orders,spend

@@ -15,6 +15,7 @@ K_VALUES = range(2, 11)
 
 
 def main(how: str, family: str, n_customers: str, n_features: str, seed: str) -> None:
+    """Run one sweep and write its time and SSE to stdout."""
     if how != "literal":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as stages do
     from sklearn.cluster import KMeans

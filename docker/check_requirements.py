@@ -82,7 +82,7 @@ def ask(*command: str) -> str | None:
 
 
 def main(path: Path) -> None:
-    """Exit with the first problem, if there is one."""
+    """Check the requirements, and exit with the first one that is not met."""
     for tool in TOOLS:
         if problem := problem_with(tool, ask(*tool.command)):
             sys.exit(problem)

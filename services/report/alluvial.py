@@ -24,7 +24,7 @@ Key = int | None
 
 
 class Flow(NamedTuple):
-    """Customers that two groups of neighbouring columns share."""
+    """Customers of one group in the left column who are in a group of the right one."""
 
     source: Key
     target: Key
@@ -32,7 +32,7 @@ class Flow(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of groups, for example the segments of one run."""
+    """One side of the diagram."""
 
     title: str
     styles: Mapping[int, SegmentStyle]

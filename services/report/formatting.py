@@ -67,7 +67,7 @@ def format_compact(value: float) -> str:
 
 
 def format_date(moment: datetime) -> str:
-    """Format the date: 7 November 2026."""
+    """Format a date, for example 5 January 2026."""
     return f"{moment.day} {moment:%B %Y}"
 
 

@@ -76,7 +76,7 @@ class SamplePoint:
 
 
 class ReportData(NamedTuple):
-    """Everything that the report shows about one run."""
+    """The parsed results of a run."""
 
     evaluation: Evaluation
     segmentation: Segmentation
@@ -94,12 +94,12 @@ class ReportData(NamedTuple):
 
     @property
     def chosen(self) -> Candidate:
-        """The results for the chosen number of segments."""
+        """The candidate of the chosen k."""
         return next(candidate for candidate in self.evaluation.candidates if candidate.k == self.evaluation.chosen_k)
 
     @property
     def status(self) -> Literal["experimental", "not published", "published", "published manually despite failed checks"]:
-        """Whether the run was published, as the report names it."""
+        """The publication status of the run."""
         if self.segmentation.experimental:
             return "experimental"
         if not self.segmentation.published:

@@ -18,7 +18,7 @@ XLINK = "{http://www.w3.org/1999/xlink}"
 
 
 class Chart(NamedTuple):
-    """A figure with its text alternative."""
+    """A figure with its texts."""
 
     figure: Figure
     title: str

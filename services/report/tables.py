@@ -61,7 +61,7 @@ class MigrationMatrix(NamedTuple):
 
 
 def migration_matrix(rows: Sequence[MigrationRow]) -> MigrationMatrix:
-    """Arrange the migration by previous and current segment, and select the largest segments."""
+    """Arrange the migration between segments as a matrix."""
     sources = _largest([(row.from_segment_id, row.from_segment_name, row.customers) for row in rows])
     targets = _largest([(row.to_segment_id, row.to_segment_name, row.customers) for row in rows])
     n_hidden = max(
@@ -99,7 +99,7 @@ class MetricCurve(NamedTuple):
 
 
 def metric_curves(evaluation: Evaluation) -> list[MetricCurve]:
-    """Return the measures that are charted beside the elbow."""
+    """Return the curve of each metric over k."""
     candidates = evaluation.candidates
     return [
         _metric_curve(evaluation, "Silhouette", "highest", [c.silhouette for c in candidates]),
@@ -119,7 +119,7 @@ def _metric_curve(evaluation: Evaluation, title: str, best: str, values: Sequenc
 
 
 class SettingRow(NamedTuple):
-    """A setting with its value and its source."""
+    """A setting of a stage, with the source of its value."""
 
     title: str
     value: Any
@@ -127,7 +127,7 @@ class SettingRow(NamedTuple):
 
 
 def setting_rows(stage: str, manifest: Manifest) -> list[SettingRow]:
-    """List the settings of a stage by their titles."""
+    """List the settings of a stage from its manifest."""
     titles = {name: field.title for name, field in PIPELINE[stage].settings.model_fields.items()}
     return [
         SettingRow(titles.get(name) or name, value, manifest.setting_sources.get(name, "default"))

@@ -72,7 +72,7 @@ log = logging.getLogger(__name__)
 
 
 class AirflowRun(NamedTuple):
-    """State and failure of a run, from Airflow's database."""
+    """The state of a run in Airflow's database."""
 
     state: str
     failure: str
@@ -123,7 +123,7 @@ class ReportPages:
         return app
 
     def report_of_run(self, dag_id: str, run_id: str) -> Response:
-        """Return the report of a run, or a page with the reason why there is none."""
+        """Serve the report of a run, or the reason why there is none."""
         if dag_id != self._dag_id:
             raise HTTPException(404, f"Only the runs of {self._dag_id} have a report.")
         try:
@@ -132,7 +132,7 @@ class ReportPages:
             return self._without_report(run_id)
 
     def active_report(self) -> Response:
-        """Return the report of the active run."""
+        """Serve the report of the active run."""
         run = self._active_run()
         if run is None:
             return _waiting_page("No run has been published yet. The first published run will appear here.")
@@ -258,7 +258,7 @@ async def stage_error_page(_: Request, error: Exception) -> HTMLResponse:
 
 
 async def add_security_headers(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Add the headers that every page needs unless it has set them."""
+    """Add the security headers to every response."""
     response = await follow(request)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

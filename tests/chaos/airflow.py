@@ -210,6 +210,6 @@ def fault_injection_stack(folder: Path, engine: Engine | None) -> Iterator[Airfl
     behind_tls = folder / "compose.override.yaml"
     behind_tls.write_text((REPOSITORY / "SECURITY.md").read_text().partition("```yaml\n")[2].partition("```")[0])
     variables = {"COMPOSE_FILE": f"{REPOSITORY}/compose.yaml:{PROBE}/compose.yaml:{behind_tls}", "PROBE": str(PROBE)}
-    variables |= {"SEGMENTATION_STAGE_MEMORY": "256m", **(engine.variables if engine else {})}
+    variables |= {"PIPELINE_STAGE_MEMORY": "256m", **(engine.variables if engine else {})}
     with running_stack(folder, "chaos", **variables) as stack:
         yield Airflow(stack, engine)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -88,10 +87,9 @@ class Engine:
             ["docker", f"--host=unix://{self.folder}/docker.sock", "info"], capture_output=True
         ).returncode
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End the daemon; SIGKILL leaves the containers without one."""
+    def stop(self) -> None:
         if self._daemon:
-            self._daemon.send_signal(number)
+            self._daemon.terminate()
             self._daemon.wait(60)
 
     def copy_image(self, image: str) -> None:

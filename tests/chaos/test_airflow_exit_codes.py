@@ -32,7 +32,7 @@ def test_a_stage_is_retried_only_if_a_retry_can_help(
         assert reason.startswith(f"failed ({int(code)}, {code.meaning}): ")
         assert replay.startswith("to replay this stage by hand: docker run --rm --init --network=none")
         if code == ExitCode.OUT_OF_MEMORY:
-            assert "does not fit into 256m of memory: raise SEGMENTATION_STAGE_MEMORY" in reason
+            assert "does not fit into 256m of memory: raise PIPELINE_STAGE_MEMORY" in reason
         else:
             assert "as the test asked for" in reason
     assert airflow.remaining_containers(runs[code]) == []

@@ -71,7 +71,8 @@ def stages(host: Host, *options: str) -> list[str]:
 
 
 def state(host: Host, run: str) -> str:
-    runs = json.loads(airflow(host, "dags", "list-runs", "probe", "--output=json"))
+    output = airflow(host, "dags", "list-runs", "probe", "--output=json")
+    runs = json.loads(output[output.index("[{") :])  # warnings may come first
     return str(next(one["state"] for one in runs if one["run_id"] == run))
 
 

@@ -212,7 +212,7 @@ def test_the_report_of_one_run_is_not_shown_for_another(viewer, volume):
     ["../outside", "..", ".", "", "/", "outside", "x/../../outside", "..\\outside", "outside\0", "%2e%2e/outside", "é" * 300],
 )
 def test_no_run_id_leads_out_of_the_folder_of_runs(viewer, volume, run):
-    # A valid report, but outside the folder of runs.
+    # A valid report, but in another folder.
     write_report(volume, run or "empty", "<h1>Secret</h1>").parent.rename(volume / "outside")
     for address in (page_of(run), f"/segments/dags/{DAG}/runs/{quote(run)}"):
         answer = viewer.get(address)
@@ -282,7 +282,7 @@ def test_all_runs_are_listed_the_latest_first_with_the_active_one_marked_and_lin
     rows = [re.sub("<.*?>", "|", row) for row in re.findall("<tr>(.*?)</tr>", answer.text)[1:]]
     assert answer.status_code == 200
     assert rows[0].startswith(
-        "|second||2026-11-09 09:00||not published; the silhouette is 0.2, less than 0.25||1: 5,000 (low balance)||"
+        "|second||2026-11-09 09:00||not published; the silhouette is 0.2, less than 0.25||5,006||1: 5,000; none: 6||"
     )
     assert rows[1].startswith("||first/1| |active|||2026-11-02 09:00||published||")
     (address,) = set(re.findall('href="(.*?)"', answer.text))

@@ -95,7 +95,7 @@ def test_a_table_that_changes_while_it_is_read_is_a_transient_error(tmp_path, mo
         return duckdb_reader.load_files(*arguments, **settings)
 
     put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
-    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may stand still for some milliseconds
+    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may have a resolution of some milliseconds
     monkeypatch.setattr(main, "load_files", load)
     with pytest.raises(TransientError, match=r"^file\.csv was changed while it was read: run again"):
         extract(tmp_path)

@@ -19,6 +19,7 @@ from docker.errors import NotFound
 
 from stagekit.airflow.lineage import read_manifest
 from stagekit.airflow.task_callbacks import log_failure_reason
+from tests.stagekit.airflow.breaking_proxy import breaking_proxy
 from tests.stagekit.airflow.tries import Try
 
 pytestmark = pytest.mark.needs_docker
@@ -408,6 +409,21 @@ def test_the_next_try_continues_after_the_process_was_killed(volume, engine, cap
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert levels["12:00:00 train: WARNING: before the kill"] == "WARNING"
     assert levels["12:00:00 train: after the kill"] == "INFO"
+
+
+def test_a_connection_that_breaks_after_the_container_exited_loses_neither_log_nor_result(volume, engine, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    with breaking_proxy() as proxy:
+        monkeypatch.setenv("DOCKER_HOST", proxy.url)
+        task = Task(volume, "import time\ntime.sleep(1)\n" + stage_script("first", "last", result='"once"'))
+        assert task.run() == "once"
+        assert proxy.n_broken == 1
+    assert [message for message in caplog.messages if message.startswith("12:00:00")] == [
+        "12:00:00 train: first",
+        "12:00:00 train: last",
+    ]
+    assert "the connection to the Docker engine broke" in caplog.text
+    assert task.containers(engine) == []
 
 
 def test_the_manifest_can_be_read_from_a_container_that_has_exited(volume, engine):

@@ -2,7 +2,7 @@
 
 STRUCTURELESS populations have one mode: amounts may be skewed, correlated, rounded, or zero for many customers, but no group is
 separate from the others. PLANTED populations consist of groups with hardly any customers between them. `overlapping` and
-`small_group` vary one figure each, to find out from which value on groups are detected.
+`small_group` vary one figure each, to find the value above which groups are detected.
 
 Each function takes a generator and a number of customers and returns an array of shape (n_customers, n_features), in the units
 of a table, not standardised.
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Family = Callable[[np.random.Generator, int], Floats]
 
 N_FEATURES = 3
-BETWEEN = 6.0  # least distance of two planted groups, in standard deviations of one of them
+BETWEEN = 6.0  # minimum distance of two planted groups, in standard deviations of one of them
 
 
 def _correlated(generator: np.random.Generator, n_customers: int) -> Floats:
@@ -33,7 +33,7 @@ def _correlated(generator: np.random.Generator, n_customers: int) -> Floats:
 
 
 def _amounts(scores: Floats, generator: np.random.Generator) -> Floats:
-    """Make log-normal amounts, with a different spread for each feature."""
+    """Draw log-normal amounts, each feature with its own spread."""
     amounts: Floats = np.exp(6 + generator.uniform(0.4, 1.2, scores.shape[1]) * scores)
     return amounts
 
@@ -108,7 +108,7 @@ def structureless(table: Floats) -> dict[str, Family]:
 
 
 def _centres(generator: np.random.Generator, n_groups: int, n_features: int, apart: float) -> Floats:
-    """Draw centres, the nearest two of them `apart`, none much farther out than it takes."""
+    """Draw centres whose minimum distance is `apart`, none much farther out than necessary."""
     while True:
         centres = generator.normal(size=(n_groups, n_features))
         distances = np.linalg.norm(centres[:, None] - centres[None], axis=2)[np.triu_indices(n_groups, 1)]
@@ -143,7 +143,7 @@ def heavy_tails(generator: np.random.Generator, n_customers: int) -> Floats:
 
 
 def lognormal_mixture(generator: np.random.Generator, n_customers: int) -> Floats:
-    """Draw amounts with a separate level for each group, `BETWEEN` standard deviations of the logarithm from the next."""
+    """Draw amounts at a separate level for each group, `BETWEEN` standard deviations of the logarithm apart."""
     n_groups = int(generator.integers(2, 5))
     groups = _groups(generator, n_customers, n_groups)
     spread = generator.uniform(0.15, 0.3)
@@ -152,7 +152,7 @@ def lognormal_mixture(generator: np.random.Generator, n_customers: int) -> Float
 
 
 def one_feature(n_groups: int, generator: np.random.Generator, n_customers: int) -> Floats:
-    """Draw groups that differ only in the first feature; the others are noise."""
+    """Draw groups that differ in the first feature only; the others are noise."""
     values = generator.normal(size=(n_customers, N_FEATURES))
     values[:, 0] += BETWEEN * _groups(generator, n_customers, n_groups)
     return values

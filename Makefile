@@ -216,8 +216,8 @@ clean: ## Remove everything generated: results, database, secrets, images of TAG
 	fi
 	@kept=$$(sed -n "s/^PIPELINE_HOST_VOLUME='\(.*\)'$$/\1/p" $(ENV_FILE) 2>/dev/null); \
 	test -z "$$kept" || test "$$kept" = "$(ABSOLUTE_VOLUME)" || \
-		echo "The results on $$kept are kept: remove its folders runs, model and scores yourself if they are not needed"
-	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/scores"
+		echo "The results on $$kept are kept: remove its folders runs, model, history and scores yourself if they are not needed"
+	rm -rf .uv .venv $(ENV_FILE) "$(VOLUME)/runs" "$(VOLUME)/model" "$(VOLUME)/history" "$(VOLUME)/scores"
 	find . -type d -name '__pycache__' -prune -exec rm -r {} +
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
 

@@ -1,8 +1,8 @@
 """Populations with a known answer to "are there separate groups?": seeded, drawn from distributions.
 
 STRUCTURELESS populations have one mode: amounts may be skewed, correlated, rounded, or zero for many customers, but no group is
-separate from the others. PLANTED populations consist of groups with hardly anybody between them. `overlapping` and
-`small_group` vary one figure each, to find out from which value on groups are detected.
+separate from the others. PLANTED populations consist of groups with hardly any customers between them. `overlapping` and
+`small_group` vary one figure each, to find the value above which groups are detected.
 
 Each function takes a generator and a number of customers and returns an array of shape (n_customers, n_features), in the units
 of a table, not standardised.
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Family = Callable[[np.random.Generator, int], Floats]
 
 N_FEATURES = 3
-BETWEEN = 6.0  # least distance of two planted groups, in standard deviations of one of them
+BETWEEN = 6.0  # minimum distance of two planted groups, in standard deviations of one of them
 
 
 def _correlated(generator: np.random.Generator, n_customers: int) -> Floats:
@@ -33,33 +33,38 @@ def _correlated(generator: np.random.Generator, n_customers: int) -> Floats:
 
 
 def _amounts(scores: Floats, generator: np.random.Generator) -> Floats:
-    """Make log-normal amounts, each feature with a spread of its own."""
+    """Draw log-normal amounts, each feature with its own spread."""
     amounts: Floats = np.exp(6 + generator.uniform(0.4, 1.2, scores.shape[1]) * scores)
     return amounts
 
 
 def normal(generator: np.random.Generator, n_customers: int) -> Floats:
+    """Draw independent normal features."""
     return 2.5 + generator.normal(size=(n_customers, N_FEATURES))
 
 
 def correlated_normal(generator: np.random.Generator, n_customers: int) -> Floats:
+    """Draw correlated normal features."""
     return 2.5 + _correlated(generator, n_customers)
 
 
 def uniform(generator: np.random.Generator, n_customers: int) -> Floats:
+    """Draw independent uniform features."""
     return generator.uniform(size=(n_customers, N_FEATURES))
 
 
 def lognormal(generator: np.random.Generator, n_customers: int) -> Floats:
+    """Draw independent log-normal amounts."""
     return _amounts(generator.normal(size=(n_customers, N_FEATURES)), generator)
 
 
 def correlated_lognormal(generator: np.random.Generator, n_customers: int) -> Floats:
+    """Draw correlated log-normal amounts."""
     return _amounts(_correlated(generator, n_customers), generator)
 
 
 def shuffled(table: Floats, generator: np.random.Generator, n_customers: int) -> Floats:
-    """Real columns, each in an order of its own: real margins, no dependence."""
+    """Shuffle each real column separately: real margins, no dependence."""
     return generator.permuted(table, axis=0)[:n_customers]
 
 
@@ -103,7 +108,7 @@ def structureless(table: Floats) -> dict[str, Family]:
 
 
 def _centres(generator: np.random.Generator, n_groups: int, n_features: int, apart: float) -> Floats:
-    """Draw centres, the nearest two of them `apart`, none much farther out than it takes."""
+    """Draw centres whose minimum distance is `apart`, none much farther out than necessary."""
     while True:
         centres = generator.normal(size=(n_groups, n_features))
         distances = np.linalg.norm(centres[:, None] - centres[None], axis=2)[np.triu_indices(n_groups, 1)]
@@ -121,6 +126,7 @@ def _groups(generator: np.random.Generator, n_customers: int, n_groups: int) -> 
 
 
 def separate_normal(generator: np.random.Generator, n_customers: int, n_features: int = N_FEATURES) -> Floats:
+    """Draw two to five separate normal groups."""
     n_groups = int(generator.integers(2, 6))
     groups = _groups(generator, n_customers, n_groups)
     spreads = generator.uniform(0.5, 1, (n_groups, n_features))
@@ -137,7 +143,7 @@ def heavy_tails(generator: np.random.Generator, n_customers: int) -> Floats:
 
 
 def lognormal_mixture(generator: np.random.Generator, n_customers: int) -> Floats:
-    """Amounts of which each group has a level of its own, `BETWEEN` standard deviations of the logarithm from the next."""
+    """Draw amounts at a separate level for each group, `BETWEEN` standard deviations of the logarithm apart."""
     n_groups = int(generator.integers(2, 5))
     groups = _groups(generator, n_customers, n_groups)
     spread = generator.uniform(0.15, 0.3)
@@ -146,7 +152,7 @@ def lognormal_mixture(generator: np.random.Generator, n_customers: int) -> Float
 
 
 def one_feature(n_groups: int, generator: np.random.Generator, n_customers: int) -> Floats:
-    """Groups that differ in the first feature alone; the others are noise."""
+    """Draw groups that differ in the first feature only; the others are noise."""
     values = generator.normal(size=(n_customers, N_FEATURES))
     values[:, 0] += BETWEEN * _groups(generator, n_customers, n_groups)
     return values

@@ -29,6 +29,7 @@ def sample(ids: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure the stacks named on the command line and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("projects", nargs="+", help="names of compose projects")
     parser.add_argument("--minutes", type=float, default=5)

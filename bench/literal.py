@@ -23,6 +23,7 @@ MODEL = "kmeans_custom.sav"
 
 
 def extract(volume: Path) -> str:
+    """Read the table and drop duplicates."""
     customers = pd.read_csv(volume / "data/file.csv")
     if "CUST_ID" in customers.columns:
         customers = customers.drop_duplicates(subset=["CUST_ID"], keep="last")
@@ -30,6 +31,7 @@ def extract(volume: Path) -> str:
 
 
 def transform(customers_base64: str) -> str:
+    """Scale the features."""
     customers = pickle.loads(base64.b64decode(customers_base64))
     features = customers[FEATURES].dropna()
     payload = {"scaled": StandardScaler().fit_transform(features), "feature_columns": FEATURES}
@@ -37,6 +39,7 @@ def transform(customers_base64: str) -> str:
 
 
 def train(features_base64: str, volume: Path) -> dict[str, Any]:
+    """Fit K-Means for every k."""
     scaled = pickle.loads(base64.b64decode(features_base64))["scaled"]
     k_values, sse = list(range(2, 11)), []
     for k in k_values:
@@ -49,6 +52,7 @@ def train(features_base64: str, volume: Path) -> dict[str, Any]:
 
 
 def evaluate(metrics: dict[str, Any], volume: Path) -> int:
+    """Label the first customer of the test file."""
     with (volume / MODEL).open("rb") as file:
         model = pickle.load(file)
     elbow = KneeLocator(metrics["k_values"], metrics["sse"], curve="convex", direction="decreasing").elbow
@@ -58,6 +62,7 @@ def evaluate(metrics: dict[str, Any], volume: Path) -> int:
 
 
 def main(function: str, folder: str) -> None:
+    """Run one of the functions, or all."""
     volume = Path(folder)
     match function:
         case "extract":

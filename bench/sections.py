@@ -115,7 +115,7 @@ def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
     for k in sse:
         centroids = np.array(expert["centroids"][str(k)]) * expert["scale"] + expert["mean"]
         model = KMeans(k, init=(centroids - scaler.mean_) / scaler.scale_, n_init=1, max_iter=1)
-        model.fit(model.init)  # one point per centroid: they stay where they are
+        model.fit(model.init)  # one point per centroid, so the centroids do not move
         sse[k] = -sum(model.score(part["scaled"]) for part in parts)
     return {str(k): sse[k] / ours for k, ours in zip(sse, metrics["sse"], strict=True)}
 

@@ -1,5 +1,7 @@
 """Generate a table of another kind than the sample data: shoppers with recency, frequency, spend and region.
 
+Usage:
+
     python -m bench.shoppers shared_volume/data/shoppers.csv
     python -m services --volume shared_volume --run shoppers --data-file data/shoppers.csv --id-column shopper_id \
         --feature-columns recency_days,orders,spend
@@ -55,6 +57,7 @@ def shoppers(n_shoppers: int = N_SHOPPERS, seed: int = 7) -> list[tuple[str | in
 
 
 def write_shoppers(path: Path) -> None:
+    """Write the table as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *shoppers()])
 

@@ -14,8 +14,9 @@ import time
 K_VALUES = range(2, 11)
 
 
-def main(how: str, family: str, n_customers: str, n_features: str, seed: str) -> None:
-    if how != "literal":
+def main(strategy: str, family: str, n_customers: str, n_features: str, seed: str) -> None:
+    """Sweep and write the result to stdout."""
+    if strategy != "literal":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as stages do
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
@@ -26,10 +27,10 @@ def main(how: str, family: str, n_customers: str, n_features: str, seed: str) ->
 
     features = StandardScaler().fit_transform(draw(family, int(n_customers), int(n_features), int(seed)))
     begin = time.perf_counter()
-    if how == "literal":
+    if strategy == "literal":
         sse = [KMeans(k, init="k-means++", n_init=10, max_iter=300, random_state=7).fit(features).inertia_ for k in K_VALUES]
     else:
-        fits = sweep([features], K_VALUES, KMeansParameters(10, 300, 7), strategy=how)  # type: ignore[arg-type]
+        fits = sweep([features], K_VALUES, KMeansParameters(10, 300, 7), strategy=strategy)  # type: ignore[arg-type]
         sse = [fit.sse for fit in fits]
     json.dump({"seconds": time.perf_counter() - begin, "sse": sse}, sys.stdout)
 

@@ -73,12 +73,13 @@ def detection() -> dict[str, Family]:
 
 
 def main(arguments: list[str]) -> None:
+    """Make the measurements, and write the page and the results."""
     options = _parse(arguments)
     docs = Path(options.docs)
     kept = docs / "trust.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     end = time.monotonic() + 60 * options.minutes
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes: each has a core of its own
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes: one core each
     # Not forked: OpenMP, which this process uses to prepare the tasks, hangs in a child that inherits its threads.
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for section in options.sections:

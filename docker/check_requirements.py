@@ -82,6 +82,7 @@ def ask(*command: str) -> str | None:
 
 
 def main(path: Path) -> None:
+    """Check the requirements, and exit with the first one that is not met."""
     for tool in TOOLS:
         if problem := problem_with(tool, ask(*tool.command)):
             sys.exit(problem)

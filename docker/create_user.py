@@ -17,6 +17,7 @@ from write_env import MIN_PASSWORD, read  # the files beside this one
 
 
 def ask_for_password(name: str) -> str:
+    """Read the password from the terminal or from stdin; generate one if it is empty."""
     is_terminal = sys.stdin.isatty()
     prompt = f"Password for {name}, at least {MIN_PASSWORD} characters (empty: generate one): "
     password = getpass.getpass(prompt) if is_terminal else sys.stdin.readline().rstrip("\n")
@@ -33,6 +34,7 @@ def ask_for_password(name: str) -> str:
 
 
 def main(environment: Path, name: str, role: str) -> None:
+    """Create the user in Airflow."""
     known = read(environment) | os.environ
     if "AIRFLOW_ADMIN_PASSWORD" not in known:
         sys.exit(f"{environment} does not exist: run `make up` first")

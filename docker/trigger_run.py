@@ -27,10 +27,12 @@ SHOW_LOGS = os.environ.get("SHOW_LOGS") == "yes"
 
 
 class NotAirflowError(Exception):
-    pass
+    """Another service answers at the address of Airflow."""
 
 
 class Airflow:
+    """A client of Airflow's REST API."""
+
     def __init__(self, address: str, user: str, password: str) -> None:
         self.address = address
         self.token = ""
@@ -40,6 +42,7 @@ class Airflow:
         self.token = self.send("/auth/token", {"username": user, "password": password})["access_token"]
 
     def send(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Send a request and return the JSON of the response."""
         request = urllib.request.Request(  # noqa: S310 - the address is our own
             self.address + path,
             data=None if body is None else json.dumps(body).encode(),
@@ -54,6 +57,7 @@ class Airflow:
 
 @contextlib.contextmanager
 def exit_on_error(address: str) -> Iterator[None]:
+    """Exit with one line if a request fails."""
     wrong_service = (
         f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
     )
@@ -112,6 +116,7 @@ def follow(airflow: Airflow, run: str) -> str:
 
 
 def print_log(airflow: Airflow, path: str) -> None:
+    """Print the end of the log of a task, or all of it."""
     events = [line["event"] for line in airflow.send(f"{path}?full_content=true")["content"]]
     events = [event for event in events if not event.startswith("::")]
     for event in events if SHOW_LOGS else events[-15:]:
@@ -119,6 +124,7 @@ def print_log(airflow: Airflow, path: str) -> None:
 
 
 def print_results(airflow: Airflow, run: str) -> None:
+    """Print the results of all tasks of a run."""
     for entry in airflow.send(f"{run}/taskInstances/~/xcomEntries")["xcom_entries"]:
         if entry["key"] == "return_value":
             result = airflow.send(f"{run}/taskInstances/{entry['task_id']}/xcomEntries/return_value?stringify=false")
@@ -126,6 +132,7 @@ def print_results(airflow: Airflow, run: str) -> None:
 
 
 def main(environment: Path) -> int:
+    """Start a run, follow it to its end, and return the exit code."""
     known = read(environment) | os.environ
     if "AIRFLOW_ADMIN_PASSWORD" not in known:
         sys.exit(f"{environment} does not exist: run `make up` first")

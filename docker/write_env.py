@@ -62,6 +62,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, values: dict[str, str]) -> None:
+    """Replace the file atomically, readable only for this user."""
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -70,6 +71,7 @@ def write(path: Path, values: dict[str, str]) -> None:
 
 
 def stage_user() -> str:
+    """Return user and group of the stages."""
     # Root is not needed for anything inside the containers.
     user = os.getuid() or 50000
     # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
@@ -205,6 +207,7 @@ def readable_by_all(folder: Path) -> Path | None:
 
 
 def is_open(path: Path, to_others: int) -> bool:
+    """Return whether other users have one of these permissions."""
     return bool(path.stat().st_mode & to_others)
 
 
@@ -222,6 +225,7 @@ def other_stack_on(volume: Path) -> str:
 
 
 def require_port(port: str) -> None:
+    """Exit if the port is not a valid number."""
     if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
         sys.exit(f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535")
 
@@ -238,6 +242,7 @@ def port_is_taken(port: str) -> bool:
 
 
 def main(path: Path, default: str, requested: str = "") -> None:
+    """Write the file, and prepare the volume."""
     if database_lacks_secrets(path):
         sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
     known = read(path)

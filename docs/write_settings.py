@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from services.pipeline import PIPELINE
+from stagekit.pipeline import Stage
 from stagekit.serialization import to_text
 from stagekit.settings import ENVIRONMENT_PREFIX, StageSettings
 
 HEAD = """\
 # Settings
 
-Generated from `services/contract/settings.py` by `make docs`.
+Generated from `services/pipeline.py` and `services/contract/settings.py` by `make docs`.
 
 Every setting is a flag (`--k-values 2,3,4`), an environment variable (`{prefix}K_VALUES`), a field of Airflow's trigger form,
 a key of a run's `conf` over REST, and a key of the Airflow Variable `customer_segmentation` (JSON like `{{"n_init": 20}}`).
@@ -27,11 +28,12 @@ All stages also have `volume`, `run` and `upstream`, which Airflow fills in.
 def describe_settings() -> str:
     """Return the text of docs/settings.md."""
     parts = [HEAD.format(prefix=ENVIRONMENT_PREFIX)]
-    for stage, model in ((stage.name, stage.settings) for stage in PIPELINE.stages):
-        properties = model.model_json_schema()["properties"]
+    for stage in PIPELINE.stages:
+        properties = stage.settings.model_json_schema()["properties"]
         rows = [_row(name, schema) for name, schema in properties.items() if name not in StageSettings.model_fields]
+        parts += [f"## {stage.name}\n", f"{_artifacts(stage)}\n"]
         if rows:
-            parts += [f"## {stage}\n", "| setting | values | default | effect |\n|---|---|---|---|", *rows, ""]
+            parts += ["| setting | values | default | effect |\n|---|---|---|---|", *rows, ""]
     return "\n".join(parts)
 
 
@@ -39,6 +41,13 @@ def _row(name: str, schema: dict[str, Any]) -> str:
     default = to_text(schema["default"]) if schema["default"] not in (None, "", []) else ""
     cells = (f"`{name}`", _values(schema), f"`{default}`" if default else "empty", schema["description"])
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _artifacts(stage: Stage) -> str:
+    """Describe in one sentence each what a stage reads, writes and publishes."""
+    verbs = {"Reads": stage.reads, "Writes": stage.writes, "Publishes": stage.publishes}
+    lists = {verb: ", ".join(f"`{artifact.name}`" for artifact in artifacts) for verb, artifacts in verbs.items()}
+    return " ".join(f"{verb} {names}." for verb, names in lists.items() if names)
 
 
 def _values(schema: dict[str, Any]) -> str:

@@ -40,12 +40,12 @@ VIEWS = [REPORT_OF_RUN, SEGMENTS]
 
 def describe_run(run: RunSummary) -> dict[str, str]:
     """Return the key figures of a run for the list of runs, by the title of their column."""
-    sizes = ", ".join(f"{segment.customers:,} ({segment.name})" for segment in run.segments)
+    sizes = ", ".join(f"{segment.segment_id}: {segment.customers:,}" for segment in run.segments)
     stability = [segment.jaccard for segment in run.segments if segment.jaccard is not None]
     return {
         "Status": "; ".join([run.status, *run.failed_checks]),
-        "Segments": f"{run.k}: {sizes}",
-        "Customers": f"{run.customers:,}, {run.unassigned:,} without a segment",
+        "Customers": f"{run.customers:,}",
+        "By segment": f"{sizes}; none: {run.unassigned:,}",
         "Silhouette": f"{run.silhouette:.2f}",
         "Least stability": f"{min(stability):.2f}" if stability else "–",
         "Verdict": run.verdict or "not tested",
@@ -61,6 +61,7 @@ class SegmentsPlugin(plugin.PipelinePlugin):
 
     @property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """The pages of the reports."""
         from dags.assets import DAG_ID
         from services.contract.artifacts import REPORT
         from services.contract.results import RunSummary

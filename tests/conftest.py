@@ -1,4 +1,4 @@
-"""Fixtures for all kinds of tests."""
+"""Fixtures for unit tests, integration tests, end-to-end tests and fault injection."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-tests-")
 os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
-os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "secret of the tests, long enough for HMAC with SHA-512 " * 2
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "long enough for HMAC with SHA-512 " * 2  # pragma: allowlist secret
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 

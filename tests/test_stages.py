@@ -44,3 +44,10 @@ def test_every_artifact_is_written_by_its_stage_and_read_only_by_later_ones() ->
         written |= {*stage.writes}
     names = [(artifact.stage, artifact.name) for artifact in written]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("stage", PIPELINE.stage_names)
+def test_the_table_in_the_readme_names_what_a_stage_writes(stage: str) -> None:
+    row = re.search(rf"^\| `{stage}` \|.*\| ([^|]*) \|$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    assert row, f"README.md has no row for the stage {stage}"
+    assert re.findall(r"`([^`]+)`", row[1]) == [artifact.name for artifact in PIPELINE[stage].writes]

@@ -31,7 +31,7 @@ class FeatureSettings(PartitionedStageSettings):
         default=("BALANCE", "PURCHASES", "CREDIT_LIMIT"),
         min_length=1,
         title="Feature columns",
-        description="Numeric columns that the clusters are formed by.",
+        description="Numeric columns that the clusters are formed by, separated by commas.",
     )
     group_column: str = Field(
         default="",
@@ -138,7 +138,8 @@ class TransformSettings(FeatureSettings):
     log_columns: ColumnNames = Field(
         default=(),
         title="Log-transformed columns",
-        description="Feature columns to replace by log(1 + value): for amounts with a few very large values.",
+        description="Feature columns to replace by log(1 + value), separated by commas, or empty: for amounts with a few very "
+        "large values.",
     )
     outliers: Literal["keep", "clip", "drop"] = Field(
         default="keep",
@@ -181,7 +182,8 @@ class TrainSettings(PartitionedStageSettings):
         min_length=1,
         json_schema_extra={"uniqueItems": True},
         title="Values of k to try",
-        description="K-Means is fitted for each of these numbers of clusters, in ascending order.",
+        description="K-Means is fitted for each of these numbers of clusters, in ascending order: a range like 2-10, or "
+        "numbers like 2,3,5.",
     )
     n_init: int = Field(
         default=10,

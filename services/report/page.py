@@ -110,6 +110,8 @@ def _development_charts(data: ReportData, styles: Styles) -> dict[str, Chart]:
     if len(runs) < 2:
         return {}
     dates = [f"{run.started.day} {run.started:%b}" for run in runs]
+    if len(set(dates)) < len(dates):
+        dates = [f"{date} {run.started:%H:%M}" for date, run in zip(dates, runs, strict=True)]
     sizes: dict[int, list[float | None]] = {}
     stability: dict[int, list[float | None]] = {}
     for segment in tables.largest_segments(data.segmentation):

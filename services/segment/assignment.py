@@ -145,11 +145,18 @@ def decisive_features(
     """
     own_feature, next_feature = (np.full(len(customers), UNASSIGNED, dtype=np.int16) for _ in range(2))
     for rows, features in iter_prepared(customers, preparation):
-        own, following = centroids[assignment.cluster[rows]], centroids[assignment.next_cluster[rows]]
-        contributions = np.square(features - following) - np.square(features - own)
-        each, largest, smallest = np.arange(len(features)), contributions.argmax(axis=1), contributions.argmin(axis=1)
-        own_feature[rows] = np.where(contributions[each, largest] > 0, largest, UNASSIGNED)
-        next_feature[rows] = np.where(contributions[each, smallest] < 0, smallest, UNASSIGNED)
+        cluster, next_cluster = assignment.cluster[rows], assignment.next_cluster[rows]
+        largest, smallest = np.zeros(len(features)), np.zeros(len(features))
+        own, following = own_feature[rows], next_feature[rows]
+        for position, column in enumerate(features.T):
+            contribution = np.square(column - centroids[next_cluster, position]) - np.square(
+                column - centroids[cluster, position]
+            )
+            own[contribution > largest] = position
+            following[contribution < smallest] = position
+            np.maximum(largest, contribution, out=largest)
+            np.minimum(smallest, contribution, out=smallest)
+        own_feature[rows], next_feature[rows] = own, following
     return own_feature, next_feature
 
 

@@ -16,7 +16,6 @@ from services.segment.groups import MAX_SHARE
 from services.segment.matching import MIN_JACCARD, jaccard_matrix, match_clusters
 from services.segment.membership import PreviousMembership, split_by_part
 from services.segment.part_tasks import (
-    ClusterSums,
     add_up,
     assign_part,
     count_customers,
@@ -93,19 +92,20 @@ def find_clusters(
     located, notes = _locate_previous(parts, previous)
     n_previous = len(previous.segmenter.centroids)
 
-    def assign(centroids: NDArray[np.float64]) -> tuple[PersistedParts, ClusterSums]:
-        assigned = located.derive(partial(assign_part, preparation=preparation, centroids=centroids))
-        return assigned, sum_clusters(assigned, n_clusters, n_previous)
+    def assign(centroids: NDArray[np.float64]) -> PersistedParts:
+        return located.derive(partial(assign_part, preparation=preparation, centroids=centroids))
 
-    centroids = trained_centroids
-    assigned, trained = assign(centroids)
-    chosen, ratio = trained, None
-    for candidate in _candidates(located, preparation, trained_centroids, previous.centroids, jaccard_matrix(trained.shared)):
-        candidate_parts, sums = assign(candidate)
-        if sums.sizes.all() and sums.sse <= (1 + tolerance) * trained.sse:
-            ratio = sums.sse / trained.sse if trained.sse else 1.0
-            centroids, assigned, chosen = candidate, candidate_parts, sums
+    # Only one assignment is kept at a time: it takes 20 bytes per customer.
+    trained = sum_clusters(assign(trained_centroids), n_clusters, n_previous)
+    for centroids in _candidates(located, preparation, trained_centroids, previous.centroids, jaccard_matrix(trained.shared)):
+        assigned = assign(centroids)
+        chosen = sum_clusters(assigned, n_clusters, n_previous)
+        if chosen.sizes.all() and chosen.sse <= (1 + tolerance) * trained.sse:
+            ratio = chosen.sse / trained.sse if trained.sse else 1.0
             break
+        del assigned
+    else:
+        centroids, assigned, chosen, ratio = trained_centroids, assign(trained_centroids), trained, None
     pairs = match_clusters(jaccard_matrix(chosen.shared), MIN_JACCARD)
     continues = {cluster: int(previous.segmenter.segment_ids[position]) for cluster, position in pairs.items()}
     return ClusterResult(centroids, assigned, continues, notes, ratio)

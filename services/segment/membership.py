@@ -26,6 +26,8 @@ NO_SEGMENT = 0
 NOT_IN_TABLE = -1
 """Previous segment id of a customer who was not in the table."""
 
+_JOIN_ROWS = 2_000_000  # about as many ids are joined at a time, so that memory does not grow with the table
+
 ESCAPED_ID = "coalesce(escaped, id)"
 """SQL of an id as it is written to CSV, in the table `ids` of a part."""
 
@@ -113,9 +115,15 @@ def find_previous_membership(
             attach(connection, database, number)
             parts.append(f"SELECT {ESCAPED_ID} AS id, (rowid + {first})::INTEGER AS position FROM d{number}.ids")
             first += n_rows
-        connection.execute(f"SELECT position, segment_id FROM ({' UNION ALL '.join(parts)}) JOIN previous USING (id)")
-        found = connection.fetchnumpy()
-    segment_ids[found["position"]] = found["segment_id"]
+        connection.execute(f"CREATE VIEW current AS {' UNION ALL '.join(parts)}")
+        n_joins = 1 + sum(sizes.values()) // _JOIN_ROWS
+        for number in range(n_joins):
+            connection.execute(
+                "SELECT position, segment_id FROM current JOIN previous USING (id) "
+                f"WHERE hash(current.id) % {n_joins} = {number} AND hash(previous.id) % {n_joins} = {number}"
+            )
+            found = connection.fetchnumpy()
+            segment_ids[found["position"]] = found["segment_id"]
     return PreviousMembership(segment_ids, sizes)
 
 

@@ -30,8 +30,10 @@ class Interruption:
             raise StoppedError
 
     def __enter__(self) -> None:
+        """Begin to wait, unless the task was stopped."""
         self._is_waiting = True  # before the check: a signal in between interrupts the wait
         self.check()
 
     def __exit__(self, *_: object) -> None:
+        """End the wait."""
         self._is_waiting = False

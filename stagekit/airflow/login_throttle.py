@@ -59,6 +59,7 @@ class LoginThrottle:
         self._ended = asyncio.Condition()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle one request."""
         path = scope.get("path", "")
         if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(TOKEN_PATHS + FORM_PATHS):
             await self.app(scope, receive, send)
@@ -136,6 +137,7 @@ class DocumentationGuard:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle one request."""
         if scope["type"] == "http" and scope["path"].rstrip("/").endswith(tuple(f"/{name}" for name in DOCUMENTATION)):
             # Every task loads the plugins, but only the api-server gets here.
             from airflow.api_fastapi.core_api.security import bearer_scheme, get_user

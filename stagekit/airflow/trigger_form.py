@@ -32,15 +32,21 @@ def trigger_form(pipeline: Pipeline, primary: tuple[str, ...] = ()) -> dict[str,
     ----------
     pipeline : Pipeline
     primary : tuple of str
-        Settings that are shown first, above the sections that Airflow's form shows folded. The others are in the section of the
-        first stage that has them.
+        Settings that are shown first, above the sections that Airflow's form shows folded. The others are in the section of
+        their stage, or in the section General if several stages have them.
     """
-    fields: dict[str, Param] = {}
+    schemas: dict[str, dict[str, Any]] = {}
+    stages: dict[str, list[str]] = {}
     for stage in pipeline.stages:
         for name, schema in stage.settings.model_json_schema().get("properties", {}).items():
-            if name not in StageSettings.model_fields and name not in fields:
-                fields[name] = _make_field(schema, section=None if name in primary else stage.name.capitalize())
-    return {name: fields[name] for name in dict.fromkeys([*primary, *fields])}
+            if name not in StageSettings.model_fields:
+                schemas.setdefault(name, schema)
+                stages.setdefault(name, []).append(stage.name.capitalize())
+    general = [name for name in schemas if len(stages[name]) > 1]
+    return {
+        name: _make_field(schemas[name], None if name in primary else "General" if name in general else stages[name][0])
+        for name in dict.fromkeys([*primary, *general, *schemas])
+    }
 
 
 def _make_field(schema: dict[str, Any], section: str | None) -> Param:
@@ -49,9 +55,10 @@ def _make_field(schema: dict[str, Any], section: str | None) -> Param:
     for alternative in schema.pop("anyOf", []):
         schema = {**alternative, **schema} if alternative["type"] != "null" else schema
     if schema["type"] == "array":
-        # A text field, instead of an editor for JSON; the REST API and the Variable also accept lists.
+        # A text field, instead of an editor for JSON; the REST API and the Variable also accept lists. Without examples, the
+        # form would show its field for several types.
         is_optional, default = not default, _format_list(default)
-        schema |= {"type": ["string", "array"], "minLength": 0 if is_optional else 1}
+        schema |= {"type": ["string", "array"], "minLength": 0 if is_optional else 1, "examples": [default] if default else []}
         if schema["items"].get("type") == "integer":
             schema["pattern"] = _INTEGERS
     # Without null, the form requires an entry even if the default is empty.

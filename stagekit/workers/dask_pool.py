@@ -137,7 +137,8 @@ def probe_worker(path: Path) -> Probe:
     for folder in _CODE:
         for file in sorted((_ROOT / folder).rglob("*.py")):
             code.update(file.read_bytes())
-    versions = {one.name: one.version for one in distributions()}
+    # The first of several distributions with the same name is the one that is imported.
+    versions = {one.name: one.version for one in reversed(list(distributions()))}
     try:
         content = path.read_text()
     except OSError:

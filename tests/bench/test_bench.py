@@ -1,4 +1,4 @@
-"""The smallest bench runs; its measurements are not checked."""
+"""The smallest benchmark runs to its end; its figures are not checked."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from services.contract.columns import NUMERIC_COLUMNS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_population_is_that_of_its_seed_and_copies_no_customer(family):
+def test_a_population_depends_on_its_seed_only_and_has_no_copies(family):
     customers = draw(family, 20_000, 8, seed=1)
     assert customers.shape == (20_000, 8)
     np.testing.assert_array_equal(customers, draw(family, 20_000, 8, seed=1))
@@ -22,7 +22,7 @@ def test_a_population_is_that_of_its_seed_and_copies_no_customer(family):
     assert len(np.unique(customers, axis=0)) > 0.99 * len(customers)
 
 
-def test_a_table_has_all_columns_a_few_repeated_customers_and_a_few_empty_cells(tmp_path):
+def test_a_table_has_all_columns_a_few_duplicates_and_a_few_empty_cells(tmp_path):
     write_table(tmp_path / "file.csv", 3_000, seed=1)
     with (tmp_path / "file.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -38,22 +38,22 @@ def test_contestants_take_turns():
     def contestant(name):
         return lambda: turns.append(name) or {"part": Run(1.0, 1.0, 1.0)}
 
-    found = alternate({"a": contestant("a"), "b": contestant("b")}, runs=2)
+    runs = alternate({"a": contestant("a"), "b": contestant("b")}, runs=2)
     assert turns == ["a", "b", "a", "b"]
-    assert [len(found[name]["part"]) for name in "ab"] == [2, 2]
+    assert [len(runs[name]["part"]) for name in "ab"] == [2, 2]
 
 
-def test_runs_are_summed_up_one_after_another():
+def test_runs_of_consecutive_processes_are_added_up():
     runs = [Run(1, 2, 30), Run(4, 5, 10), Run(9, 9, 20)]
     assert total(runs) == (14, 16, 30)
     assert median(runs) == (4, 5, 20)
 
 
-def test_the_memory_of_a_process_is_the_most_it_held():
+def test_the_memory_of_a_process_is_its_peak():
     assert 700 < run(["-c", "bytearray(700 * 2**20)"]).peak_mib < 750
 
 
-def test_a_process_that_fails_is_no_measurement():
+def test_a_failed_process_raises_an_error():
     with pytest.raises(CalledProcessError):
         run(["-c", "raise SystemExit(3)"])
 
@@ -75,13 +75,13 @@ def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
         "# Performance",
         "## The lab's four stages, the sample data",
         "## Reading the sample data",
-        "## The pipeline alone",
+        "## The pipeline's stages",
         "## The sweep from a sample",
-        "## The exact sweep beside a busy neighbour",
-        "## Starting",
+        "## The exact sweep with a busy core",
+        "## Start-up",
     ]
     assert "--sizes=sample --runs=1" in text
-    assert (tmp_path / "pictures/performance.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "images/performance.png").read_bytes().startswith(b"\x89PNG")
     results = json.loads((tmp_path / "performance.json").read_text())
     assert set(results["stages"]["the sample data"]["pipeline"]) == {"extract", "transform", "train", "evaluate"}
     assert [one["n_features"] for one in results["sweeps"]] == [3, 8]

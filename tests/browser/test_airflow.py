@@ -63,7 +63,7 @@ def run(admin: Page, stack: Stack) -> str:
     open_form(admin)
     form = admin.get_by_role("dialog")
     form.locator("[name=element_n_clusters]").fill("4")
-    form.locator("[name=element_feature_columns]").fill("\n".join(FILLED_IN["feature_columns"]))
+    form.locator("[name=element_feature_columns]").fill(", ".join(FILLED_IN["feature_columns"]))
     form.get_by_role("button", name="Train", exact=True).click()
     form.locator("[name=element_n_init]").fill("3")
     form.get_by_role("button", name="Segment", exact=True).click()

@@ -60,7 +60,8 @@ def artifacts_of(volume: Path, stage: str) -> Iterator[Artifact]:
 
 
 def temporary_files(volume: Path) -> list[Path]:
-    return [path for folder in ("runs", "model", "scores") for path in (volume / folder).rglob(f"*{TEMPORARY_SUFFIX}")]
+    folders = ("runs", "model", "history", "scores")
+    return [path for folder in folders for path in (volume / folder).rglob(f"*{TEMPORARY_SUFFIX}")]
 
 
 def check_whole(volume: Path) -> None:

@@ -105,7 +105,8 @@ def test_the_names_of_an_earlier_version_are_read_and_replaced(tmp_path: Path) -
     prepare(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD='kept'\nSEGMENTATION_HOST_VOLUME='{other}'\n")
+    former = f"POSTGRES_PASSWORD='kept'\nSEGMENTATION_HOST_VOLUME='{other}'\n"  # pragma: allowlist secret
+    (tmp_path / ".env").write_text(former)
     settings = prepare(tmp_path)
     assert (settings["POSTGRES_PASSWORD"], settings["PIPELINE_HOST_VOLUME"]) == ("kept", str(other))
     assert not [name for name in settings if name.startswith("SEGMENTATION_")]

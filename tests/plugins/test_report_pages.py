@@ -282,7 +282,7 @@ def test_all_runs_are_listed_the_latest_first_with_the_active_one_marked_and_lin
     rows = [re.sub("<.*?>", "|", row) for row in re.findall("<tr>(.*?)</tr>", answer.text)[1:]]
     assert answer.status_code == 200
     assert rows[0].startswith(
-        "|second||2026-11-09 09:00||not published; the silhouette is 0.2, less than 0.25||1: 5,000 (low balance)||"
+        "|second||2026-11-09 09:00||not published; the silhouette is 0.2, less than 0.25||5,006||1: 5,000; none: 6||"
     )
     assert rows[1].startswith("||first/1| |active|||2026-11-02 09:00||published||")
     (address,) = set(re.findall('href="(.*?)"', answer.text))

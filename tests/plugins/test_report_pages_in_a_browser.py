@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import uvicorn
 from playwright.sync_api import Page, expect
-from tests.stagekit.airflow.test_report_pages import RUN, RUNS, activate, page_of, record
 
 from tests.plugins.conftest import write_report
+from tests.plugins.test_report_pages import RUN, RUNS, activate, page_of, record
 
 HOSTILE = """<h1>Hostile</h1><script>document.title = "taken over"; top.location = "about:blank"</script>
     <img src=x onerror="document.title = 'taken over'"><img src="/api/v2/version"><iframe src="/api/v2/version"></iframe>
@@ -39,10 +39,8 @@ def page(chromium: Any, address: str, token: Any) -> Iterator[Page]:
 
 
 def show_in_frame(page: Page, path: str) -> Any:
-    page.route(
-        "**/frame",
-        lambda route: route.fulfill(body=f'<iframe src="{path}" width="1200" height="800"></iframe>', content_type="text/html"),
-    )
+    frame = f'<iframe src="{path}" width="1200" height="800"></iframe>'
+    page.route("**/frame", lambda route: route.fulfill(body=frame, content_type="text/html"))  # codespell:ignore fulfill
     page.goto("/frame")
     return page.frame_locator("iframe")
 

@@ -82,7 +82,7 @@ def test_a_table_in_parts_comes_to_the_same_segments(tmp_path):
 def test_every_stage_leaves_a_manifest_with_the_settings_that_differ(sample):
     volume, _ = sample
     for stage in PIPELINE.stage_names:
-        assert read(volume, f"{stage}/manifest.json")["exit_reason"] == "done"
+        assert read(volume, f"{stage}/manifest.json")["exit_reason"] == "success"
     assert read(volume, "transform/manifest.json", run="prepared")["settings"]["log_columns"] == ["BALANCE"]
     assert read(volume, "transform/manifest.json", run="prepared")["setting_sources"]["log_columns"] == "flag"
     assert read(volume, "train/manifest.json")["setting_sources"]["k_values"] == "default"

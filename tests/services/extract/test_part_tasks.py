@@ -95,7 +95,7 @@ def test_a_table_that_changes_while_it_is_read_is_a_transient_error(tmp_path, mo
         return duckdb_reader.load_files(*arguments, **settings)
 
     put(tmp_path, file__csv=HEADER + "A,1,0,x\nA,1,0,x\n")
-    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may stand still for some milliseconds
+    os.utime(tmp_path / "data/file.csv", (0, 0))  # the clock of a file system may have a resolution of some milliseconds
     monkeypatch.setattr(main, "load_files", load)
     with pytest.raises(TransientError, match=r"^file\.csv was changed while it was read: run again"):
         extract(tmp_path)
@@ -150,7 +150,7 @@ def test_files_with_other_columns_are_not_one_table(tmp_path, other):
 def test_a_folder_or_pattern_without_tables_is_named(tmp_path):
     put(tmp_path, many_note__txt="no table")
     for data_file in ("data/many", "data/*.csv"):
-        with pytest.raises(MissingInputError, match="names no CSV or Parquet file"):
+        with pytest.raises(MissingInputError, match=r"matches no \.csv, \.csv\.gz, \.parquet file"):
             extract(tmp_path, data_file=data_file)
 
 

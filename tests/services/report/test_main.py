@@ -77,6 +77,16 @@ def test_the_report_has_the_history_up_to_its_run(volume, data):
     assert '<desc id="sizes-desc">3 runs, from 9 Nov to 23 Nov: segment 1: 60% to 70%' in page
 
 
+def test_a_run_of_an_earlier_version_has_a_report_that_names_the_stages_to_run(volume):
+    path = volume / "runs/demo/segment/manifest.json"
+    manifest = Manifest.model_validate_json(path.read_bytes())
+    outputs = tuple(record for record in manifest.outputs if record.name not in ("description.csv", "rules.json"))
+    path.write_bytes(manifest.model_copy(update={"outputs": outputs}).to_checksummed_json())
+    ended = run(volume)
+    assert ended.returncode == 0, ended.stderr
+    assert "run the stages segment and report again" in (volume / "runs/demo/report/report.html").read_text()
+
+
 def test_a_second_run_of_the_stage_writes_the_same_page(volume):
     pages = []
     for _ in range(2):

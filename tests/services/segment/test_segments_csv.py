@@ -10,7 +10,7 @@ import pytest
 
 from services.contract.artifacts import SEGMENTS, SEGMENTS_PARQUET
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
-from services.segment import assignment
+from services.segment import assignment, membership
 from services.segment.assignment import Segmenter
 from services.segment.membership import (
     NO_SEGMENT,
@@ -139,7 +139,9 @@ def look_up(path: Path, *parts: list[str]) -> PreviousMembership:
         return find_previous_membership([file], databases, [len(ids) for ids in parts], path.parent)
 
 
-def test_previous_segments_are_found_whatever_the_ids_look_like(tmp_path):
+@pytest.mark.parametrize("rows_at_a_time", [3, 1000])
+def test_previous_segments_are_found_whatever_the_ids_look_like(tmp_path, monkeypatch, rows_at_a_time):
+    monkeypatch.setattr(membership, "_JOIN_ROWS", rows_at_a_time)
     path = write(tmp_path, NASTY, gap=(2,))
     found = look_up(path, NASTY[:4:-1], [*NASTY[4::-1], "new"])
     assert found.segment_ids.tolist() == [9] * 7 + [4] * 3 + [NO_SEGMENT] + [4] * 2 + [NOT_IN_TABLE]

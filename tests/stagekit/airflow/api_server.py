@@ -1,4 +1,4 @@
-"""Fixtures with Airflow's own api-server, which has the plugin loaded, on a database of its own."""
+"""Fixtures with Airflow's api-server with the plugin, on a temporary database."""
 
 from __future__ import annotations
 

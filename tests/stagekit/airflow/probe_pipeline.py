@@ -17,7 +17,7 @@ FEATURES = Artifact("transform", "features.json", JSON, columns="feature_columns
 SEGMENTS = Artifact("segment", "segments.json", JSON)
 
 
-class TransformSettings(StageSettings):
+class TransformSettings(PartitionedStageSettings):
     feature_columns: ColumnNames = Field(("BALANCE", "PURCHASES"), min_length=1, title="Columns", description="Some columns.")
     log_columns: ColumnNames = Field((), title="Logarithm of", description="Columns, or none.")
     outliers: Literal["keep", "clip"] = Field("keep", title="Outliers", description="What to do with them.")

@@ -54,7 +54,7 @@ def test_the_tests_of_the_kit_run_on_it(project: Path) -> None:
 @pytest.fixture(scope="module")
 def settings(project: Path, docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Build the images, start the stack and yield the variables for make."""
-    volume = tmp_path_factory.mktemp("volume")
+    volume = tmp_path_factory.mktemp("volume") / "shared_volume"
     shutil.copytree(EXAMPLE / "data", volume / "data")
     settings = {
         "COMPOSE_PROJECT_NAME": f"temperatures-test-{os.getpid()}",

@@ -45,7 +45,9 @@ COPY services/__init__.py services/pipelin[e].py services/
 # A pipeline need not have a folder with what its stages share.
 COPY services/contrac[t] services/contract/
 COPY services/${STAGE} services/${STAGE}
-RUN printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
+# What runs inside Airflow stays out of the images of the stages.
+RUN rm -r stagekit/airflow \
+    && printf '#!/bin/sh\nexec python3 -m services.%s "$@"\n' "$STAGE" >entrypoint \
     && chmod -R a+rX . && chmod a+x entrypoint \
     && python3 -m compileall -q --invalidation-mode unchecked-hash stagekit services
 

@@ -214,7 +214,7 @@ def test_an_unreachable_receiver_does_not_affect_others_and_its_address_is_not_l
 
 def test_the_log_of_a_stage_is_folded_and_its_result_is_not(stack: Stack, published: str) -> None:
     folded, seen = in_sections(log_of(stack, published, "segment_customers"))
-    assert [line for line in folded if "customers, k=3" in line]
+    assert [line for line in folded if "k=3, compared with run" in line]
     assert [line for line in seen if line.startswith("result: {")]
 
 

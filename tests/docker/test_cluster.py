@@ -102,7 +102,11 @@ def test_the_network_leads_nowhere_and_the_scheduler_s_page_is_for_this_machine_
 
 
 @pytest.mark.parametrize(
-    ("mounted", "wrong"), [("", "does not see the volume: /shared/runs"), (":ro", "may not write to /shared/runs")]
+    ("mounted", "wrong"),
+    [
+        ("", "does not see the volume: mount it so that /shared/runs/stray/extract exists"),
+        (":ro", "may not write to /shared/runs"),
+    ],
 )
 def test_a_worker_without_the_volume_or_without_access_is_named_before_anything_is_done(volume, run_stage, mounted, wrong):
     mount = [f"--volume={volume}:/shared{mounted}"] if mounted else [f"--volume={volume}/tls:/shared/tls:ro"]

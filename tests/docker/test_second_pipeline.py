@@ -43,12 +43,12 @@ def read_means(volume: Path) -> dict[str, float]:
 
 
 def test_it_runs_as_local_processes(project: Path) -> None:
-    make("-C", str(project), "run")
+    make("--no-print-directory", "-C", str(project), "run")
     assert read_means(project / "shared_volume") == MEANS
 
 
 def test_the_tests_of_the_kit_run_on_it(project: Path) -> None:
-    make("-C", str(project), "test", ARGS="--quiet -m 'not needs_docker' tests/stagekit")
+    make("--no-print-directory", "-C", str(project), "test", ARGS="--quiet -m 'not needs_docker' tests/stagekit")
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,10 @@ def settings(project: Path, docker_engine: None, tmp_path_factory: pytest.TempPa
         "TAG": TAG,
     }
     try:
-        make("-C", str(project), "up", **settings)
+        make("--no-print-directory", "-C", str(project), "up", **settings)
         yield settings
     finally:
-        make("-C", str(project), "down", check=False, **settings)
+        make("--no-print-directory", "-C", str(project), "down", check=False, **settings)
         for name in ("database", "logs"):
             subprocess.run(["docker", "volume", "rm", f"{settings['COMPOSE_PROJECT_NAME']}_{name}"], capture_output=True)
         images = docker("image", "ls", f"--filter=reference=temperatures/*:{TAG}", "--format={{.Repository}}:{{.Tag}}")
@@ -82,18 +82,18 @@ def test_its_images_are_named_after_it(settings: dict[str, str]) -> None:
 
 @pytest.mark.needs_docker
 def test_airflow_runs_its_stages_in_containers_and_publishes(project: Path, settings: dict[str, str]) -> None:
-    ended = make("-C", str(project), "trigger", CONF='{"unit": "fahrenheit"}', **settings)
+    ended = make("--no-print-directory", "-C", str(project), "trigger", CONF='{"unit": "fahrenheit"}', **settings)
     assert ended.stdout.splitlines()[-1] == "the run succeeded"
     assert read_means(Path(settings["VOLUME"])) == {"harbour": pytest.approx(53.6), "hill": pytest.approx(44.6)}
 
 
 @pytest.mark.needs_docker
 def test_housekeeping_works_for_it(project: Path, settings: dict[str, str]) -> None:
-    ended = make("-C", str(project), "prune", KEEP="1", **settings)
+    ended = make("--no-print-directory", "-C", str(project), "prune", KEEP="1", **settings)
     assert ended.stdout.splitlines()[-1] == "the run succeeded"
 
 
 @pytest.mark.needs_docker
 def test_one_of_its_stages_runs_as_a_hardened_container(project: Path, settings: dict[str, str]) -> None:
-    ended = make("-C", str(project), "run-stage", STAGE="read", RUN="by-hand", **settings)
+    ended = make("--no-print-directory", "-C", str(project), "run-stage", STAGE="read", RUN="by-hand", **settings)
     assert json.loads(ended.stdout.splitlines()[-1]) == {"readings": 3}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.pipeline import PIPELINE
 from tests.docker.commands import REPOSITORY, TAG, docker, make
 from tests.services.cluster import make_certificates
 
@@ -45,7 +46,9 @@ def volume(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     volume.chmod(0o2775)
     make_certificates(volume / "tls")
     (volume / "tls/dask.key").chmod(0o644)  # the containers are another user
-    variables = {"TAG": TAG, "COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_PROFILES": "cluster", "DASK_PORT": "0"}
+    variables = {"TAG": TAG, "COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_PROFILES": "cluster", "DASK_PORT": "0"} | {
+        "PIPELINE": PIPELINE.name
+    }
     environment = {**os.environ, **variables, "DASK_PROTOCOL": "tls", **TLS}
     make("images", TAG=TAG, COMPOSE_PROFILES="cluster")
     write = ["python3", "docker/write_env.py", str(folder / ".env"), str(volume)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import accumulate
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +16,18 @@ from numpy.typing import NDArray
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.segment.assignment import UNASSIGNED, Segmenter, confidence, decisive_features, is_outlier
-from services.segment.membership import ESCAPED_ID, NO_SEGMENT
+from services.segment.membership import NO_SEGMENT, PreviousMembership, split_by_part
 from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
 from stagekit.volume.parts import OutputLocation, PendingPart
+from stagekit.workers.worker_pool import PersistedParts
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
+
+# Only an id that does not begin with an ASCII letter or digit may have to be escaped, which calls Python.
+_IS_PLAIN = " OR ".join(f"id >= '{first}' AND id < '{after}'" for first, after in ("0:", "A[", "a{"))
+_ESCAPED_ID = f"CASE WHEN {_IS_PLAIN} THEN id ELSE escape_formula(id) END"
 
 _CSV = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false"
 _PARQUET = "FORMAT parquet, USE_TMP_FILE false"
@@ -42,6 +50,26 @@ class ScoredPart(NamedTuple):
     n_outside: int
     """Number of customers outside the training range."""
     groups: GroupCounts
+
+
+def write_segments(
+    parts: PersistedParts,
+    segmenter: Segmenter,
+    membership: PreviousMembership | None,
+    csv: OutputLocation,
+    parquet: OutputLocation | None,
+) -> list[WrittenPart]:
+    """Write segments.csv, and segments.parquet if it has a location, part by part; see `write_part`."""
+    return parts.map(
+        partial(write_part, segmenter=segmenter, csv=csv, parquet=parquet),
+        find_first_rows(parts),
+        split_by_part(membership, parts),
+    )
+
+
+def find_first_rows(parts: PersistedParts) -> list[int]:
+    """Find the position of the first customer of each part in the whole table."""
+    return list(accumulate(parts.map(attrgetter("n_customers")), initial=0))[:-1]
 
 
 def write_part(
@@ -165,7 +193,8 @@ def write_rows(rows: pd.DataFrame, ids: Path | None, first_row: int, path: Path)
             customers, customer_id = "numbered", "id::VARCHAR"
         else:
             attach(connection, ids, 0)
-            customers, customer_id = "d0.ids", ESCAPED_ID if is_csv else "id"
+            connection.create_function("escape_formula", escape_formula)
+            customers, customer_id = "d0.ids", _ESCAPED_ID if is_csv else "id"
         connection.execute(
             f"COPY (SELECT {customer_id} AS {CUSTOMER_ID}, {', '.join(columns)} FROM {customers} POSITIONAL JOIN rows) "
             f"TO {quoted(str(path))} ({_CSV if is_csv else _PARQUET})"

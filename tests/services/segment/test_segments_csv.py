@@ -16,14 +16,13 @@ from services.segment.membership import (
     NO_SEGMENT,
     NOT_IN_TABLE,
     PreviousMembership,
-    escape_formulas,
     find_previous_membership,
-    store_ids,
 )
 from services.segment.part_tasks import assign_part, split_ids
 from services.segment.segments_csv import score_part, write_part
 from services.transform.features import fit_preparation
 from stagekit.volume.parts import OutputLocation
+from stagekit.workers.worker_pool import InMemoryParts
 from tests.services.segment.runs import FEATURES, group, table
 
 NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'the "x"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
@@ -31,7 +30,7 @@ REPOSITORY = Path(__file__).parents[3]
 NAMES = ("=cmd", "plain")
 
 
-def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(), parquet=False, first_row=0) -> Path:
+def write(folder: Path, ids: list[str] | None, previous=None, gap=(), parquet=False, first_row=0) -> Path:
     """Write segments.csv for customers with these ids, those in `gap` without a value."""
     n_customers = len(ids or range(4))
     customers = table(group("savers", n_customers // 2), group("buyers", n_customers - n_customers // 2))
@@ -40,7 +39,7 @@ def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(
     centroids = preparation.transform(customers)[[0, -1]]
     customers.loc[list(gap), "BALANCE"] = np.nan
     part = assign_part(split_ids(customers, FEATURES, folder), preparation=preparation, centroids=centroids)
-    segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), names, has_ids=True)
+    segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), NAMES, has_ids=True)
     location = OutputLocation(folder, SEGMENTS_PARQUET) if parquet else None
     csv = OutputLocation(folder, SEGMENTS)
     written = write_part(part, first_row, previous, segmenter=segmenter, csv=csv, parquet=location)
@@ -54,7 +53,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_every_customer_is_there_once_and_in_order_whatever_the_chunk_size(monkeypatch, tmp_path, chunk):
-    monkeypatch.setattr(assignment, "_CHUNK_ROWS", chunk)
+    monkeypatch.setattr(assignment, "CHUNK_ROWS", chunk)
     ids = [f"C{number}" for number in range(10)]
     rows = rows_of(write(tmp_path, ids, gap=(3, 4)))
     assert [row["CUST_ID"] for row in rows] == ids
@@ -114,8 +113,8 @@ def test_without_ids_customers_are_numbered_over_all_parts(tmp_path):
     assert [row["CUST_ID"] for row in rows_of(write(tmp_path, None, first_row=7))] == ["8", "9", "10", "11"]
 
 
-def test_a_column_is_escaped_like_its_texts_one_by_one():
-    assert escape_formulas(pd.Series(NASTY, dtype="str")).tolist() == [
+def test_ids_are_escaped_like_all_texts(tmp_path):
+    assert [row["CUST_ID"] for row in rows_of(write(tmp_path, NASTY))] == [
         "'=1+1",
         "''=1+1",
         "-5",
@@ -134,9 +133,10 @@ def test_a_column_is_escaped_like_its_texts_one_by_one():
 
 def look_up(path: Path, *parts: list[str]) -> PreviousMembership:
     """Find the previous segments of current customers, in parts."""
-    databases = [store_ids(pd.Series(ids, dtype="str"), path.parent) for ids in parts]
+    frames = [pd.DataFrame({"CUST_ID": pd.Series(ids, dtype="str")}) for ids in parts]
+    current = InMemoryParts([split_ids(frame, (), path.parent) for frame in frames])
     with path.open("rb") as file:
-        return find_previous_membership([file], databases, [len(ids) for ids in parts], path.parent)
+        return find_previous_membership([file], current, path.parent)
 
 
 @pytest.mark.parametrize("rows_at_a_time", [3, 1000])

@@ -99,12 +99,9 @@ def locate_by_membership(
     part: CustomerPart, previous_ids: NDArray[np.int32] | None, *, positions: Mapping[int, int]
 ) -> CustomerPart:
     """Take the previous segment of each customer by its previous segment id; all are typical."""
-    is_typical = np.ones(part.n_customers, dtype=np.bool_)
-    if previous_ids is None:
-        return part._replace(previous_cluster=np.full(part.n_customers, UNASSIGNED, dtype=np.int16), is_typical=is_typical)
-    distinct, inverse = np.unique(previous_ids, return_inverse=True)
-    previous = np.array([positions.get(int(segment_id), UNASSIGNED) for segment_id in distinct], dtype=np.int16)[inverse]
-    return part._replace(previous_cluster=previous, is_typical=is_typical)
+    known = np.zeros(part.n_customers, dtype=np.int32) if previous_ids is None else previous_ids
+    previous = pd.Series(known).map(positions).fillna(UNASSIGNED).to_numpy().astype(np.int16)
+    return part._replace(previous_cluster=previous, is_typical=np.ones(part.n_customers, dtype=np.bool_))
 
 
 def sum_clusters(parts: PersistedParts, n_clusters: int, n_previous: int = 0) -> ClusterSums:

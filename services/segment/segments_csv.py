@@ -216,17 +216,16 @@ def _categories(codes: NDArray[Any], texts: Iterable[str]) -> pd.Categorical[str
 
 def _texts_of_rows(rows: NDArray[np.intp], texts: list[str], n_rows: int) -> pd.Categorical[str]:
     """Make a column with a text in some rows; all others are missing."""
-    distinct, position = np.unique(texts, return_inverse=True)
     codes = np.full(n_rows, -1)
-    codes[rows] = position
+    codes[rows], distinct = pd.factorize(np.array(texts, dtype=object))
     return _categories(codes, distinct)
 
 
 def _previous_segments(previous_ids: NDArray[np.int32] | None, n_rows: int) -> pd.Categorical[str]:
-    known = np.zeros(n_rows, dtype=np.int32) if previous_ids is None else np.maximum(previous_ids, NO_SEGMENT)
-    distinct, codes = np.unique(known, return_inverse=True)
-    has_segment = distinct != NO_SEGMENT
-    return _categories(codes - int(not has_segment[0]), map(str, distinct[has_segment]))
+    if previous_ids is None:
+        return _categories(np.full(n_rows, -1), ())
+    codes, distinct = pd.factorize(pd.Series(previous_ids).where(previous_ids > NO_SEGMENT))
+    return _categories(codes, distinct.astype(int).astype(str))
 
 
 def _reasons(part: CustomerPart, preparation: Preparation, escape: Callable[[str], str]) -> pd.Categorical[str]:

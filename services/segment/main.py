@@ -47,14 +47,10 @@ def main(settings: SegmentSettings, work: Workspace) -> dict[str, Any]:
         inputs = RunInputs(work.run, preparation, centroids, evaluation, previous, registry, user_names, decimal)
         output = segment_customers(inputs, clusters, Gate(settings.max_unassigned, settings.publish))
         log_outcome(output.segmentation)
-        rows = work.output_location(artifacts.SEGMENTS)
-        parquet = work.output_location(artifacts.SEGMENTS_PARQUET) if settings.parquet else None
-        written = write_segments(clusters.parts, output.segmenter, previous.membership if previous else None, rows, parquet)
-
-    for part in written:
-        work.add_part(artifacts.SEGMENTS, part.csv)
-        if part.parquet:
-            work.add_part(artifacts.SEGMENTS_PARQUET, part.parquet)
+        membership = previous.membership if previous else None
+        for artifact in (artifacts.SEGMENTS, *([artifacts.SEGMENTS_PARQUET] if settings.parquet else [])):
+            for part in write_segments(clusters.parts, output.segmenter, membership, work.output_location(artifact)):
+                work.add_part(artifact, part)
     _save(output, work, is_experimental=settings.publish == "never")
     work.record_in_history(summarise_run(output.segmentation, evaluation, work.manifest("extract").started))
     return make_result(output.segmentation)

@@ -34,13 +34,6 @@ _PARQUET = "FORMAT parquet, USE_TMP_FILE false"
 _PARQUET_TYPES = {"segment_id": "INTEGER", "next_segment_id": "INTEGER", "previous_segment_id": "INTEGER"}
 
 
-class WrittenPart(NamedTuple):
-    """A part of which the rows are written."""
-
-    csv: PendingPart
-    parquet: PendingPart | None
-
-
 class ScoredPart(NamedTuple):
     """A part of scored customers of which the rows are written."""
 
@@ -53,18 +46,11 @@ class ScoredPart(NamedTuple):
 
 
 def write_segments(
-    parts: PersistedParts,
-    segmenter: Segmenter,
-    membership: PreviousMembership | None,
-    csv: OutputLocation,
-    parquet: OutputLocation | None,
-) -> list[WrittenPart]:
-    """Write segments.csv, and segments.parquet if it has a location, part by part; see `write_part`."""
-    return parts.map(
-        partial(write_part, segmenter=segmenter, csv=csv, parquet=parquet),
-        find_first_rows(parts),
-        split_by_part(membership, parts),
-    )
+    parts: PersistedParts, segmenter: Segmenter, membership: PreviousMembership | None, location: OutputLocation
+) -> list[PendingPart]:
+    """Write segments.csv or segments.parquet part by part; see `write_part`."""
+    write = partial(write_part, segmenter=segmenter, location=location)
+    return parts.map(write, find_first_rows(parts), split_by_part(membership, parts))
 
 
 def find_first_rows(parts: PersistedParts) -> list[int]:
@@ -78,10 +64,9 @@ def write_part(
     previous_ids: NDArray[np.int32] | None,
     *,
     segmenter: Segmenter,
-    csv: OutputLocation,
-    parquet: OutputLocation | None,
-) -> WrittenPart:
-    """Write the rows of a part of segments.csv, and of segments.parquet if it has a location.
+    location: OutputLocation,
+) -> PendingPart:
+    """Write the rows of a part.
 
     Parameters
     ----------
@@ -91,11 +76,12 @@ def write_part(
         Position of its first customer in the whole table.
     previous_ids : ndarray of shape (n_customers,) or None
         Previous segment ids; see `PreviousMembership`.
+    segmenter : Segmenter
+    location : OutputLocation
+        Of an artifact in CSV or Parquet.
     """
-    written = _write(make_rows(part, segmenter, previous_ids, escape_formula), part, first_row, csv)
-    if parquet is None:
-        return WrittenPart(written, None)
-    return WrittenPart(written, _write(make_rows(part, segmenter, previous_ids, str), part, first_row, parquet))
+    escape = escape_formula if location.artifact.name.endswith(".csv") else str
+    return _write(make_rows(part, segmenter, previous_ids, escape), part.ids, first_row, location)
 
 
 def score_part(
@@ -108,18 +94,11 @@ def score_part(
     outside = out_of_range_features(scored, preparation, escape_formula)
     cluster = scored.assigned.cluster[scored.assigned.is_assigned]
     return ScoredPart(
-        _write(rows.assign(outside_training_range=outside), scored, first_row, csv),
+        _write(rows.assign(outside_training_range=outside), part.ids, first_row, csv),
         np.bincount(cluster, minlength=len(segmenter.centroids)),
         int((outside.codes >= 0).sum()),
         preparation.count_groups(part.columns),
     )
-
-
-def _write(rows: pd.DataFrame, part: CustomerPart, first_row: int, location: OutputLocation) -> PendingPart:
-    pending: list[PendingPart] = []
-    with location.open(pending) as file:
-        write_rows(rows, part.ids, first_row, Path(file.name))
-    return pending[0]
 
 
 def make_rows(
@@ -170,35 +149,25 @@ def out_of_range_features(part: CustomerPart, preparation: Preparation, escape: 
     return _texts_of_rows(rows, [escape(" ".join(names[is_outside[row]])) for row in rows], part.n_customers)
 
 
-def write_rows(rows: pd.DataFrame, ids: Path | None, first_row: int, path: Path) -> None:
-    """Write rows with the ids of the customers as CSV, or as Parquet if that is a suffix of `path`.
-
-    Parameters
-    ----------
-    rows : DataFrame of shape (n_customers, n_columns)
-        See `make_rows`.
-    ids : Path or None
-        The ids; see `store_ids`. Without ids, the position in the whole table is written, counted from 1.
-    first_row : int
-        Position of the first customer in the whole table.
-    path : Path
-    """
-    is_csv = ".parquet" not in path.suffixes
+def _write(rows: pd.DataFrame, ids: Path | None, first_row: int, location: OutputLocation) -> PendingPart:
+    """Write rows with the ids of the customers, or with their positions in the whole table, counted from 1."""
+    is_csv = location.artifact.name.endswith(".csv")
     columns = [_column(str(name), rows[name], is_csv=is_csv) for name in rows]
-    with connect(path.parent, n_threads=1) as connection:
+    pending: list[PendingPart] = []
+    with location.open(pending) as file, connect(location.folder, n_threads=1) as connection:
         connection.register("rows", rows)
         if ids is None:
-            numbered = pd.DataFrame({"id": np.arange(first_row + 1, first_row + len(rows) + 1)})
-            connection.register("numbered", numbered)
-            customers, customer_id = "numbered", "id::VARCHAR"
+            connection.register("numbers", pd.DataFrame({"id": np.arange(first_row + 1, first_row + len(rows) + 1)}))
+            customers, customer_id = "numbers", "id::VARCHAR"
         else:
             attach(connection, ids, 0)
             connection.create_function("escape_formula", escape_formula)
             customers, customer_id = "d0.ids", _ESCAPED_ID if is_csv else "id"
         connection.execute(
             f"COPY (SELECT {customer_id} AS {CUSTOMER_ID}, {', '.join(columns)} FROM {customers} POSITIONAL JOIN rows) "
-            f"TO {quoted(str(path))} ({_CSV if is_csv else _PARQUET})"
+            f"TO {quoted(file.name)} ({_CSV if is_csv else _PARQUET})"
         )
+    return pending[0]
 
 
 def _column(name: str, values: pd.Series[Any], *, is_csv: bool) -> str:

@@ -40,10 +40,8 @@ def write(folder: Path, ids: list[str] | None, previous=None, gap=(), parquet=Fa
     customers.loc[list(gap), "BALANCE"] = np.nan
     part = assign_part(split_ids(customers, FEATURES, folder), preparation=preparation, centroids=centroids)
     segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), NAMES, has_ids=True)
-    location = OutputLocation(folder, SEGMENTS_PARQUET) if parquet else None
-    csv = OutputLocation(folder, SEGMENTS)
-    written = write_part(part, first_row, previous, segmenter=segmenter, csv=csv, parquet=location)
-    return written.parquet.path if written.parquet else written.csv.path
+    location = OutputLocation(folder, SEGMENTS_PARQUET if parquet else SEGMENTS)
+    return write_part(part, first_row, previous, segmenter=segmenter, location=location).path
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

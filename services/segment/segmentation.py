@@ -23,7 +23,7 @@ from services.contract.results import (
     Segment,
     Segmentation,
 )
-from services.contract.segment_registry import PublicationMetadata, RegisteredSegment, SegmentRegistry
+from services.contract.segment_registry import Deciles, PublicationMetadata, RegisteredSegment, SegmentRegistry
 from services.segment.across_k import compare_across_k, neighbouring_k
 from services.segment.assignment import Segmenter, assign, outlier_distances
 from services.segment.clusters import ClusterResult
@@ -35,7 +35,7 @@ from services.segment.comparison import (
     make_migration,
     population_stability_index,
 )
-from services.segment.customer_statistics import collect_statistics, draw_sample, find_deciles, find_edges, find_shares
+from services.segment.customer_statistics import collect_statistics, draw_sample, find_edges, find_shares
 from services.segment.description import describe
 from services.segment.gate import Gate, find_failed_checks, find_group_warning, find_unassessed, group_reasons
 from services.segment.matching import assign_segment_ids, centroid_similarity
@@ -127,7 +127,9 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
         *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
-    deciles = find_deciles(clusters.parts, find_edges(sample, features), n_customers)
+    edges = find_edges(sample, features)
+    shares = find_shares(clusters.parts, edges, n_customers)
+    deciles = {name: Deciles(edges=tuple(edges[name].tolist()), shares=tuple(shares[name].tolist())) for name in edges}
     fences = outlier_distances(clusters.parts.map(attrgetter("assigned.cluster", "assigned.distance")), len(ids))
     has_ids = clusters.parts.map(attrgetter("ids"))[0] is not None
     segmenter = Segmenter(preparation, clusters.centroids, fences, np.array(ids), tuple(names.values()), has_ids)

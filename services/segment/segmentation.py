@@ -36,7 +36,7 @@ from services.segment.comparison import (
     population_stability_index,
 )
 from services.segment.customer_statistics import collect_statistics, draw_sample, find_edges, find_shares
-from services.segment.description import describe
+from services.segment.description import describe, share_totals
 from services.segment.gate import Gate, find_failed_checks, find_group_warning, find_unassessed, group_reasons
 from services.segment.matching import assign_segment_ids, centroid_similarity
 from services.segment.names import make_names, name_warnings, rename_notes
@@ -45,7 +45,6 @@ from services.segment.profiles import Profile, make_profiles, profile_table
 from services.segment.projection import draw_points, project_points
 from services.segment.rules import find_rules
 from services.segment.sampling import Sample, join_samples
-from services.segment.value import share_totals
 from stagekit.errors import DataError
 from stagekit.volume.artifact import Artifact
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.contract.artifacts import SEGMENTS, SEGMENTS_PARQUET
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
-from services.segment import assignment, membership
+from services.segment import assignment, membership, segments_csv
 from services.segment.assignment import Segmenter
 from services.segment.membership import (
     NO_SEGMENT,
@@ -75,6 +75,26 @@ def test_the_file_is_written_as_the_csv_module_writes_it(tmp_path):
     text = path.read_bytes().decode()
     assert text.replace('"line\rbreak"', "line\rbreak") == expected.getvalue().replace('"line\rbreak"', "line\rbreak")
     assert '"line\rbreak"' in text  # Python before 3.13 leaves it unquoted, and readers take it for the end of the row
+
+
+def test_a_number_is_written_with_as_few_digits_as_it_has(tmp_path, monkeypatch):
+    numbers = np.array([0.0, 0.5, 12.25, 0.123456, 0.12345, 2.0, 1e-6, 0.000999, 99_999_999.123457, 1e9, 1e15, 1e300, np.nan])
+    monkeypatch.setattr(segments_csv, "confidence", lambda _: numbers)
+    cells = [row["confidence"] for row in rows_of(write(tmp_path, [f"C{number}" for number in range(len(numbers))]))]
+    assert [float(cell) for cell in cells[:-1]] == numbers[:-1].tolist()
+    assert cells == [
+        "0.0",
+        "0.5",
+        "12.25",
+        "0.123456",
+        "0.12345",
+        "2.0",
+        "1e-06",
+        "0.000999",
+        "99999999.123457",
+        *cells[9:12],
+        "",
+    ]
 
 
 def test_cells_that_a_spreadsheet_would_run_are_escaped_and_numbers_stay_numbers(tmp_path):

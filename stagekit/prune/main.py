@@ -5,8 +5,7 @@ from typing import Any
 
 from stagekit.errors import SetupError
 from stagekit.pipeline import Pipeline
-from stagekit.prune.folders import free_space, list_runs, remove_leftovers, remove_run
-from stagekit.prune.selection import select_runs
+from stagekit.prune.folders import free_space, list_runs, remove_leftovers, remove_run, select_runs
 from stagekit.prune.stage import PruneSettings
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder

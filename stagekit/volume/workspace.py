@@ -192,7 +192,8 @@ class Workspace:
     def open_published(self, entry: RunEntry[Any], artifact: Artifact) -> Iterator[BinaryIO]:
         """Open the parts of an artifact that a run has published, one after the other; see `ModelStore.open`."""
         self._require(artifact, (*self._declaration.reads, *self._declaration.publishes), "reads")
-        for name in self._store.part_names(entry, artifact.name):
+        published = entry.publication.files if entry.publication else ()
+        for name in [record.name for record in published if record.artifact == artifact.name] or [artifact.name]:
             file, record = self._store.open(entry, name)
             with file:
                 self._published.append(record)

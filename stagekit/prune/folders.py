@@ -30,19 +30,6 @@ class RunFolder(NamedTuple):
     n_bytes: int
 
 
-class Space(NamedTuple):
-    """How full a volume is."""
-
-    free_bytes: int
-    used_share: float
-
-
-def free_space(volume: Path) -> Space:
-    """Measure how much of a volume's file system is available to users other than root."""
-    status = os.statvfs(volume)
-    return Space(status.f_bavail * status.f_frsize, 1 - status.f_bavail / status.f_blocks if status.f_blocks else 0.0)
-
-
 def list_runs(runs_folder: Path) -> list[RunFolder]:
     """List the runs: folders of folders. Links, hidden folders, and folders that hold files are not runs and are left alone."""
     runs = []

@@ -57,9 +57,8 @@ class _PartFit(NamedTuple):
     n_complete: int
     """Number of customers who have every feature."""
     overall: FittedPipeline | None
-    """Fitted to all customers of the part; None if there are none to fit to, or a log column has a negative value."""
+    """Fitted to all customers of the part; None if there are none to fit to."""
     groups: dict[str, FittedPipeline]
-    negatives: Negatives
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
@@ -77,8 +76,8 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
     Parameters
     ----------
     customers : Parts
-        Tables of shape (n_customers, n_columns). One pass if `outliers` is "keep"; otherwise one additional pass per feature,
-        and one for the log columns if there are any: the caller should then keep the parts in memory.
+        Tables of shape (n_customers, n_columns). One pass; one more if there are log columns, and one per feature unless
+        `outliers` is "keep".
     feature_columns : sequence of str
     options : PreparationOptions
 
@@ -95,18 +94,12 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
     """
     log_columns, outliers, group_column = options.log_columns, options.outliers, options.group_column
     select = partial(_select_complete, feature_columns=feature_columns, group_column=group_column)
-    fences: dict[str, Interval] = {}
-    if outliers != "keep":
-        # Fences of log columns are those of the logarithms.
-        _reject_negatives(customers.map(partial(find_negatives, log_columns=log_columns)) if log_columns else [], log_columns)
-        fences = _find_fences(customers, feature_columns, select, options)
+    if log_columns:
+        _reject_negatives(customers.map(partial(_find_negatives, log_columns=log_columns)), log_columns)
+    fences = _find_fences(customers, feature_columns, select, options) if outliers != "keep" else {}
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     bounds = fences if outliers == "drop" else {}
-    fit_part = partial(
-        _fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select, log_columns=log_columns
-    )
-    part_fits = customers.map(fit_part)
-    _reject_negatives([part.negatives for part in part_fits], log_columns)
+    part_fits = customers.map(partial(_fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select))
     if not any(part.n_complete for part in part_fits):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
     fits = [part.overall for part in part_fits if part.overall]
@@ -146,16 +139,14 @@ def _fit_part(
     bounds: Mapping[str, Interval],
     group_column: str | None,
     select: SelectComplete,
-    log_columns: Sequence[str],
 ) -> _PartFit:
     values = select(customers)
-    negatives = find_negatives(customers, log_columns=log_columns)
     kept = values[_is_inside(values, bounds)]
-    if kept.empty or any(len(column) for column in negatives.columns):
-        return _PartFit(len(values), None, {}, negatives)
+    if kept.empty:
+        return _PartFit(len(values), None, {})
     features = kept.to_numpy()
     groups = {} if group_column is None else fit_groups(pipeline, features, customers.loc[kept.index, group_column])
-    return _PartFit(len(values), fit(pipeline, features), groups, negatives)
+    return _PartFit(len(values), fit(pipeline, features), groups)
 
 
 def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = False) -> Interval | None:
@@ -231,7 +222,7 @@ def _take_column(customers: pd.DataFrame, *, name: str, select: SelectComplete) 
     return select(customers)[name].to_numpy()
 
 
-def find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
+def _find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
     """Find the negative values of the log columns.
 
     Parameters

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -111,23 +110,6 @@ def iter_slices(n_rows: int, chunk_rows: int) -> Iterator[slice]:
     """Yield slices of at most `chunk_rows` rows that together cover `n_rows` rows."""
     for first in range(0, n_rows, chunk_rows):
         yield slice(first, min(first + chunk_rows, n_rows))
-
-
-class ReloadedParts:
-    """Parts that are loaded again in every pass, for data that does not fit into memory."""
-
-    def __init__(self, pool: WorkerPool, load: Callable[[Any], Any], items: Sequence[Any]) -> None:
-        self._pool = pool
-        self._load = load
-        self._items = items
-
-    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        """Load every item, call `function` with it and the items of `iterables`; return the results in order."""
-        return list(self._pool.map(partial(_load_and_call, self._load, function), self._items, *iterables))
-
-
-def _load_and_call(load: Callable[[Any], Any], function: Callable[..., T], item: Any, *arguments: Any) -> T:
-    return function(load(item), *arguments)
 
 
 @contextmanager

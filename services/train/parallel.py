@@ -18,7 +18,7 @@ from joblib import cpu_count
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from stagekit.workers.worker_pool import InMemoryParts, Parts, iter_slices
+from stagekit.workers.worker_pool import InMemoryParts, PersistedParts, iter_slices
 
 T = TypeVar("T")
 Rows = NDArray[np.float64]
@@ -55,11 +55,11 @@ class Chunks:
 
     Parameters
     ----------
-    parts : Parts
+    parts : PersistedParts
         Each an ndarray of shape (n_part, n_features); concatenated, they are the table.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: PersistedParts) -> None:
         self._parts = parts
         self._first_rows = [0, *accumulate(parts.map(len))][:-1]
 

@@ -23,9 +23,8 @@ TABLE_SECTIONS = {
     "stages": sections.measure_stages,
     "reading": sections.measure_reading,
     "whole": sections.measure_whole,
-    "alone": sections.measure_alone,
 }
-SECTIONS = (*TABLE_SECTIONS, "sweeps", "neighbour", "starts", "airflow", "images")
+SECTIONS = (*TABLE_SECTIONS, "sweeps", "airflow", "images")
 
 
 def main(arguments: list[str]) -> None:
@@ -53,7 +52,7 @@ def main(arguments: list[str]) -> None:
 def _measure(section: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> Iterator[None]:
     """Measure a section; yields after each addition to `results`."""
     match section:
-        case "stages" | "reading" | "whole" | "alone":
+        case "stages" | "reading" | "whole":
             for size in options.sizes:
                 _print(f"{section}: {_title(size)}")
                 volume = sections.prepare(folder / size, SIZES[size])
@@ -66,15 +65,6 @@ def _measure(section: str, results: dict[str, Any], options: argparse.Namespace,
                 _print(f"{one.family}, {one.n_features} features, seed {one.seed}: {speedup:.1f}x, SSE {max(one.ratios):.6f}")
                 results["sweeps"].append(one._asdict())
                 yield
-        case "neighbour":
-            results["neighbour_customers"] = min(options.customers, 100_000)
-            _print("exact sweep with a busy core")
-            results["neighbour"] = sections.measure_neighbour(results["neighbour_customers"], options.runs or 3)
-            yield
-        case "starts":
-            _print("start-up")
-            results["starts"] = sections.measure_starts(options.runs or 9)
-            yield
         case _ if not containers.is_engine_running():
             _print(f"{section}: omitted, because no Docker engine answers")
         case "airflow":
@@ -96,7 +86,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         default=["sample", "10k", "100k", "1m"],
         help=f"some of {','.join(SIZES)}; with 10m, stages takes an hour, the other sections minutes",
     )
-    parser.add_argument("--runs", type=int, help="runs of each contestant; by default 1 to 9, fewer if one run takes long")
+    parser.add_argument("--runs", type=int, help="runs of each contestant; by default 1 to 7, fewer if one run takes long")
     parser.add_argument(
         "--families", type=lambda text: text.split(","), default=list(FAMILIES), help="populations of the sweeps"
     )

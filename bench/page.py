@@ -30,17 +30,8 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         parts += [f"## Reading {size}\n", _reading(runs)]
     for size, whole in results.get("whole", {}).items():
         parts += [f"## Whole pipeline and an expert's script, {size}\n", _whole(whole)]
-    if "alone" in results:
-        parts += ["## The pipeline's stages\n", _alone(results["alone"])]
     if "sweeps" in results:
         parts += ["## The sweep from a sample\n", _sweeps(results["sweeps"], results["sweep_customers"])]
-    if "neighbour" in results:
-        parts += [
-            "## The exact sweep with a busy core\n",
-            _neighbour(results["neighbour"], results["neighbour_customers"]),
-        ]
-    if "starts" in results:
-        parts += ["## Start-up\n", _starts(results["starts"])]
     if "airflow" in results:
         parts += ["## A stage in Airflow and with docker run\n", _airflow(results["airflow"])]
     if "images" in results:
@@ -56,47 +47,32 @@ def _stages(runs: Runs) -> str:
     rows: list[tuple[str, ...]] = [("stage", "lab, s", "lab, MiB", "pipeline, s", "pipeline, MiB", "time", "memory")]
     lab, ours = runs["literal"], runs["pipeline"]
     rows += [(stage, *_compare(lab[stage], ours[stage])) for stage in lab]
-    together = [[total(one) for one in zip(*side.values(), strict=True)] for side in (lab, ours)]
-    rows.append(("all four", *_compare(*together)))
-    if one := runs.get("literal, one process"):
-        rows.append(("the lab in one process", _spread(one["all"]), f"{median(one['all']).peak_mib:,.0f}", "", "", "", ""))
+    rows.append(("all four", *_compare(_together(lab), _together(ours))))
+    one = runs["literal, one process"]["all"]
+    rows.append(("the lab in one process", *_relative(one, one)[:2], "", "", "", ""))
     return _table(rows)
 
 
 def _compare(lab: Sequence[Run], ours: Sequence[Run]) -> tuple[str, ...]:
-    one, other = median(lab), median(ours)
-    return (
-        _spread(lab),
-        f"{one.peak_mib:,.0f}",
-        _spread(ours),
-        f"{other.peak_mib:,.0f}",
-        f"{other.seconds / one.seconds:.2f}x",
-        f"{other.peak_mib / one.peak_mib:.2f}x",
-    )
+    seconds, mib, *_ = _relative(lab, lab)
+    return seconds, mib, *_relative(ours, lab)
 
 
 def _reading(runs: Runs) -> str:
-    pandas, *_ = measured = {name: median(those["extract"]) for name, those in runs.items()}
+    pandas, *_ = runs.values()
     rows = [("reader", "s", "MiB", "time", "memory")]
-    rows += [
-        (
-            name,
-            _spread(runs[name]["extract"]),
-            f"{one.peak_mib:,.0f}",
-            f"{one.seconds / measured[pandas].seconds:.2f}x",
-            f"{one.peak_mib / measured[pandas].peak_mib:.2f}x",
-        )
-        for name, one in measured.items()
-    ]
+    rows += [(name, *_relative(those["extract"], pandas["extract"])) for name, those in runs.items()]
     return _table(rows)
 
 
 def _whole(whole: Mapping[str, Any]) -> str:
     script, stages = whole["runs"]["expert"]["script"], whole["runs"]["pipeline"]
-    together = [total([Run(*one) for one in runs]) for runs in zip(*stages.values(), strict=True)]
-    rows = [("program", "s", "MiB", "time", "memory"), ("the script (`bench/expert.py`)", *_of_first(script, script))]
-    rows += [(stage, *_of_first(runs, script)) for stage, runs in stages.items()]
-    rows.append(("all six stages", *_of_first(together, script)))
+    rows = [("program", "s", "MiB", "time", "memory"), ("the script (`bench/expert.py`)", *_relative(script, script))]
+    rows += [(stage, *_relative(runs, script)) for stage, runs in stages.items()]
+    rows.append(("all six stages", *_relative(_together(stages), script)))
+    if without := whole["runs"].get("without estimates"):  # results of an older bench do not have it
+        rows.append(("evaluate, without bootstrap and null models", *_relative(without["evaluate"], script)))
+        rows.append(("all six stages, without them", *_relative(_together({**stages, **without}), script)))
     sse = whole["sse"]
     worse = [100 * (ratio - 1) for ratio in sse.values()]
     return (
@@ -106,18 +82,15 @@ def _whole(whole: Mapping[str, Any]) -> str:
     )
 
 
-def _of_first(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
+def _together(stages: Mapping[str, Sequence[Run]]) -> list[Run]:
+    return [total([Run(*one) for one in runs]) for runs in zip(*stages.values(), strict=True)]
+
+
+def _relative(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, str, str, str]:
+    """Return seconds and memory, and the ratios of both to those of other runs."""
     one, other = median([Run(*run) for run in runs]), median([Run(*run) for run in first])
     seconds, memory = one.seconds / other.seconds, one.peak_mib / other.peak_mib
     return _spread(runs), f"{one.peak_mib:,.0f}", f"{seconds:.2f}x", f"{memory:.2f}x"
-
-
-def _alone(sizes: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
-    rows = [("stage", *(column for size in sizes for column in (f"{size}: s", "MiB")))]
-    for stage in next(iter(sizes.values())):
-        measured = [runs[stage] for runs in sizes.values()]
-        rows.append((stage, *(cell for runs in measured for cell in (_spread(runs), f"{median(runs).peak_mib:,.0f}"))))
-    return _table(rows)
 
 
 def _sweeps(sweeps: Sequence[Mapping[str, Any]], n_customers: int) -> str:
@@ -146,24 +119,6 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], n_customers: int) -> str:
         f"Faster by {min(faster):.1f} to {max(faster):.1f} times, {statistics.median(faster):.1f} in the median. The worst SSE "
         f"of {9 * len(sweeps)} is {100 * (worst - 1):+.4f} %, {above} are above +0.1 %.\n\n{_table(rows)}"
     )
-
-
-def _neighbour(runs: Runs, n_customers: int) -> str:
-    rows = [("sweep", "idle, s", "with a busy core, s", "slower")]
-    for strategy, measured in runs.items():
-        idle, busy = measured["idle"], measured["with a busy core"]
-        rows.append((strategy, _spread(idle), _spread(busy), f"{median(busy).seconds / median(idle).seconds:.1f}x"))
-    return f"{n_customers:,} customers, 3 features; the times include starting Python.\n\n{_table(rows)}"
-
-
-def _starts(runs: Runs) -> str:
-    first = median(next(iter(runs.values()))["start"]).seconds
-    rows = [("process", "s", "ratio")]
-    rows += [
-        (name, _spread(measured["start"]), f"{median(measured['start']).seconds / first:.2f}x")
-        for name, measured in runs.items()
-    ]
-    return _table(rows)
 
 
 def _airflow(results: Mapping[str, Any]) -> str:
@@ -215,10 +170,7 @@ def draw_plot(stages: Mapping[str, Runs], sizes: Mapping[str, int], path: Path) 
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     for name, label, colour in (("literal", "the lab, four processes", "#b04a2f"), ("pipeline", "the pipeline", "#1f5f8b")):
-        points = [
-            (sizes[size], median([total(one) for one in zip(*runs[name].values(), strict=True)]).seconds)
-            for size, runs in stages.items()
-        ]
+        points = [(sizes[size], median(_together(runs[name])).seconds) for size, runs in stages.items()]
         axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=label, color=colour)
     axes.set(xlabel="customers", ylabel="seconds", title="The lab's four stages")
     axes.xaxis.set_major_formatter("{x:,.0f}")

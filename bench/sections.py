@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +24,14 @@ PANDAS = """
 import sys, pandas
 customers = pandas.read_csv(sys.argv[1] + "/data/file.csv").drop_duplicates(subset=["CUST_ID"], keep="last")
 """
+WITHOUT_ESTIMATES = """
+from services.evaluate import assessment, candidates, stability
+
+assessment.assess = lambda candidate, *_, **__: candidate
+candidates.bootstrap_stability = lambda features, labels, k, **_: stability.Stability((1.0,) * k, (0.0,) * k, 1.0, 0.0, 2)
+import services.evaluate.__main__
+"""
+"""evaluate with constants instead of bootstrap resamples and null models; no setting of the stage does without them."""
 
 
 class Sweeps(NamedTuple):
@@ -55,11 +60,13 @@ def prepare(folder: Path, n_rows: int | None) -> Path:
     return folder
 
 
-def measure_stages(volume: Path, runs: int, *, in_process: bool = True) -> dict[str, dict[str, list[Run]]]:
+def measure_stages(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
     """Run the lab's four functions as four processes and as one, and the pipeline's four stages."""
-    contestants: dict[str, Contest] = {"literal": partial(_literal, volume), "pipeline": partial(_pipeline, volume)}
-    if in_process:
-        contestants["literal, one process"] = lambda: {"all": run(["-m", "bench.literal", "all", str(volume)])}
+    contestants: dict[str, Contest] = {
+        "literal": partial(_literal, volume),
+        "pipeline": lambda: {stage: _stage(volume, stage) for stage in LAB_STAGES},
+        "literal, one process": lambda: {"all": run(["-m", "bench.literal", "all", str(volume)])},
+    }
     return alternate(contestants, runs)
 
 
@@ -70,10 +77,6 @@ def _literal(volume: Path) -> Mapping[str, Run]:
         runs[stage] = run(["-m", "bench.literal", stage, str(volume)], source=source, target=target)
         source = target
     return runs
-
-
-def _pipeline(volume: Path) -> Mapping[str, Run]:
-    return {stage: _stage(volume, stage) for stage in LAB_STAGES}
 
 
 def _stage(volume: Path, stage: str, *arguments: str) -> Run:
@@ -91,7 +94,7 @@ def measure_reading(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
 
 
 def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
-    """Run all six stages and an expert's script on the same table, in turns.
+    """Run all six stages, evaluate without its estimates, and an expert's script on the same table, in turns.
 
     Returns
     -------
@@ -102,6 +105,7 @@ def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
     contestants: dict[str, Contest] = {
         "expert": lambda: {"script": run(["-m", "bench.expert", str(volume)], target=target)},
         "pipeline": lambda: {stage: _stage(volume, stage) for stage in PIPELINE.stage_names},
+        "without estimates": lambda: {"evaluate": run(["-c", WITHOUT_ESTIMATES, "--volume", str(volume), "--run", "bench"])},
     }
     measured = alternate(contestants, runs)
     return {"runs": measured, "sse": _compare_sse(volume, json.loads(target.read_text()))}
@@ -118,47 +122,6 @@ def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
         model.fit(model.init)  # one point per centroid, so the centroids do not move
         sse[k] = -sum(model.score(part["scaled"]) for part in parts)
     return {str(k): sse[k] / ours for k, ours in zip(sse, metrics["sse"], strict=True)}
-
-
-def measure_alone(volume: Path, runs: int) -> dict[str, list[Run]]:
-    """Run the pipeline's stages that process customers."""
-    stages = (*LAB_STAGES, "segment")
-    return alternate({"pipeline": lambda: {stage: _stage(volume, stage) for stage in stages}}, runs)["pipeline"]
-
-
-def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Import pandas, and print the help of each stage."""
-    contestants: dict[str, Contest] = {"import pandas": lambda: {"start": run(["-c", "import pandas"])}}
-    for stage in LAB_STAGES:
-        contestants[f"{stage} --help"] = partial(_start, stage)
-    return alternate(contestants, runs)
-
-
-def _start(stage: str) -> Mapping[str, Run]:
-    return {"start": run(["-m", f"services.{stage}", "--help"])}
-
-
-def measure_neighbour(n_customers: int, runs: int) -> dict[str, dict[str, list[Run]]]:
-    """Sweep with the lab's recipe and the strategy `exact`, first alone, then next to a process that keeps one core busy."""
-
-    def contest(how: str) -> Mapping[str, Run]:
-        sweep = ["-m", "bench.sweeps", how, "mixed", str(n_customers), "3", "1"]
-        idle = run(sweep)
-        with busy_neighbour():
-            return {"idle": idle, "with a busy core": run(sweep)}
-
-    return alternate({how: partial(contest, how) for how in ("literal", "exact")}, runs)
-
-
-@contextmanager
-def busy_neighbour() -> Iterator[None]:
-    """Keep one core busy."""
-    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        neighbour.kill()
-        neighbour.wait()
 
 
 def measure_sweeps(families: Sequence[str], n_customers: int, seeds: int, folder: Path) -> Iterator[Sweeps]:

@@ -1,6 +1,6 @@
 """One sweep over one population, as a process that writes seconds and SSE to stdout.
 
-`python -m bench.sweeps sample mixed 1000000 3 1`: literal, exact or sample; a family of `populations`; the numbers of
+`python -m bench.sweeps sample mixed 1000000 3 1`: literal or sample; a family of `populations`; the numbers of
 customers and features; the seed.
 """
 

@@ -4,21 +4,39 @@ import difflib
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.contract import artifacts
 from services.contract.columns import CUSTOMER_ID
 from services.contract.settings import ExtractSettings
-from services.extract.part_tasks import write_part
 from stagekit.errors import DataError
-from stagekit.tables.duckdb_reader import TABLE_SUFFIXES, find_duplicate_rows, load_files, plan_parts, read_schema
+from stagekit.tables.duckdb_reader import (
+    TABLE_SUFFIXES,
+    PartSource,
+    find_duplicate_rows,
+    load_files,
+    plan_parts,
+    read_part,
+    read_schema,
+)
 from stagekit.tables.faults import raise_if_faulty
 from stagekit.tables.strict_reader import read_header
+from stagekit.tables.table_schema import TableSchema
 from stagekit.volume import files
+from stagekit.volume.parts import OutputLocation, PendingPart
 from stagekit.volume.workspace import Workspace
 from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
+
+
+class WrittenPart(NamedTuple):
+    """A part in which each customer has one row: the last one with its id."""
+
+    pending: PendingPart
+    n_customers: int
+    missing: dict[str, int]
+    """Missing cells by column."""
 
 
 def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
@@ -54,6 +72,13 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
         _warn_of_missing_ids(schema.header)
     log.info("missing values: %s", ", ".join(f"{name} {count}" for name, count in missing.items()) or "none")
     return {"rows_read": n_rows, "duplicates_dropped": n_rows - n_customers, "customers": n_customers, "missing": missing}
+
+
+def write_part(source: PartSource, *, schema: TableSchema, target: OutputLocation) -> WrittenPart:
+    """Read the rows of a part without duplicates and write them to `target`."""
+    customers = read_part(source, schema)
+    missing = {str(name): int(column.isna().to_numpy().sum()) for name, column in customers.items()}
+    return WrittenPart(target.write(customers), len(customers), missing)
 
 
 def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:

@@ -21,7 +21,7 @@ from services.contract.results import DROPPED_COLUMNS
 from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pipeline, merge_fits, merge_group_fits
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.workers.worker_pool import InMemoryParts, Parts
+from stagekit.workers.worker_pool import InMemoryParts, PersistedParts
 
 T = TypeVar("T")
 SelectComplete = Callable[[pd.DataFrame], pd.DataFrame]
@@ -57,9 +57,8 @@ class _PartFit(NamedTuple):
     n_complete: int
     """Number of customers who have every feature."""
     overall: FittedPipeline | None
-    """Fitted to all customers of the part; None if there are none to fit to, or a log column has a negative value."""
+    """Fitted to all customers of the part; None if there are none to fit to."""
     groups: dict[str, FittedPipeline]
-    negatives: Negatives
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
@@ -67,7 +66,9 @@ def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **o
     return fit_preparation_to_parts(InMemoryParts([customers]), feature_columns, PreparationOptions(**options))
 
 
-def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], options: PreparationOptions) -> Preparation:
+def fit_preparation_to_parts(
+    customers: PersistedParts, feature_columns: Sequence[str], options: PreparationOptions
+) -> Preparation:
     """Fit outlier fences, logarithms and standardisation, which are applied in this order.
 
     They are fitted to the customers who have every feature and, if `outliers` is "drop", are within every fence. The default is
@@ -76,9 +77,9 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
 
     Parameters
     ----------
-    customers : Parts
-        Tables of shape (n_customers, n_columns). One pass if `outliers` is "keep"; otherwise one additional pass per feature,
-        and one for the log columns if there are any: the caller should then keep the parts in memory.
+    customers : PersistedParts
+        Tables of shape (n_customers, n_columns). One pass; one more if there are log columns, and one per feature unless
+        `outliers` is "keep".
     feature_columns : sequence of str
     options : PreparationOptions
 
@@ -95,18 +96,12 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
     """
     log_columns, outliers, group_column = options.log_columns, options.outliers, options.group_column
     select = partial(_select_complete, feature_columns=feature_columns, group_column=group_column)
-    fences: dict[str, Interval] = {}
-    if outliers != "keep":
-        # Fences of log columns are those of the logarithms.
-        _reject_negatives(customers.map(partial(find_negatives, log_columns=log_columns)) if log_columns else [], log_columns)
-        fences = _find_fences(customers, feature_columns, select, options)
+    if log_columns:
+        _reject_negatives(customers.map(partial(_find_negatives, log_columns=log_columns)), log_columns)
+    fences = _find_fences(customers, feature_columns, select, options) if outliers != "keep" else {}
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     bounds = fences if outliers == "drop" else {}
-    fit_part = partial(
-        _fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select, log_columns=log_columns
-    )
-    part_fits = customers.map(fit_part)
-    _reject_negatives([part.negatives for part in part_fits], log_columns)
+    part_fits = customers.map(partial(_fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select))
     if not any(part.n_complete for part in part_fits):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
     fits = [part.overall for part in part_fits if part.overall]
@@ -128,7 +123,7 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
 
 
 def _find_fences(
-    customers: Parts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
+    customers: PersistedParts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
 ) -> dict[str, Interval]:
     fences = {}
     for name in feature_columns:
@@ -146,16 +141,14 @@ def _fit_part(
     bounds: Mapping[str, Interval],
     group_column: str | None,
     select: SelectComplete,
-    log_columns: Sequence[str],
 ) -> _PartFit:
     values = select(customers)
-    negatives = find_negatives(customers, log_columns=log_columns)
     kept = values[_is_inside(values, bounds)]
-    if kept.empty or any(len(column) for column in negatives.columns):
-        return _PartFit(len(values), None, {}, negatives)
+    if kept.empty:
+        return _PartFit(len(values), None, {})
     features = kept.to_numpy()
     groups = {} if group_column is None else fit_groups(pipeline, features, customers.loc[kept.index, group_column])
-    return _PartFit(len(values), fit(pipeline, features), groups, negatives)
+    return _PartFit(len(values), fit(pipeline, features), groups)
 
 
 def find_fence(column: NDArray[np.float64], width: float, *, is_log: bool = False) -> Interval | None:
@@ -231,7 +224,7 @@ def _take_column(customers: pd.DataFrame, *, name: str, select: SelectComplete) 
     return select(customers)[name].to_numpy()
 
 
-def find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
+def _find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
     """Find the negative values of the log columns.
 
     Parameters

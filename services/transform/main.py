@@ -15,9 +15,8 @@ from services.transform.features import (
     offset_row_numbers,
 )
 from services.transform.part_tasks import load_columns, prepare_part
-from stagekit.volume.parts import Part
 from stagekit.volume.workspace import Workspace
-from stagekit.workers.worker_pool import Parts, ReloadedParts, worker_pool
+from stagekit.workers.worker_pool import worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +26,13 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
     target = work.output_location(artifacts.FEATURES)
     with worker_pool(settings.dask_scheduler, target.folder) as pool:
         group_column = settings.group_column or None
-        if settings.outliers == "keep":
-            # One pass over the parts on the volume, which need not fit into memory together.
-            customers: Parts = ReloadedParts(pool, Part.load, parts)
-        else:
-            # Outlier fences need several passes over the features, so these are read once and kept in memory.
-            load = partial(
-                load_columns,
-                feature_columns=settings.feature_columns,
-                group_column=group_column,
-                log_columns=settings.log_columns,
-            )
-            customers = pool.persist(load, parts)
+        load = partial(
+            load_columns,
+            feature_columns=settings.feature_columns,
+            group_column=group_column,
+            log_columns=settings.log_columns,
+        )
+        customers = pool.persist(load, parts)
         preparation = fit_preparation_to_parts(
             customers,
             settings.feature_columns,
@@ -55,7 +49,7 @@ def main(settings: TransformSettings, work: Workspace) -> dict[str, Any]:
         n_rows, reasons = 0, Counter[str]()
         with work.open_part(artifacts.DROPPED) as file:
             file.write((",".join(DROPPED_COLUMNS) + "\n").encode())
-            for part in pool.map(prepare, parts):
+            for part in customers.map(prepare, parts):
                 file.write(
                     offset_row_numbers(n_rows, part.dropped).to_csv(index=False, header=False, lineterminator="\n").encode()
                 )

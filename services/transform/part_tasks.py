@@ -34,7 +34,10 @@ class PreparedPart(NamedTuple):
 def load_columns(
     part: Part, *, feature_columns: Sequence[str], group_column: str | None, log_columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Load the features, the group column and the ids of negative log columns of a part, for `fit_preparation_to_parts`.
+    """Load the columns of a part that the preparation needs: the features, the group column, and some ids.
+
+    Only the ids of customers without a value for each feature or its logarithm, which messages name, are kept: all ids of ten
+    million customers take 0.7 GB.
 
     Raises
     ------
@@ -44,18 +47,19 @@ def load_columns(
     customers: pd.DataFrame = part.load()
     check_columns(customers, feature_columns, group_column)
     columns = customers[[*feature_columns, *([] if group_column is None else [group_column])]].copy()
-    if CUSTOMER_ID in customers and log_columns:
-        # Only ids that an error message may name: all ids of ten million customers take 0.7 GB.
-        is_negative = (customers[list(log_columns)] < 0).any(axis=1)
-        columns[CUSTOMER_ID] = customers[CUSTOMER_ID].where(is_negative)
+    if CUSTOMER_ID in customers:
+        is_named = columns[list(feature_columns)].isna().any(axis=1) | (columns[list(log_columns)] < 0).any(axis=1)
+        columns[CUSTOMER_ID] = customers[CUSTOMER_ID].where(is_named)
     return columns
 
 
-def prepare_part(part: Part, preparation: Preparation, target: OutputLocation) -> PreparedPart:
+def prepare_part(columns: pd.DataFrame, part: Part, *, preparation: Preparation, target: OutputLocation) -> PreparedPart:
     """Write the features of the customers that can be transformed, as a pending part of features.pkl.
 
     Parameters
     ----------
+    columns : DataFrame
+        As `load_columns` returns it.
     part : Part
         Of the customer table.
     preparation : Preparation
@@ -63,7 +67,8 @@ def prepare_part(part: Part, preparation: Preparation, target: OutputLocation) -
     target : tuple of Path and str
         Folder and name of features.pkl.
     """
-    customers: pd.DataFrame = part.load()
+    # The ids of outliers were not known when the columns were loaded.
+    customers = part.load() if preparation.drops_outliers else columns
     can_transform = preparation.fits(customers)
     draft = None
     if can_transform.any():

@@ -34,7 +34,7 @@ from stagekit.tables.table_schema import (
     check_header,
     make_schema,
 )
-from stagekit.workers.progress import progress
+from stagekit.workers.progress import polled_progress, progress
 from stagekit.workers.worker_pool import count_cores
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 _MEMORY_LIMIT = "400MiB"  # of one connection; DuckDB spills the rest to disk
 _MAX_LINE_BYTES = 131_072  # csv.field_size_limit(): the strict reader rejects a longer cell
+_BUFFER_BYTES = 1 << 24  # a smaller one holds fewer rows than a row group, and the rows are then copied twice
 _NO_NULL = "\x01\x01"  # no text represents NULL: DuckDB ignores NULL cells after the last column
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x10000))))  # the characters that str.strip() removes
 _BATCH_ROWS = 20_000
@@ -135,7 +136,7 @@ def load_files(paths: Sequence[Path], *, schema: TableSchema, folder: Path) -> L
     faults = Faults(database.with_suffix(".faults.csv"))
     with connect(folder, database) as connection:
         create_table(connection, schema)
-        for path in progress(paths, "load", len(paths), unit="file"):
+        for path in progress(paths, "load", len(paths), unit="file") if len(paths) > 1 else paths:
             try:
                 load_with_duckdb(connection, path, schema)
             except duckdb.Error as error:
@@ -194,7 +195,7 @@ def read_part(source: PartSource, schema: TableSchema) -> pd.DataFrame:
     # DuckDB returns another dtype for a column without a single text.
     texts = [name for name, position in zip(schema.columns, schema.positions, strict=True) if not schema.is_number(position)]
     rows = rows.astype(dict.fromkeys(texts, "str"))
-    return rows.drop(index=source.duplicates.tolist()).reset_index(drop=True) if len(source.duplicates) else rows
+    return rows[~rows.index.isin(source.duplicates)].reset_index(drop=True) if len(source.duplicates) else rows
 
 
 def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> NDArray[np.int64]:
@@ -239,9 +240,12 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
         "force_compression": "dictionary",  # choosing a method takes an eighth of the time to load
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        "fsync_mode": "NONE",  # a database here is temporary
     }
     try:
         with duckdb.connect(database or ":memory:", config=settings) as connection:
+            # Otherwise query_progress() returns nothing.
+            connection.execute("SET enable_progress_bar_print = false; SET enable_progress_bar = true")
             yield connection
     except duckdb.Error as error:
         _raise_resource_errors(error)
@@ -315,7 +319,10 @@ def load_with_duckdb(connection: duckdb.DuckDBPyConnection, path: Path, schema: 
         if is_unusual:
             raise duckdb.InvalidInputException("zero bytes, blanks next to quotes, or long rows")
     columns = ", ".join(_convert(schema, position, has_underscores) for position in schema.positions)
-    connection.execute(f"INSERT INTO rows SELECT {columns} FROM {_source(path, schema)}", {"path": _escape_pattern(path)})
+    query = f"INSERT INTO rows SELECT {columns} FROM {_source(path, schema)}"
+    # Before a query reads its first rows, its progress is -1 percent.
+    with polled_progress(lambda: connection.query_progress() / 100, f"load {path.name}", path.stat().st_size):
+        connection.execute(query, {"path": _escape_pattern(path)})
 
 
 def _source(path: Path, schema: TableSchema) -> str:
@@ -328,7 +335,8 @@ def _source(path: Path, schema: TableSchema) -> str:
     return (
         f"read_csv($path, auto_detect=false, header=true, columns={{{types}}}, compression='{compression}', "
         f"delim={quoted(DELIMITERS[schema.format.delimiter])}, quote='\"', escape='\"', strict_mode=true, "
-        f"nullstr='{_NO_NULL}', max_line_size={_MAX_LINE_BYTES})"
+        f"nullstr='{_NO_NULL}', max_line_size={_MAX_LINE_BYTES}, "
+        f"buffer_size={_BUFFER_BYTES})"
     )
 
 

@@ -6,7 +6,6 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +61,7 @@ class Faults:
     """The faults of one or several files: all of them in a CSV file, their counts and the first ones in memory."""
 
     path: Path
-    """The CSV file; it exists only if there is a fault."""
+    """The CSV file."""
     first: list[Fault] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By column and expectation."""
@@ -70,14 +69,12 @@ class Faults:
 
     def collect(self, read: Callable[[Report], Any]) -> None:
         """Call `read` with a function that accepts faults, and stop it at MAX_FAULTS."""
-        with ExitStack() as stack:
-            write: Any = None
-            n_faults = 0
+        n_faults = 0
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            write = csv.writer(file).writerow
 
             def add(fault: Fault) -> None:
-                nonlocal write, n_faults
-                if write is None:
-                    write = csv.writer(stack.enter_context(self.path.open("a", newline="", encoding="utf-8"))).writerow
+                nonlocal n_faults
                 write((escape_formula(fault.file), fault.row, *map(escape_formula, fault[2:5])))
                 self.counts[fault.column, fault.expected] += 1
                 if len(self.first) < N_LOGGED:
@@ -100,7 +97,7 @@ def raise_if_faulty(tables: Sequence[Faults], work: Workspace) -> None:
     faulty = [faults for faults in tables if faults.first]
     if not faulty:
         return
-    path = work.leave(FAULTS_NAME, ",".join(_COLUMNS) + "\r\n", [faults.path for faults in faulty])
+    path = work.folder.leave(FAULTS_NAME, ",".join(_COLUMNS) + "\r\n", [faults.path for faults in faulty])
     first = [fault for faults in faulty for fault in faults.first][:N_LOGGED]
     counts = sum((faults.counts for faults in faulty), Counter())
     if counts.total() == 1:

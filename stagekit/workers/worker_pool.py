@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,8 +25,8 @@ _MAX_WORKERS = 8  # each has one or two parts in memory
 _PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to import pandas
 
 
-class Parts(Protocol):
-    """The parts of a table; functions are mapped over them on the workers that keep them."""
+class PersistedParts(Protocol):
+    """The parts of a table, in the memory of the workers; functions are mapped over them where they are."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.
@@ -35,10 +34,6 @@ class Parts(Protocol):
         The function and its results can be pickled; it does not modify the part.
         """
         ...
-
-
-class PersistedParts(Parts, Protocol):
-    """Parts that are loaded once and stay in the memory of the workers, for several passes over them."""
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
         """Call `function` as `map` does, and keep the results where the parts are."""
@@ -111,23 +106,6 @@ def iter_slices(n_rows: int, chunk_rows: int) -> Iterator[slice]:
     """Yield slices of at most `chunk_rows` rows that together cover `n_rows` rows."""
     for first in range(0, n_rows, chunk_rows):
         yield slice(first, min(first + chunk_rows, n_rows))
-
-
-class ReloadedParts:
-    """Parts that are loaded again in every pass, for data that does not fit into memory."""
-
-    def __init__(self, pool: WorkerPool, load: Callable[[Any], Any], items: Sequence[Any]) -> None:
-        self._pool = pool
-        self._load = load
-        self._items = items
-
-    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
-        """Load every item, call `function` with it and the items of `iterables`; return the results in order."""
-        return list(self._pool.map(partial(_load_and_call, self._load, function), self._items, *iterables))
-
-
-def _load_and_call(load: Callable[[Any], Any], function: Callable[..., T], item: Any, *arguments: Any) -> T:
-    return function(load(item), *arguments)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def test_a_failed_process_raises_an_error():
 
 def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
     arguments = [
-        "--sections=stages,reading,alone,sweeps,neighbour,starts",
+        "--sections=stages,reading,whole,sweeps",
         "--sizes=sample",
         "--runs=1",
         "--families=mixed",
@@ -75,10 +75,8 @@ def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
         "# Performance",
         "## The lab's four stages, the sample data",
         "## Reading the sample data",
-        "## The pipeline's stages",
+        "## Whole pipeline and an expert's script, the sample data",
         "## The sweep from a sample",
-        "## The exact sweep with a busy core",
-        "## Start-up",
     ]
     assert "--sizes=sample --runs=1" in text
     assert (tmp_path / "images/performance.png").read_bytes().startswith(b"\x89PNG")
@@ -86,5 +84,5 @@ def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
     assert set(results["stages"]["the sample data"]["pipeline"]) == {"extract", "transform", "train", "evaluate"}
     assert [one["n_features"] for one in results["sweeps"]] == [3, 8]
     assert all(ratio < 1.01 for one in results["sweeps"] for ratio in one["ratios"])
-    main([*arguments, "--sections=starts"])  # the others stay
+    main([*arguments, "--sections=reading"])  # the others stay
     assert "## The sweep from a sample" in (tmp_path / "performance.md").read_text()

@@ -198,7 +198,7 @@ def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, oth
     if other == "code":
         for package in ("stagekit", "services"):
             shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-        with (tmp_path / "services/extract/part_tasks.py").open("a") as file:
+        with (tmp_path / "services/extract/main.py").open("a") as file:
             file.write("# another version\n")
     else:
         described = tmp_path / f"{other.replace('-', '_')}-0.1.dist-info"

@@ -62,13 +62,9 @@ def count_moves(parts: PersistedParts, membership: PreviousMembership, segment_i
 
 
 def _count_moves(part: CustomerPart, previous: NDArray[np.int32], *, segment_ids: Sequence[int]) -> Moves:
-    distinct, position = np.unique(previous, return_inverse=True)
-    current = np.array([*segment_ids, NO_SEGMENT])  # UNASSIGNED takes the last
-    cells = np.bincount(position * len(current) + part.assigned.cluster % len(current), minlength=len(distinct) * len(current))
-    counts = cells.reshape(len(distinct), len(current))
-    return Counter(
-        {(int(distinct[row]), int(current[column])): int(counts[row, column]) for row, column in np.argwhere(counts)}
-    )
+    current = np.array([*segment_ids, NO_SEGMENT])[part.assigned.cluster]  # UNASSIGNED takes the last
+    counts = pd.DataFrame({"previous": previous, "current": current}).value_counts()
+    return Counter(dict(zip(counts.index.tolist(), counts.tolist(), strict=True)))
 
 
 def adjusted_rand_index(moves: Moves) -> float:

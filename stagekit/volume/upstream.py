@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,14 +62,10 @@ class UpstreamResults:
             for record, named in zip(expected, qualified, strict=True)
         ]
 
-    def load_parts(self, artifact: Artifact) -> Iterator[Any]:
-        """Read an artifact part by part; raises as `parts` and `Part.open` do."""
-        return (part.load() for part in self.parts(artifact))
-
     def load(self, artifact: Artifact) -> Any:
-        """Read an artifact that has one part; raises as `load_parts` does."""
-        (value,) = self.load_parts(artifact)
-        return value
+        """Read an artifact that has one part; raises as `parts` and `Part.open` do."""
+        (part,) = self.parts(artifact)
+        return part.load()
 
     def load_as(self, model: type[Model], artifact: Artifact) -> Model:
         """Read a JSON artifact as a model; raises as `load` does, and DataError if another version of its stage wrote it."""

@@ -105,11 +105,6 @@ class Workspace:
         self._require(artifact, self._declaration.reads, "reads")
         return self._upstream.parts(artifact)
 
-    def load_parts(self, artifact: Artifact) -> Iterator[Any]:
-        """Read an artifact of this run part by part; see `UpstreamResults.load_parts`."""
-        self._require(artifact, self._declaration.reads, "reads")
-        return self._upstream.load_parts(artifact)
-
     def load(self, artifact: Artifact) -> Any:
         """Read an artifact of this run that has one part; see `UpstreamResults.load`."""
         self._require(artifact, self._declaration.reads, "reads")

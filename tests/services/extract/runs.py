@@ -29,7 +29,7 @@ def extract(volume: Path, **settings: Any) -> tuple[dict[str, Any], list[pd.Data
             Manifest(run="demo", stage="extract", result=result, started=started, ended=datetime.now(UTC), **records, **empty)
         )
     with Workspace(PIPELINE, "transform", volume, "demo") as work:
-        return result, list(work.load_parts(CUSTOMERS))
+        return result, [part.load() for part in work.parts(CUSTOMERS)]
 
 
 def extract_file(content: str | bytes, volume: Path, **settings: Any) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def transform(tmp_path):
             result = main(TransformSettings(run="demo", **settings), work)
             commit(work)
         with Workspace(PIPELINE, "train", tmp_path, "demo") as work:
-            features, *others = work.load_parts(artifacts.FEATURES)
+            features, *others = (part.load() for part in work.parts(artifacts.FEATURES))
             features["scaled"] = np.concatenate([features["scaled"], *(other["scaled"] for other in others)])
         return result, features, (tmp_path / "runs/demo/transform/dropped.csv").read_text()
 

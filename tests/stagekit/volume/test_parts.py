@@ -25,7 +25,7 @@ def names(volume: Path, stage: str = "read") -> list[str]:
 
 def read(volume: Path, artifact: Artifact = DATA) -> list[object]:
     with workspace(volume, "publish") as work:
-        return list(work.load_parts(artifact))
+        return [part.load() for part in work.parts(artifact)]
 
 
 def test_an_artifact_saved_once_is_one_file_and_its_only_part(tmp_path):
@@ -84,11 +84,11 @@ def test_a_failed_try_leaves_only_the_parts_of_the_previous_one(tmp_path):
 def test_parts_are_read_one_at_a_time(tmp_path):
     write(tmp_path, 1, 2)
     with workspace(tmp_path, "publish") as work:
-        values = work.load_parts(DATA)
-        assert next(values) == 1
+        first, second = work.parts(DATA)
+        assert first.load() == 1
         (folder(tmp_path) / "data/00001.pkl").write_bytes(b"changed meanwhile")
         with pytest.raises(DataError, match=r"read/data/00001\.pkl has sha256 .* run read again"):
-            next(values)
+            second.load()
 
 
 def test_a_missing_part_is_named_before_any_is_read(tmp_path):
@@ -121,7 +121,7 @@ def test_parts_that_change_places_are_found(tmp_path):
 def test_results_from_different_parts_are_not_mixed(tmp_path, before, after):
     write(tmp_path, *before)
     with workspace(tmp_path, "average") as work:
-        work.save(COPY, sum(work.load_parts(DATA)))
+        work.save(COPY, sum(part.load() for part in work.parts(DATA)))
         commit(work)
     write(tmp_path, *after)
     with workspace(tmp_path, "publish") as work, pytest.raises(DataError, match="read was run again after average"):

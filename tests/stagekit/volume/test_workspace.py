@@ -361,7 +361,6 @@ UNDECLARED = [
     (lambda work: work.save(DATA, 1), "rank accesses read/data.pkl, but declares that it writes rank/ranks.pkl"),
     (lambda work: work.output_location(DATA), "declares that it writes"),
     (lambda work: work.load(DATA), "rank accesses read/data.pkl, but declares that it reads average/copy.pkl"),
-    (lambda work: work.load_parts(DATA), "declares that it reads"),
     (lambda work: work.parts(DATA), "declares that it reads"),
     (lambda work: work.load_as(Note, NOTES), "declares that it reads"),
     (lambda work: work.publish_after_commit(RANKS), "declares that it publishes nothing"),

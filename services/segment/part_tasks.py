@@ -66,7 +66,7 @@ class ClusterSums(NamedTuple):
     sse: float
     """Sum of the squared distances to the nearest centroid."""
     shared: NDArray[np.intp]
-    """See `count_pairs`; without previous segments it has no columns."""
+    """See `count_pairs`."""
 
 
 def load_part(
@@ -104,17 +104,16 @@ def locate_by_membership(
     return part._replace(previous_cluster=previous, is_typical=np.ones(part.n_customers, dtype=np.bool_))
 
 
-def sum_clusters(parts: PersistedParts, n_clusters: int, n_previous: int = 0) -> ClusterSums:
-    """Add up the clusters of all parts."""
+def sum_clusters(parts: PersistedParts, n_clusters: int, n_previous: int) -> ClusterSums:
+    """Add up the clusters of all parts, whose customers have a previous segment."""
     return ClusterSums(*add_up(parts.map(partial(_sum_clusters, n_clusters=n_clusters, n_previous=n_previous))))
 
 
 def _sum_clusters(part: CustomerPart, *, n_clusters: int, n_previous: int) -> ClusterSums:
-    cluster = part.assigned.cluster
-    is_assigned = part.assigned.is_assigned
-    shared = np.zeros((n_clusters, 0), dtype=np.intp)
-    if part.previous_cluster is not None and part.is_typical is not None:
-        shared = count_pairs(cluster, np.where(part.is_typical, part.previous_cluster, UNASSIGNED), n_clusters, n_previous)
+    assert part.previous_cluster is not None
+    assert part.is_typical is not None
+    cluster, is_assigned = part.assigned.cluster, part.assigned.is_assigned
+    shared = count_pairs(cluster, np.where(part.is_typical, part.previous_cluster, UNASSIGNED), n_clusters, n_previous)
     sse = float(np.square(part.assigned.distance[is_assigned]).sum())
     return ClusterSums(np.bincount(cluster[is_assigned], minlength=n_clusters), sse, shared)
 

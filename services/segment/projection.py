@@ -33,9 +33,9 @@ def draw_points(parts: PersistedParts, preparation: Preparation) -> tuple[NDArra
     rows = np.arange(ends[-1])
     if len(rows) > _MAX_POINTS:
         rows = np.sort(np.random.default_rng(_SEED).choice(rows, _MAX_POINTS, replace=False))
-    chosen = np.split(rows, np.searchsorted(rows, ends[:-1]))
     firsts = [0, *ends[:-1].tolist()]
-    points = parts.map(partial(_take_points, preparation=preparation), chosen, firsts)
+    chosen = [of_part - first for of_part, first in zip(np.split(rows, np.searchsorted(rows, ends[:-1])), firsts, strict=True)]
+    points = parts.map(partial(_take_points, preparation=preparation), chosen)
     features, cluster = (np.concatenate(arrays) for arrays in zip(*points, strict=True))
     return features, cluster
 
@@ -45,9 +45,9 @@ def _count_assigned(part: CustomerPart) -> int:
 
 
 def _take_points(
-    part: CustomerPart, chosen: NDArray[np.intp], first: int, *, preparation: Preparation
+    part: CustomerPart, chosen: NDArray[np.intp], *, preparation: Preparation
 ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    rows = np.flatnonzero(part.assigned.is_assigned)[chosen - first]
+    rows = np.flatnonzero(part.assigned.is_assigned)[chosen]
     cluster = part.assigned.cluster[rows]
     if not rows.size:
         return np.empty((0, len(preparation.feature_columns))), cluster

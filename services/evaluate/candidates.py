@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, pairwise_distances, silhouette_score
 
 from services.contract.results import Candidate
-from services.evaluate.part_tasks import Sample
+from services.evaluate.sample import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 from stagekit.errors import DataError
 

@@ -13,7 +13,7 @@ from services.evaluate.candidates import (
     assess_stability,
     score_candidates,
 )
-from services.evaluate.part_tasks import Sample
+from services.evaluate.sample import Sample
 from stagekit.errors import DataError
 
 

@@ -113,7 +113,8 @@ def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
 
 def _compare_sse(volume: Path, expert: Mapping[str, Any]) -> dict[str, float]:
     results = UpstreamResults(volume, "bench", {})
-    parts, metrics = list(results.load_parts(artifacts.FEATURES)), results.load(artifacts.METRICS)
+    parts = [part.load() for part in results.parts(artifacts.FEATURES)]
+    metrics = results.load(artifacts.METRICS)
     scaler = parts[0]["preparation"].pipeline[-1]
     sse = dict.fromkeys(metrics["k_values"], 0.0)
     for k in sse:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, pairwise_distances, silhouette_score
+from sklearn.metrics import pairwise_distances, silhouette_score
 
 from services.contract.results import Candidate
+from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure_spread
 from services.evaluate.sample import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 from stagekit.errors import DataError
+from stagekit.workers.worker_pool import PersistedParts
 
-INDEX_CUSTOMERS = 100_000  # scikit-learn's indices of all k then take a second; they are accurate to about 1 %
 SILHOUETTE_CUSTOMERS = 1_000  # time and memory grow with its square; the mean is accurate to about 0.01
 STABILITY_CUSTOMERS = 1_000_000  # far more than a resample has, so that estimates hardly depend on which were sampled
 MIN_MEMBERS = 50  # drawn per resample on average; the stability of a smaller cluster would be that of the resample
@@ -23,24 +23,25 @@ SCREENING_RESAMPLES = 10  # for every k; the standard error of a segment is then
 
 
 def score_candidates(
-    sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
+    features: PersistedParts, sample: Sample, models: Mapping[int, KMeans], *, n_resamples: int = SCREENING_RESAMPLES, seed: int
 ) -> Iterator[Candidate]:
     """Score each fitted model, with a screening estimate of its stability.
 
-    The smallest share and the stability are those of the sample, Davies-Bouldin and Calinski-Harabasz those of INDEX_CUSTOMERS
-    of it, the silhouette that of SILHOUETTE_CUSTOMERS, the same ones for every model. Calinski-Harabasz, which grows with the
-    number of customers, is scaled to all of them.
+    Davies-Bouldin, Calinski-Harabasz and the smallest share are those of all customers, the stability that of the sample, the
+    silhouette that of SILHOUETTE_CUSTOMERS of them, the same ones for every model.
 
     Parameters
     ----------
+    features : PersistedParts
+        Parts of the standardised features, each an array of shape (n_part, n_features).
     sample : Sample
-        Standardised features of customers drawn from all.
+        Drawn from these parts.
     models : mapping of int to KMeans
         Fitted models by their number of clusters.
     n_resamples : int
         For the screening estimate.
     seed : int
-        Determines the customers of the indices and the resamples.
+        Determines the customers of the silhouette and the resamples.
 
     Yields
     ------
@@ -56,18 +57,20 @@ def score_candidates(
         raise DataError(
             f"k = {max(models)} for {sample.n_customers} customers leaves nothing to compare: leave it out of k_values"
         )
-    points, few = _choose(sample.features, INDEX_CUSTOMERS, seed), _choose(sample.features, SILHOUETTE_CUSTOMERS, seed)
-    distances = pairwise_distances(few)
+    spreads = measure_spread(features, models)
+    points = sample.features
+    if len(points) > SILHOUETTE_CUSTOMERS:
+        points = points[np.random.default_rng(seed).choice(len(points), SILHOUETTE_CUSTOMERS, replace=False)]
+    distances = pairwise_distances(points)
     for k, model in models.items():
-        labels = model.predict(points)
-        calinski_harabasz = _index(calinski_harabasz_score, points, labels)
+        spread = spreads[k]
         candidate = Candidate(
             k=k,
             sse=float(model.inertia_),
-            silhouette=_index(partial(silhouette_score, metric="precomputed"), distances, model.predict(few)),
-            davies_bouldin=_index(davies_bouldin_score, points, labels),
-            calinski_harabasz=calinski_harabasz * (sample.n_customers - k) / (len(points) - k),
-            smallest_share=float(np.bincount(model.predict(sample.features), minlength=k).min() / len(sample.features)),
+            silhouette=_silhouette(distances, model.predict(points)),
+            davies_bouldin=davies_bouldin(spread),
+            calinski_harabasz=calinski_harabasz(spread),
+            smallest_share=float(spread.sizes.min() / sample.n_customers),
             jaccard=(),
             ari=0.0,
         )
@@ -112,14 +115,8 @@ def assess_stability(candidate: Candidate, sample: Sample, model: KMeans, *, n_r
     )
 
 
-def _choose(features: NDArray[np.float64], n_customers: int, seed: int) -> NDArray[np.float64]:
-    if len(features) <= n_customers:
-        return features
-    return features[np.random.default_rng(seed).choice(len(features), n_customers, replace=False)]
-
-
-def _index(
-    score: Callable[[NDArray[np.float64], NDArray[np.int32]], float], points: NDArray[np.float64], labels: NDArray[np.int32]
-) -> float:
-    """Compute an index of scikit-learn; 0 if all customers are in one cluster or each is in its own."""
-    return float(score(points, labels)) if 1 < len(np.unique(labels)) < len(labels) else 0.0
+def _silhouette(distances: NDArray[np.float64], labels: NDArray[np.int32]) -> float:
+    """Average the silhouettes; 0, as for a customer on the border, if all are in one cluster or each is in its own."""
+    if not 1 < len(np.unique(labels)) < len(labels):
+        return 0.0
+    return float(silhouette_score(distances, labels, metric="precomputed"))

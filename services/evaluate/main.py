@@ -42,11 +42,11 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.EVALUATION).folder) as pool:
         features = pool.persist(artifacts.load_scaled, parts)
         sample = draw_sample(features, STABILITY_CUSTOMERS, seed=seed)
-    n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
-    scored = score_candidates(sample, models, n_resamples=n_screening, seed=seed)
-    for candidate in progress(scored, "evaluate", len(models), unit="k"):
-        candidates.append(check(candidate, thresholds, margin=CERTAINTY))
-        log_candidate(candidates[-1])
+        n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
+        scored = score_candidates(features, sample, models, n_resamples=n_screening, seed=seed)
+        for candidate in progress(scored, "evaluate", len(models), unit="k"):
+            candidates.append(check(candidate, thresholds, margin=CERTAINTY))
+            log_candidate(candidates[-1])
     assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
     choice = choose_cluster_count(candidates, elbow, settings.n_clusters, assess_in_full)
     log_choice(choice)

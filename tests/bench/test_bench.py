@@ -80,7 +80,13 @@ def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
     ]
     assert "--sizes=sample --runs=1" in text
     assert (tmp_path / "images/performance.png").read_bytes().startswith(b"\x89PNG")
+    assert "| evaluate, without bootstrap and null models |" in text
+    assert "| all six stages, without them |" in text
     results = json.loads((tmp_path / "performance.json").read_text())
+    whole = results["whole"]["the sample data"]["runs"]
+    assert whole["without estimates"]["evaluate"] != whole["pipeline"]["evaluate"]
+    evaluation = json.loads((tmp_path / "sample/runs/bench/evaluate/evaluation.json").read_text())
+    assert not any(candidate["structure"] for candidate in evaluation["candidates"])
     assert set(results["stages"]["the sample data"]["pipeline"]) == {"extract", "transform", "train", "evaluate"}
     assert [one["n_features"] for one in results["sweeps"]] == [3, 8]
     assert all(ratio < 1.01 for one in results["sweeps"] for ratio in one["ratios"])

@@ -5,8 +5,6 @@ The tables are joined in DuckDB, which moves to the volume what exceeds its memo
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import BinaryIO, NamedTuple
@@ -15,7 +13,7 @@ import duckdb
 
 from services.contract.results import CHANGED_COLUMNS, CRM_COLUMNS, UNASSIGNED_NAME
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.tables.duckdb_reader import quoted
+from stagekit.tables.duckdb_reader import quoted, written_csv
 
 CHANGES = ("new", "departed", "moved", "renamed")
 
@@ -77,7 +75,7 @@ class CustomerTables:
 
     def _insert(self, table: str, files: Iterable[BinaryIO], columns: str) -> None:
         for file in files:
-            self._connection.execute(f"INSERT INTO {table} SELECT CUST_ID, {columns} FROM {_read_csv(file)}")
+            self._connection.execute(f"INSERT INTO {table} SELECT CUST_ID, {columns} FROM {written_csv(file)}")
 
     def are_ids_known(self) -> bool:
         """Return whether customers can be recognised by their ids.
@@ -162,15 +160,3 @@ def _name(segment_id: str, publication: Publication | None) -> str:
     names = publication.names if publication else {}
     ids, texts = ", ".join(map(str, [0, *names])), ", ".join(quoted(escape_formula(name)) for name in ["", *names.values()])
     return f"CASE WHEN {segment_id} IS NULL THEN {quoted(UNASSIGNED_NAME)} ELSE map([{ids}], [{texts}])[{segment_id}] END"
-
-
-def _read_csv(file: BinaryIO) -> str:
-    """Write the SQL that reads a CSV file of this project, with whatever columns the version had that wrote it."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    header = next(csv.reader(text))
-    text.detach()  # leaves the file open
-    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
-    return (
-        f"read_csv({quoted(str(file.name))}, auto_detect=false, header=true, columns={{{columns}}}, delim=',', quote='\"', "
-        "escape='\"', nullstr='', strict_mode=true)"
-    )

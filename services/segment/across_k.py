@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
@@ -40,11 +41,10 @@ def compare_across_k(
     Dolnicar, S. and Leisch, F. (2017). Using segment level stability to select target segments in data-driven market
     segmentation studies. Marketing Letters 28, 423-436.
     """
-    ids, position = np.unique(segment_ids, return_inverse=True)
     results = []
     for k, others in centroids.items():
-        cluster = cdist(features, others).argmin(axis=1)
-        counts = np.bincount(position * k + cluster, minlength=len(ids) * k).reshape(len(ids), k)
+        table = pd.crosstab(segment_ids, cdist(features, others).argmin(axis=1)).reindex(columns=range(k), fill_value=0)
+        ids, counts = table.index, table.to_numpy()
         in_either = counts.sum(axis=1, keepdims=True) + counts.sum(axis=0, keepdims=True) - counts
         jaccard = counts / in_either
         best = jaccard.argmax(axis=1)

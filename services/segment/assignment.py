@@ -20,7 +20,7 @@ MAX_CENTROID_DISTANCE = 0.25
 """Distance in standard deviations within which two centroids count as equal, whatever the spread of the customers around them.
 No customer within this distance of the centroid is an outlier."""
 
-_CHUNK_ROWS = 1 << 16  # the distances to ten centroids fit into the cache of a core, those to 100 take 50 MB
+CHUNK_ROWS = 1 << 16  # the distances to ten centroids fit into the cache of a core, those to 100 take 50 MB
 
 
 class Segmenter(NamedTuple):
@@ -75,7 +75,7 @@ def iter_prepared(
         Their standardised features.
     """
     columns = customers[list(preparation.columns)]
-    for chunk in iter_slices(len(columns), _CHUNK_ROWS):
+    for chunk in iter_slices(len(columns), CHUNK_ROWS):
         part = columns.iloc[chunk]
         can_transform = preparation.fits(part).to_numpy()
         if can_transform.all():
@@ -181,12 +181,12 @@ def add_by_cluster(totals: NDArray[np.float64], cluster: NDArray[np.integer], va
         totals[:, feature] += np.bincount(cluster, weights=column, minlength=len(totals))
 
 
-def find_missing_columns(preparation: Preparation, customers: pd.DataFrame) -> tuple[str, ...]:
+def find_missing_columns(preparation: Preparation, dtypes: pd.Series[Any]) -> tuple[str, ...]:
     """Name the columns that a preparation needs and a table does not have, or has as text instead of numbers."""
     return tuple(
         name
         for name in preparation.columns
-        if name not in customers or (name in preparation.feature_columns and not pd.api.types.is_numeric_dtype(customers[name]))
+        if name not in dtypes or (name in preparation.feature_columns and not pd.api.types.is_numeric_dtype(dtypes[name]))
     )
 
 
@@ -238,35 +238,3 @@ def is_outlier(assignment: Assignment, fences: NDArray[np.float64]) -> NDArray[n
     outlier.
     """
     return assignment.is_assigned & (assignment.distance > np.maximum(fences, MAX_CENTROID_DISTANCE)[assignment.cluster])
-
-
-def sum_shifts(
-    customers: pd.DataFrame, previous: Preparation, centroids: NDArray[np.float64], current: Preparation
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Sum how far another preparation moves the customers of each previous segment, and count them; see `translate`.
-
-    Parameters
-    ----------
-    customers : DataFrame of shape (n_customers, n_columns)
-    previous : Preparation
-    centroids : ndarray of shape (n_segments, n_features)
-        In the space of `previous`.
-    current : Preparation
-        Of the same features in the same order.
-
-    Returns
-    -------
-    sums : ndarray of shape (n_segments, n_features)
-    counts : ndarray of shape (n_segments,)
-    """
-    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), dtype=np.intp)
-    for chunk in iter_slices(len(customers), _CHUNK_ROWS):
-        part = customers.iloc[chunk]
-        part = part[previous.fits(part) & current.fits(part)]
-        if part.empty:
-            continue
-        before, after = previous.transform(part), current.transform(part)
-        cluster = nearest_centroid(before, centroids)
-        counts += np.bincount(cluster, minlength=len(centroids))
-        add_by_cluster(sums, cluster, after - before)
-    return sums, counts

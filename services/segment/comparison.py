@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.contract.results import MIGRATION_COLUMNS, UNASSIGNED_NAME, Comparison, Segment
 from services.contract.segment_registry import Deciles
 from services.segment.membership import NO_SEGMENT, NOT_IN_TABLE, PreviousMembership, split_by_part
-from services.segment.part_tasks import CustomerPart, count_customers
+from services.segment.part_tasks import CustomerPart
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.workers.worker_pool import PersistedParts
 
@@ -58,18 +58,13 @@ def count_moves(parts: PersistedParts, membership: PreviousMembership, segment_i
     segment_ids : sequence of int
         The id of each cluster.
     """
-    previous = split_by_part(membership, parts.map(count_customers))
-    return sum(parts.map(partial(_count_moves, segment_ids=segment_ids), previous), Counter())
+    return sum(parts.map(partial(_count_moves, segment_ids=segment_ids), split_by_part(membership, parts)), Counter())
 
 
 def _count_moves(part: CustomerPart, previous: NDArray[np.int32], *, segment_ids: Sequence[int]) -> Moves:
-    distinct, position = np.unique(previous, return_inverse=True)
-    current = np.array([*segment_ids, NO_SEGMENT])  # UNASSIGNED takes the last
-    cells = np.bincount(position * len(current) + part.assigned.cluster % len(current), minlength=len(distinct) * len(current))
-    counts = cells.reshape(len(distinct), len(current))
-    return Counter(
-        {(int(distinct[row]), int(current[column])): int(counts[row, column]) for row, column in np.argwhere(counts)}
-    )
+    current = np.array([*segment_ids, NO_SEGMENT])[part.assigned.cluster]  # UNASSIGNED takes the last
+    counts = pd.DataFrame({"previous": previous, "current": current}).value_counts()
+    return Counter(dict(zip(counts.index.tolist(), counts.tolist(), strict=True)))
 
 
 def adjusted_rand_index(moves: Moves) -> float:

@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.preparation import GroupCounts, Preparation
-from services.contract.segment_registry import Deciles
 from services.segment.assignment import UNASSIGNED, add_by_cluster, iter_prepared
 from services.segment.part_tasks import CustomerPart, add_up
 from stagekit.workers.worker_pool import PersistedParts
@@ -160,30 +159,20 @@ def draw_sample(parts: PersistedParts, n_clusters: int, max_customers: int = MAX
     The sample does not depend on how the table is divided into parts.
     """
     counts = np.array(parts.map(partial(_count_groups, n_clusters=n_clusters)))
-    sizes = counts.sum(axis=0)
-    if sizes.sum() <= max_customers:
-        chosen: list[list[NDArray[np.intp]] | None] = [None] * len(counts)
-        weight = None
-    else:
-        rng = np.random.default_rng(_SEED)
-        quota = max_customers // len(sizes)
-        drawn = [np.sort(rng.choice(size, min(size, quota), replace=False, shuffle=False)) for size in sizes]
-        ends = counts.cumsum(axis=0)
-        chosen = [
-            [_positions_in_part(*group) for group in zip(drawn, ends[number] - counts[number], ends[number], strict=True)]
-            for number in range(len(counts))
-        ]
-        weight = sizes / np.maximum(np.minimum(sizes, quota), 1)
-    samples = parts.map(_take_sample, chosen)
-    columns, cluster = zip(*samples, strict=True)
+    sizes, ends = counts.sum(axis=0), counts.cumsum(axis=0)
+    is_exact = sizes.sum() <= max_customers
+    quota = sizes.max() if is_exact else max_customers // len(sizes)
+    rng = np.random.default_rng(_SEED)
+    drawn = [np.sort(rng.choice(size, min(size, quota), replace=False, shuffle=False)) for size in sizes]
+    # Positions within the group count over all parts; those of a part go from its first up to, but not including, its end.
+    chosen = [
+        [rows[slice(*np.searchsorted(rows, [first, end]))] - first for rows, first, end in zip(drawn, *bounds, strict=True)]
+        for bounds in zip(ends - counts, ends, strict=True)
+    ]
+    columns, cluster = zip(*parts.map(_take_sample, chosen), strict=True)
     groups = np.concatenate(cluster)
-    return CustomerSample(pd.concat(columns, ignore_index=True), groups, None if weight is None else weight[groups])
-
-
-def _positions_in_part(drawn: NDArray[np.intp], first: int, end: int) -> NDArray[np.intp]:
-    """Return which customers of a group are drawn from a part that has those from `first` up to, but not including, `end`."""
-    low, high = np.searchsorted(drawn, [first, end])
-    return drawn[low:high] - first
+    weight = None if is_exact else (sizes / np.maximum(np.minimum(sizes, quota), 1))[groups]
+    return CustomerSample(pd.concat(columns, ignore_index=True), groups, weight)
 
 
 def _count_groups(part: CustomerPart, *, n_clusters: int) -> NDArray[np.intp]:
@@ -191,16 +180,13 @@ def _count_groups(part: CustomerPart, *, n_clusters: int) -> NDArray[np.intp]:
     return np.bincount(part.assigned.cluster % (n_clusters + 1), minlength=n_clusters + 1)
 
 
-def _take_sample(part: CustomerPart, chosen: list[NDArray[np.intp]] | None) -> tuple[pd.DataFrame, NDArray[np.int16]]:
-    """Take all customers of a part, or those at `chosen` positions of each cluster, and last of those without one."""
+def _take_sample(part: CustomerPart, chosen: list[NDArray[np.intp]]) -> tuple[pd.DataFrame, NDArray[np.int16]]:
+    """Take the customers of a part at `chosen` positions of each cluster, and last of those without one."""
     cluster = part.assigned.cluster
-    if chosen is None:
-        return part.columns, cluster
     groups = [*range(len(chosen) - 1), UNASSIGNED]
-    rows = np.sort(
-        np.concatenate([np.flatnonzero(cluster == group)[positions] for group, positions in zip(groups, chosen, strict=True)])
-    )
-    return part.columns.iloc[rows], cluster[rows]
+    rows = [np.flatnonzero(cluster == group)[positions] for group, positions in zip(groups, chosen, strict=True)]
+    in_order = np.sort(np.concatenate(rows))
+    return part.columns.iloc[in_order], cluster[in_order]
 
 
 def quantiles(
@@ -255,9 +241,3 @@ def _count_bins(part: CustomerPart, *, edges: Mapping[str, NDArray[np.float64]])
         bins = np.bincount(np.searchsorted(upper, present, side="left"), minlength=len(upper) + 1)
         counts[name] = np.append(bins, len(values) - len(present))
     return counts
-
-
-def find_deciles(parts: PersistedParts, edges: Mapping[str, NDArray[np.float64]], n_customers: int) -> dict[str, Deciles]:
-    """Describe how each feature is distributed; see `find_shares`."""
-    shares = find_shares(parts, edges, n_customers)
-    return {name: Deciles(edges=tuple(edges[name].tolist()), shares=tuple(shares[name].tolist())) for name in edges}

@@ -1,11 +1,16 @@
-"""Decide whether the segments of a run may be published."""
+"""Decide whether the segments of a run may be published, and which warnings accompany them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from services.contract.preparation import GroupCounts, Preparation
 from services.contract.results import WEAKEST_SEGMENT, Segment
+
+MAX_UNGROUPED_SHARE = 0.05
+"""Share of the customers without a known group above which there is a warning: as much as may be without a segment by default
+(`max_unassigned`)."""
 
 
 class Gate(NamedTuple):
@@ -65,6 +70,26 @@ def find_unassessed(segments: Sequence[Segment]) -> Iterator[str]:
     for segment in segments:
         if segment.jaccard is None:
             yield f"{_name(segment)} is too small to assess its stability: {segment.customers} customers"
+
+
+def group_reasons(preparation: Preparation, counts: GroupCounts) -> dict[str, int]:
+    """Return why customers are standardised like all customers together although there are groups, with their number."""
+    column = preparation.group_column
+    by_reason = {f"no {column}": counts.missing, f"a {column} that was not there in training": counts.unknown}
+    return {reason: count for reason, count in by_reason.items() if count}
+
+
+def find_group_warning(by_reason: dict[str, int], n_customers: int) -> str | None:
+    """Return a warning if more than MAX_UNGROUPED_SHARE of the customers have no known group; see `group_reasons`."""
+    n_ungrouped = sum(by_reason.values())
+    if n_ungrouped <= MAX_UNGROUPED_SHARE * n_customers:
+        return None
+    listed = ", ".join(f"{count} with {reason}" for reason, count in by_reason.items())
+    return (
+        f"{n_ungrouped} of {n_customers} customers ({100 * n_ungrouped / n_customers:.3g}%) are standardised like all "
+        f"customers together, more than {100 * MAX_UNGROUPED_SHARE:g}%: {listed}; "
+        "compare the values of the column with those in training"
+    )
 
 
 def _name(segment: Segment) -> str:

@@ -6,10 +6,9 @@ segments.csv there; DuckDB moves to the volume what exceeds its memory limit.
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -18,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from services.contract.columns import CUSTOMER_ID
-from stagekit.tables.csv_injection import escape_formula
-from stagekit.tables.duckdb_reader import attach, connect, quoted
+from stagekit.tables.csv_injection import unescape
+from stagekit.tables.duckdb_reader import attach, connect, written_csv
+from stagekit.workers.worker_pool import PersistedParts
 
 NO_SEGMENT = 0
 """Segment id of a customer who has no segment; ids begin with 1."""
@@ -28,8 +28,7 @@ NOT_IN_TABLE = -1
 
 _JOIN_ROWS = 2_000_000  # about as many ids are joined at a time, so that memory does not grow with the table
 
-ESCAPED_ID = "coalesce(escaped, id)"
-"""SQL of an id as it is written to CSV, in the table `ids` of a part."""
+_ID = f"CASE WHEN starts_with({CUSTOMER_ID}, '''') THEN unescape({CUSTOMER_ID}) ELSE {CUSTOMER_ID} END"
 
 
 class PreviousMembership(NamedTuple):
@@ -48,74 +47,61 @@ class PreviousMembership(NamedTuple):
         return {segment_id: count for segment_id, count in counts.items() if count}
 
 
-def split_by_part(membership: PreviousMembership | None, sizes: list[int]) -> list[NDArray[np.int32] | None]:
+def split_by_part(membership: PreviousMembership | None, parts: PersistedParts) -> list[NDArray[np.int32] | None]:
     """Divide the previous segment ids of all customers by part; None for each part without a membership."""
+    sizes = parts.map(attrgetter("n_customers"))
     if membership is None:
         return [None] * len(sizes)
     return list(np.split(membership.segment_ids, np.cumsum(sizes)[:-1]))
-
-
-def escape_formulas(texts: pd.Series[str]) -> pd.Series[str]:
-    """Apply `escape_formula` to a column; only texts that do not begin with an ASCII letter or digit are examined."""
-    first = texts.to_numpy(dtype="U1").view(np.uint32)
-    digit, upper, lower = ((first >= ord(a)) & (first <= ord(z)) for a, z in ("09", "AZ", "az"))
-    rows = np.flatnonzero(~(digit | upper | lower))
-    if not rows.size:
-        return texts
-    # to_numpy(copy=True) copies nothing from an unpickled column (pandas 3.1.1).
-    changed = np.array(texts.to_numpy(dtype=object))
-    changed[rows] = [escape_formula(str(text)) for text in changed[rows]]
-    return pd.Series(changed, index=texts.index, name=texts.name, dtype="str")
 
 
 def store_ids(ids: pd.Series[str], folder: Path) -> Path:
     """Write ids to the table `ids` of a new DuckDB database in `folder`, in their order; returns its path."""
     # The name is unique: a worker that Dask has given up on may still be writing the database of the same part.
     database = folder / f"{secrets.token_hex(8)}.duckdb"
-    escaped = escape_formulas(ids)
-    rows = pd.DataFrame({"id": ids} if escaped is ids else {"id": ids, "escaped": escaped})
-    column = "NULL" if escaped is ids else "nullif(escaped, id)"
     with connect(folder, database, n_threads=1) as connection:
         connection.execute("PRAGMA force_compression='uncompressed'")  # compression takes longer than writing
-        connection.register("rows", rows)
-        connection.execute(f"CREATE TABLE ids AS SELECT id, {column}::VARCHAR AS escaped FROM rows")
+        connection.register("rows", ids.to_frame("id"))
+        connection.execute("CREATE TABLE ids AS SELECT id FROM rows")
     return database
 
 
-def find_previous_membership(
-    published: Iterable[BinaryIO], databases: Sequence[Path], n_customers: Sequence[int], folder: Path
-) -> PreviousMembership:
+def find_previous_membership(published: Iterable[BinaryIO], parts: PersistedParts, folder: Path) -> PreviousMembership | None:
     """Look up the current customers in a published segments.csv.
 
     Parameters
     ----------
     published : iterable of files
         The parts of segments.csv.
-    databases : sequence of Path
-        The ids of each part of the current customers; see `store_ids`. No id occurs twice.
-    n_customers : sequence of int
-        Number of customers of each part.
+    parts : PersistedParts
+        The current customers, each part a `CustomerPart`. No id occurs twice.
     folder : Path
         For temporary files.
 
     Returns
     -------
-    PreviousMembership
+    PreviousMembership or None
+        None if the current customers have no ids; then no file is opened.
     """
-    segment_ids = np.full(sum(n_customers), NOT_IN_TABLE, dtype=np.int32)
+    databases = [database for database in parts.map(attrgetter("ids")) if database]
+    if not databases:
+        return None
+    sizes_of_parts = parts.map(attrgetter("n_customers"))
+    segment_ids = np.full(sum(sizes_of_parts), NOT_IN_TABLE, dtype=np.int32)
     with connect(folder, folder / f"{secrets.token_hex(8)}.duckdb") as connection:
+        connection.create_function("unescape", unescape)
         connection.execute("CREATE TABLE previous (id VARCHAR, segment_id INTEGER)")
         for file in published:
             connection.execute(
-                f"INSERT INTO previous SELECT {CUSTOMER_ID}, coalesce(segment_id::INTEGER, {NO_SEGMENT}) FROM {_read_csv(file)}"
+                f"INSERT INTO previous SELECT {_ID}, coalesce(segment_id::INTEGER, {NO_SEGMENT}) FROM {written_csv(file)}"
             )
         sizes = dict(connection.execute("SELECT segment_id, count(*) FROM previous GROUP BY ALL").fetchall())
-        parts, first = [], 0
-        for number, (database, n_rows) in enumerate(zip(databases, n_customers, strict=True)):
+        queries, first = [], 0
+        for number, (database, n_rows) in enumerate(zip(databases, sizes_of_parts, strict=True)):
             attach(connection, database, number)
-            parts.append(f"SELECT {ESCAPED_ID} AS id, (rowid + {first})::INTEGER AS position FROM d{number}.ids")
+            queries.append(f"SELECT id, (rowid + {first})::INTEGER AS position FROM d{number}.ids")
             first += n_rows
-        connection.execute(f"CREATE VIEW current AS {' UNION ALL '.join(parts)}")
+        connection.execute(f"CREATE VIEW current AS {' UNION ALL '.join(queries)}")
         n_joins = 1 + sum(sizes.values()) // _JOIN_ROWS
         for number in range(n_joins):
             connection.execute(
@@ -125,16 +111,3 @@ def find_previous_membership(
             found = connection.fetchnumpy()
             segment_ids[found["position"]] = found["segment_id"]
     return PreviousMembership(segment_ids, sizes)
-
-
-def _read_csv(file: BinaryIO) -> str:
-    """Write the SQL that reads a segments.csv, with whatever columns the version had that wrote it."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    header = next(csv.reader(text))
-    text.detach()  # leaves the file open
-    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
-    # An empty segment id is NULL, and no id is empty.
-    return (
-        f"read_csv({quoted(str(file.name))}, auto_detect=false, header=true, columns={{{columns}}}, delim=',', quote='\"', "
-        "escape='\"', nullstr='', strict_mode=true)"
-    )

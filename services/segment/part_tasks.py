@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.segment.assignment import (
+    CHUNK_ROWS,
     UNASSIGNED,
     Assignment,
     Segmenter,
@@ -22,14 +23,12 @@ from services.segment.assignment import (
     is_outlier,
     iter_prepared,
     nearest_centroid,
-    sum_shifts,
 )
 from services.segment.matching import count_pairs
 from services.segment.membership import store_ids
 from services.segment.sampling import Sample
-from services.segment.warm_start import translate
 from stagekit.volume.parts import Part
-from stagekit.workers.worker_pool import PersistedParts
+from stagekit.workers.worker_pool import PersistedParts, iter_slices
 
 
 class CustomerPart(NamedTuple):
@@ -85,37 +84,6 @@ def split_ids(customers: pd.DataFrame, columns: Collection[str], folder: Path) -
     return CustomerPart(customers[[name for name in customers if name in columns]].copy(), ids)
 
 
-def count_scaled(part: Part) -> int:
-    """Count the customers of a part of features.pkl."""
-    return len(part.load()["scaled"])
-
-
-def take_header(part: CustomerPart) -> pd.DataFrame:
-    """Return the columns of a part without its rows."""
-    return part.columns.head(0)
-
-
-def take_sample(part: CustomerPart) -> Sample:
-    """Return the sample of a part that `load_part` has loaded."""
-    assert part.sample is not None
-    return part.sample
-
-
-def take_ids(part: CustomerPart) -> Path | None:
-    """Return where the ids of a part are."""
-    return part.ids
-
-
-def count_customers(part: CustomerPart) -> int:
-    """Count the customers of a part."""
-    return part.n_customers
-
-
-def take_distances(part: CustomerPart) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
-    """Return the cluster of each customer of a part, and the distance to its centroid."""
-    return part.assigned.cluster, part.assigned.distance
-
-
 def assign_part(part: CustomerPart, *, preparation: Preparation, centroids: NDArray[np.float64]) -> CustomerPart:
     """Assign the customers of a part; see `assign`."""
     return part._replace(assignment=assign(part.columns, preparation, centroids))
@@ -131,12 +99,9 @@ def locate_by_membership(
     part: CustomerPart, previous_ids: NDArray[np.int32] | None, *, positions: Mapping[int, int]
 ) -> CustomerPart:
     """Take the previous segment of each customer by its previous segment id; all are typical."""
-    is_typical = np.ones(part.n_customers, dtype=np.bool_)
-    if previous_ids is None:
-        return part._replace(previous_cluster=np.full(part.n_customers, UNASSIGNED, dtype=np.int16), is_typical=is_typical)
-    distinct, inverse = np.unique(previous_ids, return_inverse=True)
-    previous = np.array([positions.get(int(segment_id), UNASSIGNED) for segment_id in distinct], dtype=np.int16)[inverse]
-    return part._replace(previous_cluster=previous, is_typical=is_typical)
+    known = np.zeros(part.n_customers, dtype=np.int32) if previous_ids is None else previous_ids
+    previous = pd.Series(known).map(positions).fillna(UNASSIGNED).to_numpy().astype(np.int16)
+    return part._replace(previous_cluster=previous, is_typical=np.ones(part.n_customers, dtype=np.bool_))
 
 
 def sum_clusters(parts: PersistedParts, n_clusters: int, n_previous: int = 0) -> ClusterSums:
@@ -190,13 +155,31 @@ def count_groups(part: CustomerPart, *, preparation: Preparation) -> tuple[int, 
     return preparation.count_groups(part.columns)
 
 
-def translate_centroids(parts: PersistedParts, segmenter: Segmenter, preparation: Preparation) -> NDArray[np.float64]:
-    """Return the centroids of `segmenter` in the space of another preparation of the same features; see `translate`."""
-    sums, counts = add_up(parts.map(partial(_sum_shifts, segmenter=segmenter, preparation=preparation)))
-    return translate(segmenter.centroids, sums, counts)
-
-
-def _sum_shifts(
+def sum_shifts(
     part: CustomerPart, *, segmenter: Segmenter, preparation: Preparation
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    return sum_shifts(part.columns, segmenter.preparation, segmenter.centroids, preparation)
+    """Sum how far a preparation moves the customers of each segment of `segmenter`, and count them; see `translate`.
+
+    Parameters
+    ----------
+    part : CustomerPart
+    segmenter : Segmenter
+    preparation : Preparation
+        Another one, of the same features in the same order.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_segments, n_features)
+    counts : ndarray of shape (n_segments,)
+    """
+    sums, counts = np.zeros(segmenter.centroids.shape), np.zeros(len(segmenter.centroids), dtype=np.intp)
+    for chunk in iter_slices(part.n_customers, CHUNK_ROWS):
+        customers = part.columns.iloc[chunk]
+        customers = customers[segmenter.preparation.fits(customers) & preparation.fits(customers)]
+        if customers.empty:
+            continue
+        before, after = segmenter.preparation.transform(customers), preparation.transform(customers)
+        cluster = nearest_centroid(before, segmenter.centroids)
+        counts += np.bincount(cluster, minlength=len(counts))
+        add_by_cluster(sums, cluster, after - before)
+    return sums, counts

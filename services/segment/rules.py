@@ -7,8 +7,7 @@ evaluated on the other half.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -24,20 +23,9 @@ MAX_SHARE_MOVED = 0.01
 _SEED = 7
 
 
-class _Leaf(NamedTuple):
-    segment_id: int
-
-
-class _Split(NamedTuple):
-    column: int
-    threshold: float
-    below: _Node
-    """For values up to the threshold."""
-    above: _Node
-
-
-_Node = _Leaf | _Split
 _Path = tuple[Condition, ...]
+_Leaf = tuple[int, _Path]
+"""Segment id, and the conditions that lead to it."""
 
 
 def find_rules(features: pd.DataFrame, segment_ids: NDArray[np.integer], all_ids: Collection[int]) -> Rules:
@@ -58,11 +46,9 @@ def find_rules(features: pd.DataFrame, segment_ids: NDArray[np.integer], all_ids
     """
     order = np.random.default_rng(_SEED).permutation(len(features))
     fitted, evaluated = order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
-    values = features.to_numpy(dtype="float64")
-    leaves: list[tuple[int, _Path]] = []
+    leaves: list[_Leaf] = []
     if len(fitted):
-        tree = _fit(values[fitted], segment_ids[fitted], MAX_LEAVES_PER_SEGMENT * len(all_ids))
-        leaves = [(leaf.segment_id, path) for leaf, path in _walk(tree, tuple(map(str, features.columns)))]
+        leaves = _fit(features.iloc[fitted], segment_ids[fitted], MAX_LEAVES_PER_SEGMENT * len(all_ids))
     meets = [_meets(features.iloc[evaluated], path) for _, path in leaves]
     actual = segment_ids[evaluated]
     predicted = np.zeros(len(evaluated), dtype=np.int64)
@@ -100,25 +86,29 @@ def find_rules(features: pd.DataFrame, segment_ids: NDArray[np.integer], all_ids
     )
 
 
-def _fit(values: NDArray[np.float64], segment_ids: NDArray[np.integer], max_leaves: int) -> _Node:
-    """Fit a tree, round its thresholds, and join neighbouring leaves of the same segment."""
+def _fit(features: pd.DataFrame, segment_ids: NDArray[np.integer], max_leaves: int) -> list[_Leaf]:
+    """Fit a tree and return its leaves, with rounded thresholds and with neighbouring leaves of the same segment joined."""
+    values = features.to_numpy(dtype="float64")
     classifier = DecisionTreeClassifier(max_leaf_nodes=max_leaves, random_state=_SEED).fit(values, segment_ids)
     tree = classifier.tree_
 
-    def convert(node: int, rows: NDArray[np.intp]) -> _Node:
+    def find_leaves(node: int, rows: NDArray[np.intp], path: _Path | None) -> list[_Leaf]:
+        if path is None:  # rounding has left this branch without possible values
+            return []
         if tree.children_left[node] < 0:
-            return _Leaf(int(classifier.classes_[tree.value[node, 0].argmax()]))
-        column = int(tree.feature[node])
-        column_values = values[rows, column]
-        threshold = round_threshold(float(tree.threshold[node]), column_values)
-        is_below = column_values <= threshold
-        below, above = (
-            convert(int(child[node]), rows[of])
-            for child, of in ((tree.children_left, is_below), (tree.children_right, ~is_below))
-        )
-        return below if below == above and isinstance(below, _Leaf) else _Split(column, threshold, below, above)
+            return [(int(classifier.classes_[tree.value[node, 0].argmax()]), path)]
+        column = values[rows, tree.feature[node]]
+        name = str(features.columns[tree.feature[node]])
+        threshold = round_threshold(float(tree.threshold[node]), column)
+        lower = _merge(path, Condition(column=name, operator="<=", value=threshold))
+        upper = _merge(path, Condition(column=name, operator=">", value=threshold))
+        below = find_leaves(int(tree.children_left[node]), rows[column <= threshold], lower)
+        above = find_leaves(int(tree.children_right[node]), rows[column > threshold], upper)
+        if len(below) == len(above) == 1 and below[0][0] == above[0][0]:
+            return [(below[0][0], path)]
+        return below + above
 
-    return convert(0, np.arange(len(values)))
+    return find_leaves(0, np.arange(len(values)), ())
 
 
 def round_threshold(threshold: float, values: NDArray[np.float64]) -> float:
@@ -141,19 +131,6 @@ def round_threshold(threshold: float, values: NDArray[np.float64]) -> float:
         if moved[best] <= MAX_SHARE_MOVED * len(values):
             return float(best)
     return threshold
-
-
-def _walk(node: _Node, columns: tuple[str, ...], path: _Path = ()) -> Iterator[tuple[_Leaf, _Path]]:
-    """Yield every leaf that can be reached, with the conditions that lead to it."""
-    if isinstance(node, _Leaf):
-        yield node, path
-        return
-    branches: tuple[tuple[Literal["<=", ">"], _Node], ...] = (("<=", node.below), (">", node.above))
-    for operator, child in branches:
-        condition = Condition(column=columns[node.column], operator=operator, value=node.threshold)
-        merged = _merge(path, condition)
-        if merged is not None:
-            yield from _walk(child, columns, merged)
 
 
 def _merge(path: _Path, condition: Condition) -> _Path | None:

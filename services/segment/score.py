@@ -11,11 +11,11 @@ from services.contract import artifacts
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.contract.settings import ScoreSettings
-from services.segment import groups
 from services.segment.assignment import to_segmenter
+from services.segment.gate import find_group_warning, group_reasons
 from services.segment.membership import find_previous_membership, split_by_part
-from services.segment.part_tasks import CustomerPart, add_up, count_customers, split_ids, take_ids
-from services.segment.segments_csv import score_part
+from services.segment.part_tasks import CustomerPart, add_up, split_ids
+from services.segment.segments_csv import find_first_rows, score_part
 from stagekit.errors import DataError, MissingInputError
 from stagekit.tables.duckdb_reader import (
     TABLE_SUFFIXES,
@@ -56,25 +56,20 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     with worker_pool() as pool:
         read = partial(_read_part, schema=schema, preparation=segmenter.preparation, folder=work.scratch())
         parts = pool.persist(read, plan_parts([loaded], duplicates, _ROWS_PER_PART))
-        sizes = parts.map(count_customers)
-        databases = [database for database in parts.map(take_ids) if database]
-        membership = None
-        if segmenter.has_ids and databases:
-            published = work.open_published(active_run, artifacts.SEGMENTS)
-            membership = find_previous_membership(published, databases, sizes, work.scratch())
-        firsts = [sum(sizes[:number]) for number in range(len(sizes))]
+        published = work.open_published(active_run, artifacts.SEGMENTS)
+        membership = find_previous_membership(published, parts, work.scratch()) if segmenter.has_ids else None
         write = partial(score_part, segmenter=segmenter, csv=work.output_location(artifacts.SCORES))
-        scored = parts.map(write, firsts, split_by_part(membership, sizes))
+        scored = parts.map(write, find_first_rows(parts), split_by_part(membership, parts))
     for part in scored:
         work.add_part(artifacts.SCORES, part.csv)
 
     segment_sizes = np.sum([part.sizes for part in scored], axis=0)
     n_unassigned, n_outside = n_customers - int(segment_sizes.sum()), sum(part.n_outside for part in scored)
-    ungrouped = groups.group_reasons(segmenter.preparation, GroupCounts(*add_up([part.groups for part in scored])))
+    ungrouped = group_reasons(segmenter.preparation, GroupCounts(*add_up([part.groups for part in scored])))
     log.info("%d customers have no segment, %d are outside the training range", n_unassigned, n_outside)
     for reason, count in ungrouped.items():
         log.info("standardised like all customers together: %d with %s", count, reason)
-    if warning := groups.find_warning(ungrouped, n_customers):
+    if warning := find_group_warning(ungrouped, n_customers):
         log.warning("%s", warning)
     for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, segment_sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)

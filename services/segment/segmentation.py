@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from services.contract import artifacts
 from services.contract.preparation import Preparation, top_reasons
-from services.contract.results import MIGRATION_COLUMNS, Candidate, Comparison, Evaluation, Segment, Segmentation
-from services.contract.segment_registry import PublicationMetadata, RegisteredSegment, SegmentRegistry
-from services.segment import groups
-from services.segment.assignment import Segmenter, outlier_distances
-from services.segment.clusters import ClusterResult, PreviousRun
+from services.contract.results import (
+    MIGRATION_COLUMNS,
+    Candidate,
+    Comparison,
+    Description,
+    Evaluation,
+    Rules,
+    Segment,
+    Segmentation,
+)
+from services.contract.segment_registry import Deciles, PublicationMetadata, RegisteredSegment, SegmentRegistry
+from services.segment.across_k import compare_across_k, neighbouring_k
+from services.segment.assignment import Segmenter, assign, outlier_distances
+from services.segment.clusters import ClusterResult
 from services.segment.comparison import (
     compare,
     count_moves,
@@ -23,14 +35,18 @@ from services.segment.comparison import (
     make_migration,
     population_stability_index,
 )
-from services.segment.customer_statistics import collect_statistics, draw_sample, find_deciles, find_edges, find_shares
-from services.segment.gate import Gate, find_failed_checks, find_unassessed
-from services.segment.history import newer_active_run
+from services.segment.customer_statistics import collect_statistics, draw_sample, find_edges, find_shares
+from services.segment.description import describe, share_totals
+from services.segment.gate import Gate, find_failed_checks, find_group_warning, find_unassessed, group_reasons
 from services.segment.matching import assign_segment_ids, centroid_similarity
 from services.segment.names import make_names, name_warnings, rename_notes
-from services.segment.part_tasks import take_distances
+from services.segment.previous import PreviousRun, newer_active_run
 from services.segment.profiles import Profile, make_profiles, profile_table
 from services.segment.projection import draw_points, project_points
+from services.segment.rules import find_rules
+from services.segment.sampling import Sample, join_samples
+from stagekit.errors import DataError
+from stagekit.volume.artifact import Artifact
 
 
 class RunInputs(NamedTuple):
@@ -38,6 +54,8 @@ class RunInputs(NamedTuple):
 
     run: str
     preparation: Preparation
+    centroids: Mapping[int, NDArray[np.float64]]
+    """The trained clusters of every k that was fitted, standardised."""
     evaluation: Evaluation
     """Of the trained clusters."""
     previous: PreviousRun | None
@@ -46,17 +64,16 @@ class RunInputs(NamedTuple):
     """Without this run."""
     user_names: Mapping[int, str]
     """Names that the user gives, by segment id."""
-    has_ids: bool
-    """Whether the customers have a CUST_ID."""
+    decimal: str
+    """Decimal mark of the table, in which texts may be numbers."""
 
 
 class SegmentationOutput(NamedTuple):
     """What the stage writes, besides the rows of segments.csv."""
 
     segmenter: Segmenter
-    profile: pd.DataFrame
-    migration: pd.DataFrame
-    points: pd.DataFrame
+    tables: dict[Artifact, pd.DataFrame]
+    rules: Rules
     segmentation: Segmentation
     metadata: PublicationMetadata
     registry: SegmentRegistry
@@ -68,6 +85,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     preparation, previous, registry = inputs.preparation, inputs.previous, inputs.registry
     features = preparation.feature_columns
     statistics = collect_statistics(clusters.parts, preparation, len(clusters.centroids))
+    _check_features(inputs.evaluation.customers, int(statistics.sizes.sum()))
     sample = draw_sample(clusters.parts, len(clusters.centroids))
     profiles = make_profiles(statistics, sample, features)
     deviations = dict(zip(features, statistics.raw.deviation.tolist(), strict=True))
@@ -93,7 +111,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     candidate = next(candidate for candidate in inputs.evaluation.candidates if candidate.k == inputs.evaluation.chosen_k)
     segments = _describe(profiles, names, candidate, previous)
     comparison, migration = _compare(inputs, clusters, names, n_customers)
-    ungrouped = groups.group_reasons(preparation, statistics.groups)
+    ungrouped = group_reasons(preparation, statistics.groups)
     newer = newer_active_run(registry, inputs.run)
     failed_checks = tuple(
         find_failed_checks(candidate.failed_checks, segments, n_unassigned, n_customers, newer, gate.max_unassigned)
@@ -102,38 +120,80 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     warnings = [
         *clusters.notes,
         *find_unassessed(segments),
-        *filter(None, [groups.find_warning(ungrouped, n_customers)]),
+        *filter(None, [find_group_warning(ungrouped, n_customers)]),
         *rename_notes(names, previous.publication.segments if previous else {}, inputs.user_names),
         *name_warnings(inputs.user_names, dict(zip(ids, profiles, strict=True)), {*known_names, *ids}),
         *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
-    deciles = find_deciles(clusters.parts, find_edges(sample, features), n_customers)
-    fences = outlier_distances(clusters.parts.map(take_distances), len(ids))
+    edges = find_edges(sample, features)
+    shares = find_shares(clusters.parts, edges, n_customers)
+    deciles = {name: Deciles(edges=tuple(edges[name].tolist()), shares=tuple(shares[name].tolist())) for name in edges}
+    fences = outlier_distances(clusters.parts.map(attrgetter("assigned.cluster", "assigned.distance")), len(ids))
+    has_ids = clusters.parts.map(attrgetter("ids"))[0] is not None
+    segmenter = Segmenter(preparation, clusters.centroids, fences, np.array(ids), tuple(names.values()), has_ids)
     point_features, point_clusters = draw_points(clusters.parts, preparation)
+    segmentation = Segmentation(
+        run=inputs.run,
+        k=len(ids),
+        published=is_published,
+        experimental=gate.publish == "never",
+        held_back=failed_checks,
+        warnings=tuple(warnings),
+        rows=n_customers,
+        unassigned=top_reasons(statistics.reasons),
+        ungrouped=ungrouped,
+        segments=segments,
+        silhouette=candidate.silhouette,
+        comparison=comparison,
+        warm_start_sse_ratio=clusters.warm_start_sse_ratio,
+    )
+    described = join_samples(clusters.parts.map(attrgetter("sample")), inputs.decimal)
+    segmentation, description, rules = _evaluate_sample(described, inputs, segmenter, segmentation)
     return SegmentationOutput(
-        segmenter=Segmenter(preparation, clusters.centroids, fences, np.array(ids), tuple(names.values()), inputs.has_ids),
-        profile=profile_table(profiles, ids, list(names.values())),
-        migration=migration,
-        points=project_points(point_features, np.array(ids)[point_clusters]),
-        segmentation=Segmentation(
-            run=inputs.run,
-            k=len(ids),
-            published=is_published,
-            experimental=gate.publish == "never",
-            held_back=failed_checks,
-            warnings=tuple(warnings),
-            rows=n_customers,
-            unassigned=top_reasons(statistics.reasons),
-            ungrouped=ungrouped,
-            segments=segments,
-            silhouette=candidate.silhouette,
-            comparison=comparison,
-            warm_start_sse_ratio=clusters.warm_start_sse_ratio,
-        ),
+        segmenter=segmenter,
+        tables={
+            artifacts.DESCRIPTION: description,
+            artifacts.PROFILE: profile_table(profiles, ids, list(names.values())),
+            artifacts.MIGRATION: migration,
+            artifacts.POINTS: project_points(point_features, np.array(ids)[point_clusters]),
+        },
+        rules=rules,
+        segmentation=segmentation,
         metadata=PublicationMetadata(segments=names, deciles=deciles),
         registry=registry.with_run(inputs.run).with_segments((*new_segments, *(renamed if is_published else ()))),
     )
+
+
+def _check_features(n_evaluated: int, n_assigned: int) -> None:
+    """Raise DataError unless features.pkl, which was evaluated, is made from the same customers."""
+    if n_evaluated != n_assigned:
+        raise DataError(
+            f"features.pkl holds {n_evaluated} customers, of those in customers.pkl it should hold {n_assigned}: "
+            "run all stages from transform on again"
+        )
+
+
+def _evaluate_sample(
+    sample: Sample, inputs: RunInputs, segmenter: Segmenter, segmentation: Segmentation
+) -> tuple[Segmentation, pd.DataFrame, Rules]:
+    """Describe the segments by all columns, by their value, by rules, and by what becomes of them with other k."""
+    preparation = segmenter.preparation
+    segment_ids = segmenter.segment_ids[assign(sample.prepared, preparation, segmenter.centroids).cluster]
+    sizes = {segment.segment_id: segment.customers for segment in segmentation.segments}
+    value, not_amounts = share_totals(sample.customers, segment_ids, sizes)
+    neighbours = {k: inputs.centroids[k] for k in neighbouring_k(inputs.centroids, inputs.evaluation.chosen_k)}
+    updates = {
+        "description": Description(
+            customers=len(segment_ids), is_sample=sample.is_sample, left_out=dict(sorted(sample.left_out.items()))
+        ),
+        "value": value,
+        "not_amounts": not_amounts,
+        "across_k": compare_across_k(preparation.transform(sample.prepared), segment_ids, neighbours),
+    }
+    description = describe(sample.customers, segment_ids, sizes, preparation.feature_columns)
+    rules = find_rules(sample.prepared[list(preparation.feature_columns)], segment_ids, sizes)
+    return segmentation.model_copy(update=updates), description, rules
 
 
 def _identify(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import accumulate
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +16,22 @@ from numpy.typing import NDArray
 from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import GroupCounts, Preparation
 from services.segment.assignment import UNASSIGNED, Segmenter, confidence, decisive_features, is_outlier
-from services.segment.membership import ESCAPED_ID, NO_SEGMENT
+from services.segment.membership import NO_SEGMENT, PreviousMembership, split_by_part
 from services.segment.part_tasks import CustomerPart, assign_part
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.tables.duckdb_reader import attach, connect, quoted
 from stagekit.volume.parts import OutputLocation, PendingPart
+from stagekit.workers.worker_pool import PersistedParts
 
 _DIGITS = 6  # of distances: sums differ in the 14th between machines, files should not
+
+# Only an id that does not begin with an ASCII letter or digit may have to be escaped, which calls Python.
+_IS_PLAIN = " OR ".join(f"id >= '{first}' AND id < '{after}'" for first, after in ("0:", "A[", "a{"))
+_ESCAPED_ID = f"CASE WHEN {_IS_PLAIN} THEN id ELSE escape_formula(id) END"
 
 _CSV = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false"
 _PARQUET = "FORMAT parquet, USE_TMP_FILE false"
 _PARQUET_TYPES = {"segment_id": "INTEGER", "next_segment_id": "INTEGER", "previous_segment_id": "INTEGER"}
-
-
-class WrittenPart(NamedTuple):
-    """A part of which the rows are written."""
-
-    csv: PendingPart
-    parquet: PendingPart | None
 
 
 class ScoredPart(NamedTuple):
@@ -44,16 +45,28 @@ class ScoredPart(NamedTuple):
     groups: GroupCounts
 
 
+def write_segments(
+    parts: PersistedParts, segmenter: Segmenter, membership: PreviousMembership | None, location: OutputLocation
+) -> list[PendingPart]:
+    """Write segments.csv or segments.parquet part by part; see `write_part`."""
+    write = partial(write_part, segmenter=segmenter, location=location)
+    return parts.map(write, find_first_rows(parts), split_by_part(membership, parts))
+
+
+def find_first_rows(parts: PersistedParts) -> list[int]:
+    """Find the position of the first customer of each part in the whole table."""
+    return list(accumulate(parts.map(attrgetter("n_customers")), initial=0))[:-1]
+
+
 def write_part(
     part: CustomerPart,
     first_row: int,
     previous_ids: NDArray[np.int32] | None,
     *,
     segmenter: Segmenter,
-    csv: OutputLocation,
-    parquet: OutputLocation | None,
-) -> WrittenPart:
-    """Write the rows of a part of segments.csv, and of segments.parquet if it has a location.
+    location: OutputLocation,
+) -> PendingPart:
+    """Write the rows of a part.
 
     Parameters
     ----------
@@ -63,11 +76,12 @@ def write_part(
         Position of its first customer in the whole table.
     previous_ids : ndarray of shape (n_customers,) or None
         Previous segment ids; see `PreviousMembership`.
+    segmenter : Segmenter
+    location : OutputLocation
+        Of an artifact in CSV or Parquet.
     """
-    written = _write(make_rows(part, segmenter, previous_ids, escape_formula), part, first_row, csv)
-    if parquet is None:
-        return WrittenPart(written, None)
-    return WrittenPart(written, _write(make_rows(part, segmenter, previous_ids, str), part, first_row, parquet))
+    escape = escape_formula if location.artifact.name.endswith(".csv") else str
+    return _write(make_rows(part, segmenter, previous_ids, escape), part.ids, first_row, location)
 
 
 def score_part(
@@ -80,18 +94,11 @@ def score_part(
     outside = out_of_range_features(scored, preparation, escape_formula)
     cluster = scored.assigned.cluster[scored.assigned.is_assigned]
     return ScoredPart(
-        _write(rows.assign(outside_training_range=outside), scored, first_row, csv),
+        _write(rows.assign(outside_training_range=outside), part.ids, first_row, csv),
         np.bincount(cluster, minlength=len(segmenter.centroids)),
         int((outside.codes >= 0).sum()),
         preparation.count_groups(part.columns),
     )
-
-
-def _write(rows: pd.DataFrame, part: CustomerPart, first_row: int, location: OutputLocation) -> PendingPart:
-    pending: list[PendingPart] = []
-    with location.open(pending) as file:
-        write_rows(rows, part.ids, first_row, Path(file.name))
-    return pending[0]
 
 
 def make_rows(
@@ -142,37 +149,33 @@ def out_of_range_features(part: CustomerPart, preparation: Preparation, escape: 
     return _texts_of_rows(rows, [escape(" ".join(names[is_outside[row]])) for row in rows], part.n_customers)
 
 
-def write_rows(rows: pd.DataFrame, ids: Path | None, first_row: int, path: Path) -> None:
-    """Write rows with the ids of the customers as CSV, or as Parquet if that is a suffix of `path`.
-
-    Parameters
-    ----------
-    rows : DataFrame of shape (n_customers, n_columns)
-        See `make_rows`.
-    ids : Path or None
-        The ids; see `store_ids`. Without ids, the position in the whole table is written, counted from 1.
-    first_row : int
-        Position of the first customer in the whole table.
-    path : Path
-    """
-    is_csv = ".parquet" not in path.suffixes
+def _write(rows: pd.DataFrame, ids: Path | None, first_row: int, location: OutputLocation) -> PendingPart:
+    """Write rows with the ids of the customers, or with their positions in the whole table, counted from 1."""
+    is_csv = location.artifact.name.endswith(".csv")
     columns = [_column(str(name), rows[name], is_csv=is_csv) for name in rows]
-    with connect(path.parent, n_threads=1) as connection:
+    pending: list[PendingPart] = []
+    with location.open(pending) as file, connect(location.folder, n_threads=1) as connection:
         connection.register("rows", rows)
         if ids is None:
-            numbered = pd.DataFrame({"id": np.arange(first_row + 1, first_row + len(rows) + 1)})
-            connection.register("numbered", numbered)
-            customers, customer_id = "numbered", "id::VARCHAR"
+            connection.register("numbers", pd.DataFrame({"id": np.arange(first_row + 1, first_row + len(rows) + 1)}))
+            customers, customer_id = "numbers", "id::VARCHAR"
         else:
             attach(connection, ids, 0)
-            customers, customer_id = "d0.ids", ESCAPED_ID if is_csv else "id"
+            connection.create_function("escape_formula", escape_formula)
+            customers, customer_id = "d0.ids", _ESCAPED_ID if is_csv else "id"
         connection.execute(
             f"COPY (SELECT {customer_id} AS {CUSTOMER_ID}, {', '.join(columns)} FROM {customers} POSITIONAL JOIN rows) "
-            f"TO {quoted(str(path))} ({_CSV if is_csv else _PARQUET})"
+            f"TO {quoted(file.name)} ({_CSV if is_csv else _PARQUET})"
         )
+    return pending[0]
 
 
 def _column(name: str, values: pd.Series[Any], *, is_csv: bool) -> str:
+    if values.dtype.kind == "f" and is_csv:
+        # DuckDB writes decimals in half the time of floats, but with trailing zeros, which a float does not have.
+        is_full = f"{name} BETWEEN 0.001 AND 1e8 AND TRY_CAST({name} * 1e{_DIGITS} AS BIGINT) % 10 <> 0"
+        decimal = f"{name}::DECIMAL(18, {_DIGITS})::VARCHAR"
+        return f"CASE WHEN {is_full} THEN {decimal} WHEN isnan({name}) THEN NULL ELSE {name}::VARCHAR END AS {name}"
     if values.dtype.kind == "f":
         return f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}"
     return name if is_csv else f"{name}::VARCHAR::{_PARQUET_TYPES.get(name, 'VARCHAR')} AS {name}"
@@ -187,17 +190,16 @@ def _categories(codes: NDArray[Any], texts: Iterable[str]) -> pd.Categorical[str
 
 def _texts_of_rows(rows: NDArray[np.intp], texts: list[str], n_rows: int) -> pd.Categorical[str]:
     """Make a column with a text in some rows; all others are missing."""
-    distinct, position = np.unique(texts, return_inverse=True)
     codes = np.full(n_rows, -1)
-    codes[rows] = position
+    codes[rows], distinct = pd.factorize(np.array(texts, dtype=object))
     return _categories(codes, distinct)
 
 
 def _previous_segments(previous_ids: NDArray[np.int32] | None, n_rows: int) -> pd.Categorical[str]:
-    known = np.zeros(n_rows, dtype=np.int32) if previous_ids is None else np.maximum(previous_ids, NO_SEGMENT)
-    distinct, codes = np.unique(known, return_inverse=True)
-    has_segment = distinct != NO_SEGMENT
-    return _categories(codes - int(not has_segment[0]), map(str, distinct[has_segment]))
+    if previous_ids is None:
+        return _categories(np.full(n_rows, -1), ())
+    codes, distinct = pd.factorize(pd.Series(previous_ids).where(previous_ids > NO_SEGMENT))
+    return _categories(codes, distinct.astype(int).astype(str))
 
 
 def _reasons(part: CustomerPart, preparation: Preparation, escape: Callable[[str], str]) -> pd.Categorical[str]:

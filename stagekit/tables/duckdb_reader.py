@@ -7,8 +7,10 @@ reads the whole file: it decides what is valid, and finds every fault.
 
 from __future__ import annotations
 
+import csv
 import errno
 import glob
+import io
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import duckdb
 
@@ -253,6 +255,21 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
 def attach(connection: duckdb.DuckDBPyConnection, database: Path, number: int) -> None:
     """Attach a database for reading, with the name d0, d1 and so on."""
     connection.execute(f"ATTACH {quoted(str(database))} AS d{number} (READ_ONLY)")
+
+
+def written_csv(file: BinaryIO) -> str:
+    """Return the SQL of a CSV file that a stage wrote, with the columns that the version had that wrote it.
+
+    All columns are text, and an empty cell is NULL.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    header = next(csv.reader(text))
+    text.detach()  # leaves the file open
+    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
+    return (
+        f"read_csv({quoted(str(file.name))}, auto_detect=false, header=true, columns={{{columns}}}, delim=',', quote='\"', "
+        "escape='\"', nullstr='', strict_mode=true)"
+    )
 
 
 def _raise_resource_errors(error: duckdb.Error) -> None:

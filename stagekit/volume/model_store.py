@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
@@ -143,10 +144,12 @@ class ModelStore:
             shutil.rmtree(leftover, ignore_errors=True)
         with files.cleanup_on_failure(temporary):
             temporary.mkdir()
-            for source, expected in sources:
-                target = temporary / expected.name
-                target.parent.mkdir(exist_ok=True)
-                _copy_verified(source, target, expected)
+            targets = [temporary / expected.name for _, expected in sources]
+            for folder_of_parts in {target.parent for target in targets}:
+                folder_of_parts.mkdir(exist_ok=True)
+            with ThreadPoolExecutor() as threads:  # a table of many parts is copied and hashed by all cores
+                for _ in threads.map(_copy_verified, *zip(*sources, strict=True), targets):
+                    pass
             for written in {temporary / Path(expected.name).parent for _, expected in sources} | {temporary}:
                 files.fsync_directory(written)
             temporary.rename(folder)
@@ -165,11 +168,11 @@ class ModelStore:
         """
         temporary = self._folder / (source.name + files.TEMPORARY_SUFFIX)
         with files.cleanup_on_failure(temporary):
-            _copy_verified(source, temporary, expected)
+            _copy_verified(source, expected, temporary)
             temporary.rename(self._folder / source.name)
         files.fsync_directory(self._folder)
 
 
-def _copy_verified(source: Path, target: Path, expected: FileRecord) -> None:
+def _copy_verified(source: Path, expected: FileRecord, target: Path) -> None:
     if files.copy(source, target).sha256 != expected.sha256:
         raise TransientError(f"{expected.name} changed while it was published: run again")

@@ -70,13 +70,14 @@ def prepare(
     k: int,
     *,
     seed: int = 7,
-    features: Sequence[str] = FEATURES,
-    fails: Sequence[str] = (),
-    jaccard: Sequence[float | None] | float = 0.9,
-    **preparation: Any,
+    **changes: Any,
 ) -> KMeans:
-    """Write what extract, transform, train and evaluate would have written; returns the model of the chosen k."""
-    fitted = fit_preparation(customers, features, **preparation)
+    """Write what extract, transform, train and evaluate would have written; returns the model of the chosen k.
+
+    `changes` are fields of the `Candidate` of that k and arguments of `fit_preparation`.
+    """
+    assessed = {name: changes.pop(name) for name in Candidate.model_fields if name in changes}
+    fitted = fit_preparation(customers, changes.pop("features", FEATURES), **changes)
     scaled = fitted.transform(customers[fitted.fits(customers)])
     model = KMeans(k, n_init=10, random_state=seed).fit(scaled)
     candidate = Candidate(
@@ -86,9 +87,7 @@ def prepare(
         davies_bouldin=1.0,
         calinski_harabasz=1.0,
         smallest_share=0.1,
-        jaccard=(jaccard,) * k if isinstance(jaccard, float) else tuple(jaccard),
-        ari=0.9,
-        failed_checks=tuple(fails),
+        **{"jaccard": (0.9,) * k, "ari": 0.9, "failed_checks": (), **assessed},
     )
     evaluation = Evaluation(
         elbow=k,

@@ -29,7 +29,7 @@ def made(distance, distance_to_next, cluster=None) -> Assignment:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_customers_go_to_the_cluster_that_k_means_predicts_whatever_the_chunk_size(monkeypatch, chunk):
-    monkeypatch.setattr(assignment, "_CHUNK_ROWS", chunk)
+    monkeypatch.setattr(assignment, "CHUNK_ROWS", chunk)
     customers = table(group("savers", 60), group("buyers", 40), group("rich", 20))
     preparation = fit_preparation(customers, FEATURES)
     scaled = preparation.transform(customers)

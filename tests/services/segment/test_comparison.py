@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from services.contract.results import Comparison, Segment
+from services.contract.segment_registry import Deciles
 from services.segment.assignment import UNASSIGNED
 from services.segment.comparison import (
     adjusted_rand_index,
@@ -15,7 +16,7 @@ from services.segment.comparison import (
     make_migration,
     population_stability_index,
 )
-from services.segment.customer_statistics import MAX_EXACT_CUSTOMERS, draw_sample, find_deciles, find_edges, find_shares
+from services.segment.customer_statistics import MAX_EXACT_CUSTOMERS, draw_sample, find_edges, find_shares
 from services.segment.membership import NO_SEGMENT, NOT_IN_TABLE, PreviousMembership
 from tests.services.segment.runs import assigned_parts
 
@@ -41,7 +42,8 @@ def psi(previous: np.ndarray, current: np.ndarray, max_exact: int = MAX_EXACT_CU
     frames = [pd.DataFrame({"x": np.asarray(values, dtype=float)}) for values in (previous, current)]
     with assigned_parts([frames[0]], [np.zeros(len(previous))]) as parts:
         edges = find_edges(draw_sample(parts, 1, max_exact), ["x"])
-        deciles = find_deciles(parts, edges, len(previous))["x"]
+        shares = find_shares(parts, edges, len(previous))["x"]
+        deciles = Deciles(edges=tuple(edges["x"]), shares=tuple(shares))
     with assigned_parts([frames[1]], [np.zeros(len(current))]) as parts:
         return population_stability_index(deciles, find_shares(parts, {"x": np.array(deciles.edges)}, len(current))["x"])
 

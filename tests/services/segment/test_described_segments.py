@@ -124,7 +124,7 @@ def test_every_run_is_in_the_history_once_with_its_key_figures(tmp_path):
     make_run(tmp_path, "one", CUSTOMERS, 3)
     prepare(tmp_path, "two", CUSTOMERS, 3)
     segment(tmp_path, "two", publish="never")
-    make_run(tmp_path, "three", CUSTOMERS, 3, fails=["the silhouette is 0.100, less than 0.25"])
+    make_run(tmp_path, "three", CUSTOMERS, 3, failed_checks=["the silhouette is 0.100, less than 0.25"])
     segment(tmp_path, "one")  # a retry
     history = read_history(tmp_path, RunSummary)
     assert [(run.run, run.status) for run in history] == [
@@ -143,11 +143,3 @@ def test_an_experimental_run_writes_the_history_and_nothing_to_the_model(tmp_pat
     segment(tmp_path, "one", publish="never")
     assert (tmp_path / FILE_NAME).exists()
     assert not (tmp_path / "model").exists()
-
-
-def test_a_damaged_history_does_not_fail_the_run(tmp_path):
-    (tmp_path / FILE_NAME).parent.mkdir()
-    (tmp_path / FILE_NAME).write_text("not JSON")
-    make_run(tmp_path, "one", CUSTOMERS, 3)
-    assert [run.run for run in read_history(tmp_path, RunSummary)] == ["one"]
-    assert (tmp_path / "history/runs.damaged-1.json").read_text() == "not JSON"

@@ -150,7 +150,7 @@ def test_a_customer_on_the_centroid_of_a_segment_of_one_is_no_outlier(tmp_path):
 
 def test_an_unpublished_run_does_not_score(tmp_path):
     make_run(tmp_path, "one", THREE, 3)
-    prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, fails=["the silhouette is 0.000, less than 0.25"])
+    prepare(tmp_path, "two", table(THREE, group("rich", 30)), 4, failed_checks=["the silhouette is 0.000, less than 0.25"])
     assert not segment(tmp_path, "two")["published"]
     assert {row["segment_id"] for row in make_scores(tmp_path, group("rich", 5))} == {"3"}
 

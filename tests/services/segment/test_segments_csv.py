@@ -10,20 +10,19 @@ import pytest
 
 from services.contract.artifacts import SEGMENTS, SEGMENTS_PARQUET
 from services.contract.results import SCORES_COLUMNS, SEGMENTS_COLUMNS
-from services.segment import assignment, membership
+from services.segment import assignment, membership, segments_csv
 from services.segment.assignment import Segmenter
 from services.segment.membership import (
     NO_SEGMENT,
     NOT_IN_TABLE,
     PreviousMembership,
-    escape_formulas,
     find_previous_membership,
-    store_ids,
 )
 from services.segment.part_tasks import assign_part, split_ids
 from services.segment.segments_csv import score_part, write_part
 from services.transform.features import fit_preparation
 from stagekit.volume.parts import OutputLocation
+from stagekit.workers.worker_pool import InMemoryParts
 from tests.services.segment.runs import FEATURES, group, table
 
 NASTY = ["=1+1", "'=1+1", "-5", "O'Brien", 'the "x"', "a,b", "line\rbreak", "line\nbreak", "\tx", "0012", "NA", "＝1", "x"]
@@ -31,7 +30,7 @@ REPOSITORY = Path(__file__).parents[3]
 NAMES = ("=cmd", "plain")
 
 
-def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(), parquet=False, first_row=0) -> Path:
+def write(folder: Path, ids: list[str] | None, previous=None, gap=(), parquet=False, first_row=0) -> Path:
     """Write segments.csv for customers with these ids, those in `gap` without a value."""
     n_customers = len(ids or range(4))
     customers = table(group("savers", n_customers // 2), group("buyers", n_customers - n_customers // 2))
@@ -40,11 +39,9 @@ def write(folder: Path, ids: list[str] | None, names=NAMES, previous=None, gap=(
     centroids = preparation.transform(customers)[[0, -1]]
     customers.loc[list(gap), "BALANCE"] = np.nan
     part = assign_part(split_ids(customers, FEATURES, folder), preparation=preparation, centroids=centroids)
-    segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), names, has_ids=True)
-    location = OutputLocation(folder, SEGMENTS_PARQUET) if parquet else None
-    csv = OutputLocation(folder, SEGMENTS)
-    written = write_part(part, first_row, previous, segmenter=segmenter, csv=csv, parquet=location)
-    return written.parquet.path if written.parquet else written.csv.path
+    segmenter = Segmenter(preparation, centroids, np.array([np.inf, np.inf]), np.array([4, 9]), NAMES, has_ids=True)
+    location = OutputLocation(folder, SEGMENTS_PARQUET if parquet else SEGMENTS)
+    return write_part(part, first_row, previous, segmenter=segmenter, location=location).path
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -54,7 +51,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_every_customer_is_there_once_and_in_order_whatever_the_chunk_size(monkeypatch, tmp_path, chunk):
-    monkeypatch.setattr(assignment, "_CHUNK_ROWS", chunk)
+    monkeypatch.setattr(assignment, "CHUNK_ROWS", chunk)
     ids = [f"C{number}" for number in range(10)]
     rows = rows_of(write(tmp_path, ids, gap=(3, 4)))
     assert [row["CUST_ID"] for row in rows] == ids
@@ -78,6 +75,26 @@ def test_the_file_is_written_as_the_csv_module_writes_it(tmp_path):
     text = path.read_bytes().decode()
     assert text.replace('"line\rbreak"', "line\rbreak") == expected.getvalue().replace('"line\rbreak"', "line\rbreak")
     assert '"line\rbreak"' in text  # Python before 3.13 leaves it unquoted, and readers take it for the end of the row
+
+
+def test_a_number_is_written_with_as_few_digits_as_it_has(tmp_path, monkeypatch):
+    numbers = np.array([0.0, 0.5, 12.25, 0.123456, 0.12345, 2.0, 1e-6, 0.000999, 99_999_999.123457, 1e9, 1e15, 1e300, np.nan])
+    monkeypatch.setattr(segments_csv, "confidence", lambda _: numbers)
+    cells = [row["confidence"] for row in rows_of(write(tmp_path, [f"C{number}" for number in range(len(numbers))]))]
+    assert [float(cell) for cell in cells[:-1]] == numbers[:-1].tolist()
+    assert cells == [
+        "0.0",
+        "0.5",
+        "12.25",
+        "0.123456",
+        "0.12345",
+        "2.0",
+        "1e-06",
+        "0.000999",
+        "99999999.123457",
+        *cells[9:12],
+        "",
+    ]
 
 
 def test_cells_that_a_spreadsheet_would_run_are_escaped_and_numbers_stay_numbers(tmp_path):
@@ -114,8 +131,8 @@ def test_without_ids_customers_are_numbered_over_all_parts(tmp_path):
     assert [row["CUST_ID"] for row in rows_of(write(tmp_path, None, first_row=7))] == ["8", "9", "10", "11"]
 
 
-def test_a_column_is_escaped_like_its_texts_one_by_one():
-    assert escape_formulas(pd.Series(NASTY, dtype="str")).tolist() == [
+def test_ids_are_escaped_like_all_texts(tmp_path):
+    assert [row["CUST_ID"] for row in rows_of(write(tmp_path, NASTY))] == [
         "'=1+1",
         "''=1+1",
         "-5",
@@ -134,9 +151,10 @@ def test_a_column_is_escaped_like_its_texts_one_by_one():
 
 def look_up(path: Path, *parts: list[str]) -> PreviousMembership:
     """Find the previous segments of current customers, in parts."""
-    databases = [store_ids(pd.Series(ids, dtype="str"), path.parent) for ids in parts]
+    frames = [pd.DataFrame({"CUST_ID": pd.Series(ids, dtype="str")}) for ids in parts]
+    current = InMemoryParts([split_ids(frame, (), path.parent) for frame in frames])
     with path.open("rb") as file:
-        return find_previous_membership([file], databases, [len(ids) for ids in parts], path.parent)
+        return find_previous_membership([file], current, path.parent)
 
 
 @pytest.mark.parametrize("rows_at_a_time", [3, 1000])

@@ -7,9 +7,9 @@ from sklearn.pipeline import Pipeline
 
 from services.contract.preparation import Preparation
 from services.segment.assignment import Segmenter
-from services.segment.clusters import ClusterResult, PreviousRun, find_clusters
+from services.segment.clusters import ClusterResult, find_clusters, refit
 from services.segment.part_tasks import CustomerPart
-from services.segment.warm_start import refit, translate
+from services.segment.previous import PreviousRun, translate
 from stagekit.workers.worker_pool import worker_pool
 
 AS_IS = Preparation(("x", "y"), (), {}, False, {}, Pipeline([("as_is", "passthrough")]), None, {})

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 from services.contract.segment_registry import SegmentPublication, SegmentRegistry
-from services.segment.history import find_predecessor, newer_active_run
+from services.segment.previous import find_predecessor, newer_active_run
 
 
 def register(*steps: str) -> SegmentRegistry:

@@ -27,7 +27,7 @@ customers = pandas.read_csv(sys.argv[1] + "/data/file.csv").drop_duplicates(subs
 WITHOUT_ESTIMATES = """
 from services.evaluate import assessment, candidates, stability
 
-assessment.assess = lambda candidate, **_: candidate
+assessment.assess = lambda candidate, *_, **__: candidate
 candidates.bootstrap_stability = lambda features, labels, k, **_: stability.Stability((1.0,) * k, (0.0,) * k, 1.0, 0.0, 2)
 import services.evaluate.__main__
 """

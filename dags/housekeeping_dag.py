@@ -22,37 +22,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Param, Variable, get_current_context, task
+from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 
 from services.pipeline import PIPELINE
-from stagekit.airflow.housekeeping import VARIABLE, choose_settings, describe_volume, folders_in_progress, remove_logs
+from stagekit.airflow.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
 from stagekit.airflow.notifications import notify_failure, notify_volume_filling
 from stagekit.airflow.stage_operator import StageOperator
+from stagekit.airflow.trigger_form import make_field
+from stagekit.prune.stage import PruneSettings
 
 DATABASE_VARIABLE = "HOUSEKEEPING_DATABASE"
 """Environment variable of the scheduler with the address of Airflow's database, which Airflow hides from tasks."""
 
 log = logging.getLogger(__name__)
 
-FORM = {
-    "keep_runs": Param(
-        10, "Number of runs to keep on the volume, the latest first.", type="integer", minimum=1, title="Runs to keep"
-    ),
+PRUNE_FIELDS = PruneSettings.model_json_schema()["properties"]
+FORM = {name: make_field(PRUNE_FIELDS[name]) for name in ("keep_runs", "warn_share", "dry_run")} | {
     "keep_days": Param(
         90, "Airflow's logs and database rows that are older are removed.", type="integer", minimum=1, title="Days to keep"
-    ),
-    "warn_share": Param(
-        0.85,
-        "Share of the volume in use (0.85 = 85 %) above which the note and a notification warn.",
-        type="number",
-        exclusiveMinimum=0,
-        maximum=1,
-        title="Warn above",
-    ),
-    "dry_run": Param(
-        False, "List in the tasks' logs what would be removed, and remove nothing.", type="boolean", title="Dry run"
     ),
 }
 
@@ -75,7 +64,7 @@ with DAG(
     def plan() -> dict[str, Any]:
         """Collect the settings and the folders of runs in progress."""
         context = get_current_context()
-        settings = choose_settings(FORM, context["params"], Variable.get(VARIABLE, default={}, deserialize_json=True))
+        settings = choose_settings(FORM, context["params"])
         return settings | {"keep": folders_in_progress(context["ti"].get_task_states(dag_id=PIPELINE.dag_id))}
 
     remove_runs = StageOperator(

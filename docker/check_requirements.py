@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from write_env import port_is_taken, read  # the file beside this one
+from write_env import read, require_port  # the file beside this one
 
 GIB = 2**30
 MIN_MEMORY_GIB = 2.5
@@ -91,9 +91,7 @@ def main(path: Path) -> None:
         sys.exit(problem)
     if advice := advice_on_memory(memory, os.environ.get("PIPELINE_STAGE_MEMORY", "")):
         print(advice, file=sys.stderr)
-    port = os.environ.get("AIRFLOW_PORT") or read(path).get("AIRFLOW_PORT") or "8080"
-    if port_is_taken(port):
-        sys.exit(f"port {port} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
+    require_port(os.environ.get("AIRFLOW_PORT") or read(path).get("AIRFLOW_PORT") or "8080")
 
 
 if __name__ == "__main__":

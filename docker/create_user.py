@@ -7,13 +7,12 @@ It is never part of a command line, which every user of the machine who can list
 """
 
 import getpass
-import os
 import secrets
 import sys
 from pathlib import Path
 
-from trigger_run import Airflow, exit_on_error
-from write_env import MIN_PASSWORD, read  # the files beside this one
+from trigger_run import sign_in
+from write_env import MIN_PASSWORD  # the files beside this one
 
 
 def ask_for_password(name: str) -> str:
@@ -35,12 +34,7 @@ def ask_for_password(name: str) -> str:
 
 def main(environment: Path, name: str, role: str) -> None:
     """Create the user in Airflow."""
-    known = read(environment) | os.environ
-    if "AIRFLOW_ADMIN_PASSWORD" not in known:
-        sys.exit(f"{environment} does not exist: run `make up` first")
-    address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
-    with exit_on_error(address):
-        airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
+    with sign_in(environment) as airflow:
         chosen = ask_for_password(name)
         password = chosen or secrets.token_urlsafe(12)
         body = {
@@ -52,7 +46,7 @@ def main(environment: Path, name: str, role: str) -> None:
             "password": password,
         }
         airflow.send("/auth/fab/v1/users", body)
-    print(f"{name} may sign in at {address} as {role}" + ("" if chosen else f" with the password {password}"))
+    print(f"{name} may sign in at {airflow.address} as {role}" + ("" if chosen else f" with the password {password}"))
 
 
 if __name__ == "__main__":

@@ -56,13 +56,17 @@ class Airflow:
 
 
 @contextlib.contextmanager
-def exit_on_error(address: str) -> Iterator[None]:
-    """Exit with one line if a request fails."""
+def sign_in(environment: Path) -> Iterator[Airflow]:
+    """Sign in as admin to the stack of an .env file; exits with one line if that or a later request fails."""
+    known = read(environment) | os.environ
+    if "AIRFLOW_ADMIN_PASSWORD" not in known:
+        sys.exit(f"{environment} does not exist: run `make up` first")
+    address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
     wrong_service = (
         f"something else than Airflow answers at {address}: `make up AIRFLOW_PORT=8081` starts Airflow at another port"
     )
     try:
-        yield
+        yield Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
     except NotAirflowError:
         sys.exit(wrong_service)
     except urllib.error.HTTPError as error:
@@ -133,18 +137,13 @@ def print_results(airflow: Airflow, run: str) -> None:
 
 def main(environment: Path) -> int:
     """Start a run, follow it to its end, and return the exit code."""
-    known = read(environment) | os.environ
-    if "AIRFLOW_ADMIN_PASSWORD" not in known:
-        sys.exit(f"{environment} does not exist: run `make up` first")
-    address = f"http://127.0.0.1:{known['AIRFLOW_PORT']}"
     try:
-        conf = json.loads(known.get("CONF") or "{}")
+        conf = json.loads(os.environ.get("CONF") or "{}")
     except json.JSONDecodeError as error:
         sys.exit(f"CONF is not JSON: {error}")
-    with exit_on_error(address):
-        airflow = Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"])
+    with sign_in(environment) as airflow:
         run = start(airflow, os.environ.get("DAG") or find_dag(airflow, os.environ["PIPELINE"]), conf)
-        print(f"{address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")
+        print(f"{airflow.address}{run.removeprefix('/api/v2').replace('/dagRuns/', '/runs/')}")
         state = follow(airflow, run)
         print_results(airflow, run)
     print({"success": "the run succeeded", "failed": "the run failed"}[state])

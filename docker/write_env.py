@@ -225,9 +225,11 @@ def other_stack_on(volume: Path) -> str:
 
 
 def require_port(port: str) -> None:
-    """Exit if the port is not a valid number."""
+    """Exit if the port is not a valid number, or another program than the running stack listens at it."""
     if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
         sys.exit(f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535")
+    if port_is_taken(port):
+        sys.exit(f"port {port} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
 
 
 def port_is_taken(port: str) -> bool:
@@ -256,8 +258,6 @@ def main(path: Path, default: str, requested: str = "") -> None:
     # So is the address for users on other machines: links in notifications begin with it.
     values["AIRFLOW_ADDRESS"] = os.environ.get("AIRFLOW_ADDRESS") or known.get("AIRFLOW_ADDRESS") or ""
     require_port(values["AIRFLOW_PORT"])
-    if port_is_taken(values["AIRFLOW_PORT"]):
-        sys.exit(f"port {values['AIRFLOW_PORT']} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
     values |= {name: value for name in KEPT if (value := os.environ.get(name, known.get(name, "")))}
     # So is another engine for the stages; an empty value returns to this machine's.
     host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))

@@ -9,41 +9,34 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
-    """The meaning of a stage's exit code."""
+    """A stage's exit code and its meaning in a few words."""
 
-    SUCCESS = os.EX_OK
-    USAGE = os.EX_USAGE  # 64
-    DATA = os.EX_DATAERR  # 65
-    NO_INPUT = os.EX_NOINPUT  # 66
-    INTERNAL_ERROR = os.EX_SOFTWARE  # 70
-    TRANSIENT = os.EX_TEMPFAIL  # 75
-    SETUP = os.EX_CONFIG  # 78
-    OUT_OF_MEMORY = 137  # 128 + SIGKILL: the kernel's out-of-memory killer
+    # Without parentheses: Airflow's side parses `failed (75, meaning): ...`.
+    SUCCESS = os.EX_OK, "success"
+    USAGE = os.EX_USAGE, "invalid settings"  # 64
+    DATA = os.EX_DATAERR, "invalid data"  # 65
+    NO_INPUT = os.EX_NOINPUT, "missing input"  # 66
+    INTERNAL_ERROR = os.EX_SOFTWARE, "internal error"  # 70
+    TRANSIENT = os.EX_TEMPFAIL, "transient error"  # 75
+    SETUP = os.EX_CONFIG, "volume or image misconfigured"  # 78
+    OUT_OF_MEMORY = 137, "out of memory"  # 128 + SIGKILL: the kernel's out-of-memory killer
 
-    @property
-    def meaning(self) -> str:
-        """The meaning in a few words."""
-        return _MEANING[self]
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make a member whose value is the code."""
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
 
     @property
     def retry_can_help(self) -> bool:
         """Whether Airflow should retry the task."""
         return self in (ExitCode.INTERNAL_ERROR, ExitCode.TRANSIENT)
-
-
-_MEANING = {  # without parentheses: Airflow's side parses `failed (75, meaning): ...`
-    ExitCode.SUCCESS: "success",
-    ExitCode.USAGE: "invalid settings",
-    ExitCode.DATA: "invalid data",
-    ExitCode.NO_INPUT: "missing input",
-    ExitCode.INTERNAL_ERROR: "internal error",
-    ExitCode.TRANSIENT: "transient error",
-    ExitCode.SETUP: "volume or image misconfigured",
-    ExitCode.OUT_OF_MEMORY: "out of memory",
-}
 
 
 class StageError(Exception):

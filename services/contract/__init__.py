@@ -1,4 +1,4 @@
-"""What the stages agree on: settings, artifacts, errors, and the one way in which a stage starts.
+"""What the stages share: columns, settings, artifacts, results, and the preparation of customers.
 
-Standard library and pydantic only, so that the Airflow image can import it too; `cluster.py` is for those who have Dask.
+It imports no data library, so that the Airflow image can import it too.
 """

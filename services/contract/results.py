@@ -1,7 +1,8 @@
-"""The results of the stages as JSON and CSV: one model per JSON file, one tuple of columns per CSV file."""
+"""The results of the stages as JSON and CSV: one model per JSON file, one model of a row or tuple of columns per CSV file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -33,40 +34,8 @@ SCORES_COLUMNS = (
     "outside_training_range",  # features outside the training range, separated by blanks
 )
 
-PROFILE_COLUMNS = (
-    "segment_id",
-    "segment_name",
-    "customers",
-    "share",
-    "feature",
-    "median",  # in the units of the table, like the mean
-    "mean",
-    "index",  # 100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)
-    "effect",  # of the mean after logarithm and scaling: standard deviations above that of all customers with a segment
-    "feature_rank",  # 1 = the feature with the largest absolute effect in the segment
-)
-
 UNASSIGNED_NAME = "(no segment)"
 """The name of a segment beside an empty id."""
-
-# Every customer of either run, once; an empty id is no segment: not assigned, or not a customer in that run.
-MIGRATION_COLUMNS = ("from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers")
-
-# One row per segment and numeric column, and one per segment, text column and distinct text ("level"); see `Description`.
-DESCRIPTION_COLUMNS = (
-    "segment_id",
-    "column",
-    "level",  # empty for a numeric column
-    "is_feature",  # yes or no: whether the segments were formed by this column
-    "customers",  # of the segment, with a value in this column
-    "missing_share",  # share of the customers of the segment without a value
-    "median",  # numeric columns only, in the units of the table, like the quartiles
-    "q1",
-    "q3",
-    "share",  # text columns only: share of this level among the customers of the segment with a value
-    "difference",  # standardised difference from all other customers; empty if one side has no value
-    "rank",  # 1 = largest absolute difference within the segment
-)
 
 # The customers whose entry in the CRM has to change since the previous publication: crm.csv of that publication with these
 # changes is crm.csv of this one. An empty id is no segment.
@@ -88,13 +57,87 @@ CRM_COLUMNS = (
     "since",  # date (UTC) of the publication in which the customer came into this segment, or first appeared
 )
 
-POINTS_COLUMNS = ("x", "y", "segment_id", "silhouette")  # a seeded sample, for the charts
-
 
 class ResultModel(BaseModel):
     """Base class of the results: immutable, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """A row of profile.csv: one clustering feature of one segment."""
+
+    segment_id: int
+    segment_name: str | None
+    customers: int
+    share: float
+    feature: str
+    median: float | None
+    """In the units of the table, like the mean."""
+    mean: float | None
+    index: float | None
+    """100 = the mean of all customers who have a segment; empty if 0 means nothing for the feature (`has_index`)."""
+    effect: float | None
+    """Of the mean after logarithm and scaling: standard deviations above that of all customers with a segment."""
+    feature_rank: int
+    """1 = the feature with the largest absolute effect in the segment."""
+
+
+@dataclass(frozen=True)
+class MigrationRow:
+    """A row of migration.csv: customers who went from one segment to another.
+
+    Every customer of either run counts once; an empty id is no segment: not assigned, or not a customer in that run.
+    """
+
+    from_segment_id: int | None
+    from_segment_name: str | None
+    to_segment_id: int | None
+    to_segment_name: str | None
+    customers: int
+
+
+@dataclass(frozen=True)
+class DescriptionRow:
+    """A row of description.csv: a numeric column, or one text ("level") of a text column, in one segment; see `Description`."""
+
+    segment_id: int
+    column: str
+    level: str | None
+    """Empty for a numeric column."""
+    is_feature: bool
+    """yes or no: whether the segments were formed by this column."""
+    customers: int
+    """Of the segment, with a value in this column."""
+    missing_share: float
+    """Share of the customers of the segment without a value."""
+    median: float | None
+    """Numeric columns only, in the units of the table, like the quartiles."""
+    q1: float | None
+    q3: float | None
+    share: float | None
+    """Text columns only: share of this level among the customers of the segment with a value."""
+    difference: float | None
+    """Standardised difference from all other customers; empty if one side has no value."""
+    rank: int
+    """1 = largest absolute difference within the segment."""
+
+
+@dataclass(frozen=True)
+class SamplePoint:
+    """A row of points.csv: one customer of a seeded sample, for the charts."""
+
+    x: float
+    y: float
+    segment_id: int
+    silhouette: float
+
+
+PROFILE_COLUMNS = tuple(field.name for field in fields(ProfileRow))
+MIGRATION_COLUMNS = tuple(field.name for field in fields(MigrationRow))
+DESCRIPTION_COLUMNS = tuple(field.name for field in fields(DescriptionRow))
+POINTS_COLUMNS = tuple(field.name for field in fields(SamplePoint))
 
 
 class NullComparison(ResultModel):
@@ -156,7 +199,7 @@ class Candidate(ResultModel):
     silhouette: float
     """Mean over the sampled customers, from -1 to 1."""
     davies_bouldin: float
-    """Lower is better."""
+    """Lower is better; like the next two an estimate from a sample if the table is large."""
     calinski_harabasz: float
     """Higher is better."""
     smallest_share: float

@@ -15,18 +15,20 @@ from services.evaluate.structure import assess_structure, classify
 
 def assess(
     candidate: Candidate,
+    in_full: bool,
+    *,
     sample: Sample,
     models: Mapping[int, KMeans],
     thresholds: Thresholds,
-    *,
     n_resamples: int,
-    in_full: bool = False,
 ) -> Candidate:
     """Return the candidate with full estimates and the checks that it fails.
 
     Parameters
     ----------
     candidate : Candidate
+    in_full : bool
+        Whether to test the structure even if another check has failed.
     sample : Sample
         Standardised features of customers drawn from all.
     models : mapping of int to KMeans
@@ -34,8 +36,6 @@ def assess(
     thresholds : Thresholds
     n_resamples : int
         For the full estimate of the stability.
-    in_full : bool
-        Whether to test the structure even if another check has failed.
     """
     model = models[candidate.k]
     stable = assess_stability(candidate, sample, model, n_resamples=n_resamples, seed=model.random_state)

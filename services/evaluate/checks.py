@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.contract.results import CERTAINTY, WEAKEST_SEGMENT, Candidate
+from services.contract.results import WEAKEST_SEGMENT, Candidate
 
 
 class Thresholds(NamedTuple):
@@ -15,17 +15,11 @@ class Thresholds(NamedTuple):
     min_stability: float
 
 
-def screen(candidate: Candidate, thresholds: Thresholds) -> Candidate:
-    """Record the checks that a candidate fails for certain, by its silhouette and a screening estimate of its stability."""
-    return _record(candidate, thresholds, CERTAINTY)
+def check(candidate: Candidate, thresholds: Thresholds, *, margin: float = 0.0) -> Candidate:
+    """Record the checks that a candidate fails by its silhouette, its stability, and the structure test if made.
 
-
-def check(candidate: Candidate, thresholds: Thresholds) -> Candidate:
-    """Record the checks that a candidate fails, from the full estimate of its stability and the structure test if made."""
-    return _record(candidate, thresholds, margin=0.0)
-
-
-def _record(candidate: Candidate, thresholds: Thresholds, margin: float) -> Candidate:
+    With a screening estimate of the stability, a `margin` of CERTAINTY standard errors records only what it fails for certain.
+    """
     return candidate.model_copy(update={"failed_checks": tuple(_find_failed(candidate, thresholds, margin))})
 
 

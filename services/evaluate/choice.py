@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from services.contract.results import Candidate
 from services.contract.settings import require_fitted
 from stagekit.errors import UsageError
-
-
-class Assess(Protocol):
-    """Estimate stability and cluster structure of a candidate, and record the checks that it fails."""
-
-    def __call__(self, candidate: Candidate, *, in_full: bool = False) -> Candidate:
-        """Return the candidate with full estimates; `in_full` tests the structure even if another check has failed."""
 
 
 class Choice(NamedTuple):
@@ -43,7 +36,9 @@ def require_fitted_k(k: int | None, k_values: Sequence[int]) -> None:
         raise UsageError(f"{error} and run train again") from None
 
 
-def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, requested: int | None, assess: Assess) -> Choice:
+def choose_cluster_count(
+    candidates: Sequence[Candidate], elbow: int | None, requested: int | None, assess: Callable[[Candidate, bool], Candidate]
+) -> Choice:
     """Choose the requested k; else the elbow if it passes every check; else the k with the largest silhouette that does.
 
     The last rule uses the mean silhouette as proposed by Rousseeuw (1987), and the smaller k of equal ones. Candidates are
@@ -56,8 +51,9 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
         The k of the sweep, ascending, at least one, each with the checks that it fails for certain.
     elbow, requested : int or None
         The k of a candidate, or None.
-    assess : Assess
-        Makes the full estimates.
+    assess : callable
+        Returns a candidate with full estimates and the checks that it fails. The second argument is whether to test the
+        structure even if another check has failed.
 
     Returns
     -------
@@ -73,7 +69,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
 
     def choice(k: int, rule: Literal["elbow", "fallback", "forced", "only"], reason: str) -> Choice:
         if by_k[k].structure is None:
-            by_k[k] = assess(by_k[k], in_full=True)
+            by_k[k] = assess(by_k[k], True)
         return Choice(k, rule, reason, tuple(by_k.values()))
 
     if len(by_k) == 1:
@@ -84,7 +80,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
         return choice(requested, "forced", f"k = {requested} was requested; {curve} {has_elbow}.")
     why_not = f"{curve} has no elbow"
     if elbow is not None:
-        by_k[elbow] = assess(by_k[elbow], in_full=True)
+        by_k[elbow] = assess(by_k[elbow], True)
         if not by_k[elbow].failed_checks:
             return choice(elbow, "elbow", f"{gain_little}.")
         why_not = f"the elbow of {curve}, k = {elbow}, fails: {'; '.join(by_k[elbow].failed_checks)}"
@@ -92,7 +88,7 @@ def choose_cluster_count(candidates: Sequence[Candidate], elbow: int | None, req
     ranking = sorted((k for k in by_k if k != elbow), key=lambda k: (-by_k[k].silhouette, k))
     for k in ranking:
         if not by_k[k].failed_checks:
-            by_k[k] = assess(by_k[k])
+            by_k[k] = assess(by_k[k], False)
             if not by_k[k].failed_checks:
                 best = f"k = {k} has the largest mean silhouette, {by_k[k].silhouette:.2f}, of the k that pass every check"
                 return choice(k, "fallback", f"{best} (Rousseeuw 1987); {why_not}.")

@@ -7,11 +7,11 @@ from sklearn.cluster import KMeans
 
 from services.contract import artifacts
 from services.contract.preparation import Preparation
-from services.contract.results import Evaluation, LabelledCustomer
+from services.contract.results import CERTAINTY, Evaluation, LabelledCustomer
 from services.contract.settings import EvaluateSettings
 from services.evaluate.assessment import assess
 from services.evaluate.candidates import SCREENING_RESAMPLES, SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, score_candidates
-from services.evaluate.checks import Thresholds, screen
+from services.evaluate.checks import Thresholds, check
 from services.evaluate.choice import choose_cluster_count, require_fitted_k
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
@@ -45,7 +45,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
         scored = score_candidates(features, sample, models, n_resamples=n_screening, seed=seed)
         for candidate in progress(scored, "evaluate", len(models), unit="k"):
-            candidates.append(screen(candidate, thresholds))
+            candidates.append(check(candidate, thresholds, margin=CERTAINTY))
             log_candidate(candidates[-1])
     assess_in_full = partial(assess, sample=sample, models=models, thresholds=thresholds, n_resamples=settings.n_resamples)
     choice = choose_cluster_count(candidates, elbow, settings.n_clusters, assess_in_full)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import sem
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -74,9 +75,9 @@ def bootstrap_stability(
     ari = np.array([adjusted_rand_index(contingency) for contingency in contingencies])
     return Stability(
         jaccard=tuple(jaccard.mean(axis=0).tolist()),
-        jaccard_se=tuple(_standard_error(jaccard).tolist()),
+        jaccard_se=tuple(sem(jaccard).tolist()),
         ari=float(ari.mean()),
-        ari_se=float(_standard_error(ari)),
+        ari_se=float(sem(ari)),
         n_resamples=n_resamples,
     )
 
@@ -179,9 +180,3 @@ def _draw_coreset(
     )
     drawn = generator.choice(len(features), n_customers, p=probability)
     return features[drawn], 1 / probability[drawn]
-
-
-def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the standard error of the mean along the first axis."""
-    error: NDArray[np.float64] = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return error

@@ -10,9 +10,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from services.contract.results import Segment
+from services.contract.results import SamplePoint, Segment
 from services.report.formatting import format_number, format_percent, format_score, format_with_error, stability_label
-from services.report.report_data import SamplePoint
 from services.report.svg import Chart
 from services.report.theme import FOREGROUND, GRID, MUTED, RC_PARAMS, SegmentStyle, draw_badge, new_figure, shorten
 

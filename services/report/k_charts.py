@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def draw_elbow(candidates: Sequence[Candidate], chosen_k: int, elbow: int | None
     return Chart(
         figure,
         "Sum of squared distances for every number of segments",
-        f"Falling curve. {_describe_over_k(candidates, sse, format_number)} Chosen is k = {chosen_k}; {outcome}.",
+        f"Falling curve. {_describe_over_k(candidates, sse)} Chosen is k = {chosen_k}; {outcome}.",
     )
 
 
@@ -44,7 +44,7 @@ def draw_metric(title: str, candidates: Sequence[Candidate], values: Sequence[fl
     _draw_over_k(axes, candidates, values, chosen_k, max_ticks=5)
     axes.margins(y=0.15)
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    return Chart(figure, title, f"{_describe_over_k(candidates, values, format_number)} Chosen is k = {chosen_k}.")
+    return Chart(figure, title, f"{_describe_over_k(candidates, values)} Chosen is k = {chosen_k}.")
 
 
 def _draw_over_k(
@@ -59,10 +59,8 @@ def _draw_over_k(
     axes.grid(axis="x", visible=False)
 
 
-def _describe_over_k(
-    candidates: Sequence[Candidate], values: Sequence[float | None], write: Callable[[float | None], str]
-) -> str:
-    return ", ".join(f"k = {c.k}: {write(value)}" for c, value in zip(candidates, values, strict=True)) + "."
+def _describe_over_k(candidates: Sequence[Candidate], values: Sequence[float | None]) -> str:
+    return ", ".join(f"k = {c.k}: {format_number(value)}" for c, value in zip(candidates, values, strict=True)) + "."
 
 
 @rc_context(RC_PARAMS)

@@ -5,11 +5,20 @@ from itertools import takewhile
 from typing import Any
 
 from services.contract import artifacts
-from services.contract.results import Evaluation, Rules, RunSummary, Segmentation
+from services.contract.results import (
+    DescriptionRow,
+    Evaluation,
+    MigrationRow,
+    ProfileRow,
+    Rules,
+    RunSummary,
+    SamplePoint,
+    Segmentation,
+)
 from services.contract.settings import ReportSettings
 from services.pipeline import PIPELINE
 from services.report.page import render
-from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint, read_rows
+from services.report.report_data import ReportData, read_rows
 from stagekit.volume.workspace import Workspace
 
 log = logging.getLogger(__name__)

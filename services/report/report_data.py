@@ -5,12 +5,22 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.contract.results import Candidate, Evaluation, Rules, RunSummary, Segmentation
+from services.contract.results import (
+    Candidate,
+    DescriptionRow,
+    Evaluation,
+    MigrationRow,
+    ProfileRow,
+    Rules,
+    RunSummary,
+    SamplePoint,
+    Segmentation,
+)
 from stagekit.errors import DataError
 from stagekit.tables.csv_injection import unescape
 from stagekit.volume.manifest import Manifest, format_validation_error
@@ -18,61 +28,6 @@ from stagekit.volume.manifest import Manifest, format_validation_error
 Row = TypeVar("Row")
 
 _FORMER_COLUMNS = {"sets_apart": "feature_rank"}
-
-
-@dataclass(frozen=True)
-class ProfileRow:
-    """A row of profile.csv: one clustering feature of one segment."""
-
-    segment_id: int
-    segment_name: str | None
-    customers: int
-    share: float
-    feature: str
-    median: float | None
-    mean: float | None
-    index: float | None
-    effect: float | None
-    feature_rank: int
-
-
-@dataclass(frozen=True)
-class DescriptionRow:
-    """A row of description.csv: a numeric column or one text of a text column, in one segment."""
-
-    segment_id: int
-    column: str
-    level: str | None
-    is_feature: bool
-    customers: int
-    missing_share: float
-    median: float | None
-    q1: float | None
-    q3: float | None
-    share: float | None
-    difference: float | None
-    rank: int
-
-
-@dataclass(frozen=True)
-class MigrationRow:
-    """A row of migration.csv: customers who went from one segment to another; an id of None is no segment."""
-
-    from_segment_id: int | None
-    from_segment_name: str | None
-    to_segment_id: int | None
-    to_segment_name: str | None
-    customers: int
-
-
-@dataclass(frozen=True)
-class SamplePoint:
-    """A row of points.csv: one customer of the sample for the charts."""
-
-    x: float
-    y: float
-    segment_id: int
-    silhouette: float
 
 
 class ReportData(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -33,7 +33,7 @@ def to_svg(chart: Chart, name: str, css_variables: Mapping[str, str]) -> Markup:
     ----------
     chart : Chart
     name : str
-        Prefix of all ids in the element, unique on the page.
+        Unique on the page: the ids in the element are made from it.
     css_variables : mapping of str to str
         The CSS value that replaces a colour of the figure.
 
@@ -44,11 +44,10 @@ def to_svg(chart: Chart, name: str, css_variables: Mapping[str, str]) -> Markup:
     """
     root = ElementTree.fromstring(_plot(chart.figure, name))  # noqa: S314 - written by matplotlib, not by a user
     root.remove(root[0])  # a style sheet that would apply to the whole page
-    referenced = dict.fromkeys(re.findall(r"#([\w-]+)[\")]", ElementTree.tostring(root, encoding="unicode")))
-    ids = {reference: f"{name}-{index}" for index, reference in enumerate(referenced)}
+    referenced = set(re.findall(r"#([\w-]+)[\")]", ElementTree.tostring(root, encoding="unicode")))
     for element in root.iter():
         element.tag = element.tag.removeprefix(SVG)
-        element.attrib = _attributes(element.attrib, ids, css_variables)
+        element.attrib = _attributes(element.attrib, referenced, css_variables)
         element.tail = None
         if element.tag != "text":
             element.text = None
@@ -75,21 +74,14 @@ def _plot(figure: Figure, salt: str) -> str:
     return file.getvalue()
 
 
-def _attributes(original: Mapping[str, str], ids: Mapping[str, str], css_variables: Mapping[str, str]) -> dict[str, str]:
+def _attributes(original: Mapping[str, str], referenced: Collection[str], css_variables: Mapping[str, str]) -> dict[str, str]:
     attributes = {}
     for key, value in original.items():
-        match key.removeprefix(XLINK):
-            case "id":
-                if value in ids:
-                    attributes["id"] = ids[value]
-            case "href":
-                attributes["href"] = f"#{ids[value.removeprefix('#')]}"
-            case "clip-path":
-                attributes["clip-path"] = f"url(#{ids[value.removeprefix('url(#').removesuffix(')')]})"
-            case "style":
-                attributes["style"] = _style(value, css_variables)
-            case _ if not value.startswith("rotate(-0 "):
-                attributes[key] = re.sub(r"-?\d+\.\d{3,}|\s+", _shorten, value).strip()
+        if key == "style":
+            attributes[key] = _style(value, css_variables)
+        # Matplotlib makes the ids that something refers to from the salt, so that they are unique on the page.
+        elif (key != "id" or value in referenced) and not value.startswith("rotate(-0 "):
+            attributes[key.removeprefix(XLINK)] = re.sub(r"-?\d+\.\d{3,}|\s+", _shorten, value).strip()
     return attributes
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from services.contract.results import Evaluation, Segment, Segmentation
+from services.contract.results import DescriptionRow, Evaluation, MigrationRow, Segment, Segmentation
 from services.pipeline import PIPELINE
-from services.report.report_data import DescriptionRow, MigrationRow
 from stagekit.volume.manifest import FileRecord, Manifest
 
 MAX_SEGMENTS = 12

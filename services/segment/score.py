@@ -79,7 +79,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
     for segment_id, name, size in sorted(zip(segmenter.segment_ids, segmenter.names, segment_sizes, strict=True)):
         log.info("segment %d, %s: %d customers", segment_id, name, size)
     return {
-        "scores": str(work.path / work.output_name(artifacts.SCORES)),
+        "scores": str(work.folder.relative_path / work.folder.output_name(artifacts.SCORES)),
         "active_run": active_run.run,
         "rows": n_customers,
         "duplicates_dropped": n_duplicates,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.train.parallel import MapChunks, Rows
+from services.train.parallel import Chunks, Rows
 
 
 class Moments(NamedTuple):
@@ -68,13 +68,13 @@ class Sample(NamedTuple):
         return self.points[is_drawn], 1 / probability[is_drawn]
 
 
-def compute_moments(map_chunks: MapChunks) -> Moments:
+def compute_moments(chunks: Chunks) -> Moments:
     """Count all customers, and add up their features and the squares of the features."""
-    n_customers, sums, squares = (sum(column) for column in zip(*map_chunks(_chunk_moments), strict=True))
+    n_customers, sums, squares = (sum(column) for column in zip(*chunks.map(_chunk_moments), strict=True))
     return Moments(n_customers, sums, squares)
 
 
-def draw_sample(map_chunks: MapChunks, moments: Moments, size: int, *, seed: int) -> Sample:
+def draw_sample(chunks: Chunks, moments: Moments, size: int, *, seed: int) -> Sample:
     """Draw a sample of all customers.
 
     Each customer is sampled with a random number that depends only on the seed and the position in the table. The sample
@@ -82,7 +82,7 @@ def draw_sample(map_chunks: MapChunks, moments: Moments, size: int, *, seed: int
 
     Parameters
     ----------
-    map_chunks : MapChunks
+    chunks : Chunks
         Access to the standardised features of all customers.
     moments : Moments
         Those of all customers.
@@ -94,8 +94,8 @@ def draw_sample(map_chunks: MapChunks, moments: Moments, size: int, *, seed: int
     -------
     Sample
     """
-    chunks = map_chunks(partial(_draw_from_chunk, moments=moments, size=size, seed=seed))
-    return Sample(*map(np.concatenate, zip(*chunks, strict=True)))
+    drawn = chunks.map(partial(_draw_from_chunk, moments=moments, size=size, seed=seed))
+    return Sample(*map(np.concatenate, zip(*drawn, strict=True)))
 
 
 def _chunk_moments(rows: Rows, _: int) -> Moments:

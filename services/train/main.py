@@ -3,9 +3,12 @@
 import logging
 from typing import Any
 
+import numpy as np
+
 from services.contract import artifacts
 from services.contract.settings import TrainSettings
-from services.train.part_tasks import identity, load_scaled, map_persisted_chunks
+from services.train.parallel import Chunks
+from services.train.part_tasks import load_scaled
 from services.train.sampled_kmeans import KMeansParameters
 from services.train.sweep import Fit, choose_strategy, sweep
 from stagekit.volume.workspace import Workspace
@@ -36,11 +39,11 @@ def _fit(settings: TrainSettings, work: Workspace, features: PersistedParts) -> 
 
     fits = []
     models = sweep(
-        [] if keep_on_workers else features.map(identity),
+        [] if keep_on_workers else features.map(np.asarray),
         settings.k_values,
         KMeansParameters(settings.n_init, settings.max_iter, settings.random_state),
         strategy=strategy,
-        map_chunks=map_persisted_chunks(features) if keep_on_workers else None,
+        chunks=Chunks(features) if keep_on_workers else None,
     )
     for fit in progress(models, "fit k-means", len(settings.k_values), unit="k"):
         fits.append(fit)

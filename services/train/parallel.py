@@ -9,34 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import accumulate
-from typing import Protocol, TypeVar
+from functools import partial
+from itertools import accumulate, chain
+from typing import TypeVar
 
 import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from stagekit.workers.progress import label_of, progress
-from stagekit.workers.worker_pool import iter_slices
+from stagekit.workers.worker_pool import InMemoryParts, PersistedParts, iter_slices
 
 T = TypeVar("T")
 Rows = NDArray[np.float64]
 """Standardised features of some customers, shape (n_rows, n_features)."""
 
 CHUNK_ROWS = 131_072  # a few MB: fits into the cache of a core, and is large enough to amortise a call of scikit-learn
-
-
-class MapChunks(Protocol):
-    """Access to all rows of a table, in chunks, kept in the memory of this process or on Dask workers."""
-
-    def __call__(self, function: Callable[[Rows, int], T], /) -> list[T]:
-        """Call `function(rows, first_row)` for every chunk and return the results in the order of the table.
-
-        `first_row` is the position of the chunk's first row in the table, from 0. `function` can be pickled and does not
-        modify the rows.
-        """
-        ...
 
 
 @contextmanager
@@ -62,41 +50,32 @@ def single_threaded_pool(max_workers: int | None = None) -> Iterator[ThreadPoolE
         yield pool
 
 
-def iter_chunks(rows: Rows, first_row: int) -> Iterator[tuple[Rows, int]]:
-    """Divide a part into chunks of CHUNK_ROWS rows, the last one shorter.
+class Chunks:
+    """All rows of a table, in chunks of at most CHUNK_ROWS rows; the chunks are the same wherever the parts are kept.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_features)
-    first_row : int
-        Position of the part's first row in the table.
-
-    Yields
-    ------
-    tuple of ndarray and int
-        A view of the rows of the chunk, and the position of its first row in the table.
+    parts : PersistedParts
+        Each an ndarray of shape (n_part, n_features); concatenated, they are the table.
     """
-    for chunk in iter_slices(len(rows), CHUNK_ROWS):
-        yield rows[chunk], first_row + chunk.start
+
+    def __init__(self, parts: PersistedParts) -> None:
+        self._parts = parts
+        self._first_rows = [0, *accumulate(parts.map(len))][:-1]
+
+    def map(self, function: Callable[[Rows, int], T]) -> list[T]:
+        """Call `function(rows, first_row)` for every chunk and return the results in the order of the table.
+
+        `first_row` is the position of the chunk's first row in the table, from 0. `function` can be pickled and does not
+        modify the rows.
+        """
+        return list(chain.from_iterable(self._parts.map(partial(_pass_over_rows, function), self._first_rows)))
 
 
-def map_chunks_in_threads(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> MapChunks:
-    """Return a function that maps other functions over the chunks of parts in memory.
+def divide_into_chunks(parts: Sequence[Rows], pool: ThreadPoolExecutor) -> Chunks:
+    """Divide parts in memory into chunks, over which functions are mapped by the threads of the pool."""
+    return Chunks(InMemoryParts([rows[chunk] for rows in parts for chunk in iter_slices(len(rows), CHUNK_ROWS)], pool))
 
-    Parameters
-    ----------
-    parts : sequence of ndarray of shape (n_part, n_features)
-        Concatenated, they are the table.
-    pool : ThreadPoolExecutor
 
-    Returns
-    -------
-    MapChunks
-    """
-    first_rows = [0, *accumulate(map(len, parts))]
-    chunks = [chunk for rows, first_row in zip(parts, first_rows, strict=False) for chunk in iter_chunks(rows, first_row)]
-
-    def map_chunks(function: Callable[[Rows, int], T], /) -> list[T]:
-        return list(progress(pool.map(function, *zip(*chunks, strict=True)), label_of(function), len(chunks), unit="chunk"))
-
-    return map_chunks
+def _pass_over_rows(function: Callable[[Rows, int], T], rows: Rows, first_row: int) -> list[T]:
+    return [function(rows[chunk], first_row + chunk.start) for chunk in iter_slices(len(rows), CHUNK_ROWS)]

@@ -14,7 +14,7 @@ is spent on initialisations that lose. Here they are eliminated early:
    on all customers. After each of the first two passes, candidates behind the best one by more than ELIMINATION_TOLERANCES are
    eliminated. The best one for each k iterates until the relative gain falls below MIN_RELATIVE_GAIN or `max_iter` is reached.
 
-All customers are accessed only through `map_chunks`, and one pass over them is one Lloyd iteration for every k. The models do
+All customers are accessed only through `Chunks`, and one pass over them is one Lloyd iteration for every k. The models do
 not depend on the number of threads, and depend on how the table is divided into parts only through rounding.
 
 References
@@ -40,7 +40,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from services.train.coreset import Sample, compute_moments, draw_sample
-from services.train.parallel import MapChunks, Rows
+from services.train.parallel import Chunks, Rows
 
 SUBSAMPLE_SIZE = 10_000  # expected number of customers
 MIN_SUBSAMPLES = 5  # with more features than this, which means more optima, there is one subsample per feature
@@ -65,13 +65,13 @@ class KMeansParameters(NamedTuple):
 
 
 def fit_from_sample(
-    map_chunks: MapChunks, pool: ThreadPoolExecutor, k_values: Sequence[int], parameters: KMeansParameters
+    chunks: Chunks, pool: ThreadPoolExecutor, k_values: Sequence[int], parameters: KMeansParameters
 ) -> Iterator[KMeans]:
     """Fit K-Means for each k.
 
     Parameters
     ----------
-    map_chunks : MapChunks
+    chunks : Chunks
         Access to the standardised features of all customers.
     pool : ThreadPoolExecutor
         Runs the fits on the sample.
@@ -85,9 +85,9 @@ def fit_from_sample(
     KMeans
         In the order of `k_values`, fitted, without `labels_`. `n_iter_` counts the iterations on all customers.
     """
-    moments = compute_moments(map_chunks)
+    moments = compute_moments(chunks)
     n_subsamples = max(MIN_SUBSAMPLES, len(moments.sums))
-    sample = draw_sample(map_chunks, moments, n_subsamples * SUBSAMPLE_SIZE, seed=parameters.random_state)
+    sample = draw_sample(chunks, moments, n_subsamples * SUBSAMPLE_SIZE, seed=parameters.random_state)
     n_starts = SUBSAMPLE_STARTS * parameters.n_init
     optima = _search(sample, n_subsamples, pool, k_values, n_starts, parameters.random_state)
     candidates = [model for models in optima.values() for model in _best_distinct(models, MAX_CANDIDATES, SAMPLE_SSE_TOLERANCE)]
@@ -97,13 +97,13 @@ def fit_from_sample(
         model.inertia_, model.n_iter_ = np.inf, 0  # on all customers
 
     for tolerance in ELIMINATION_TOLERANCES:
-        _lloyd_step(map_chunks, candidates, moments.squares, MIN_RELATIVE_GAIN)
+        _lloyd_step(chunks, candidates, moments.squares, MIN_RELATIVE_GAIN)
         best = {k: min((model for model in candidates if model.n_clusters == k), key=_inertia) for k in k_values}
         candidates = [model for model in candidates if model.inertia_ <= (1 + tolerance) * best[model.n_clusters].inertia_]
     running, pending = list(best.values()), deque(best.values())
     while pending:
         is_last = running and running[0].n_iter_ >= parameters.max_iter - 1
-        moved = _lloyd_step(map_chunks, running, moments.squares, np.inf if is_last else MIN_RELATIVE_GAIN)
+        moved = _lloyd_step(chunks, running, moments.squares, np.inf if is_last else MIN_RELATIVE_GAIN)
         running = [model for model, has_moved in zip(running, moved, strict=True) if has_moved]
         while pending and pending[0] not in running:
             yield pending.popleft()
@@ -165,14 +165,14 @@ def _centroid_distance(model: KMeans, other: KMeans) -> float:
     return float(cdist(model.cluster_centers_, other.cluster_centers_).min(axis=1).max())
 
 
-def _lloyd_step(map_chunks: MapChunks, models: Sequence[KMeans], total_squares: float, min_relative_gain: float) -> list[bool]:
+def _lloyd_step(chunks: Chunks, models: Sequence[KMeans], total_squares: float, min_relative_gain: float) -> list[bool]:
     """Update each model's SSE, and move its centroids to their means unless the SSE fell by less than the relative gain.
 
     Returns which models have moved.
     """
     moved = []
-    for model, chunks in zip(models, zip(*map_chunks(partial(_partial_sums, models=models)), strict=True), strict=True):
-        counts, sums = (sum(column) for column in zip(*chunks, strict=True))
+    for model, partial_sums in zip(models, zip(*chunks.map(partial(_partial_sums, models=models)), strict=True), strict=True):
+        counts, sums = (sum(column) for column in zip(*partial_sums, strict=True))
         centroids, previous_sse = model.cluster_centers_, model.inertia_
         model.inertia_ = float(total_squares + counts @ np.square(centroids).sum(axis=1) - 2 * (centroids * sums).sum())
         model.n_iter_ += 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from services.train.parallel import MapChunks, map_chunks_in_threads, single_threaded_pool
+from services.train.parallel import Chunks, divide_into_chunks, single_threaded_pool
 from services.train.sampled_kmeans import KMeansParameters, fit_from_sample
 from stagekit.errors import DataError
 
@@ -57,7 +57,7 @@ def sweep(
     parameters: KMeansParameters,
     *,
     strategy: Literal["exact", "sample"] = "exact",
-    map_chunks: MapChunks | None = None,
+    chunks: Chunks | None = None,
 ) -> Iterator[Fit]:
     """Fit K-Means with k-means++ initialisation for each k.
 
@@ -72,7 +72,7 @@ def sweep(
         Ascending.
     parameters : KMeansParameters
     strategy : {"exact", "sample"}
-    map_chunks : MapChunks or None
+    chunks : Chunks or None
         Access to customers that are kept on other processes; `sample` then needs no `parts`.
 
     Yields
@@ -87,10 +87,10 @@ def sweep(
     """
     begin = time.perf_counter()
     with single_threaded_pool(max_workers=len(k_values) if strategy == "exact" else None) as pool:
-        map_chunks = map_chunks or map_chunks_in_threads(parts, pool)
-        _require_distinct_rows(map_chunks, max(k_values))
+        chunks = chunks or divide_into_chunks(parts, pool)
+        _require_distinct_rows(chunks, max(k_values))
         if strategy == "sample":
-            models = fit_from_sample(map_chunks, pool, k_values, parameters)
+            models = fit_from_sample(chunks, pool, k_values, parameters)
         else:
             features = parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -105,8 +105,8 @@ def sweep(
             yield Fit(k, model, seconds, seconds * remaining if strategy == "exact" else 0.0)
 
 
-def _require_distinct_rows(map_chunks: MapChunks, min_distinct: int) -> None:
-    n_distinct = len(np.unique(np.concatenate(map_chunks(partial(_find_distinct, min_distinct=min_distinct))), axis=0))
+def _require_distinct_rows(chunks: Chunks, min_distinct: int) -> None:
+    n_distinct = len(np.unique(np.concatenate(chunks.map(partial(_find_distinct, min_distinct=min_distinct))), axis=0))
     if n_distinct < min_distinct:
         raise DataError(
             f"the features have {n_distinct} distinct rows, k = {min_distinct} needs as many or more: "

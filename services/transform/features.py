@@ -21,7 +21,7 @@ from services.contract.results import DROPPED_COLUMNS
 from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pipeline, merge_fits, merge_group_fits
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
-from stagekit.workers.worker_pool import InMemoryParts, Parts
+from stagekit.workers.worker_pool import InMemoryParts, PersistedParts
 
 T = TypeVar("T")
 SelectComplete = Callable[[pd.DataFrame], pd.DataFrame]
@@ -66,7 +66,9 @@ def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **o
     return fit_preparation_to_parts(InMemoryParts([customers]), feature_columns, PreparationOptions(**options))
 
 
-def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], options: PreparationOptions) -> Preparation:
+def fit_preparation_to_parts(
+    customers: PersistedParts, feature_columns: Sequence[str], options: PreparationOptions
+) -> Preparation:
     """Fit outlier fences, logarithms and standardisation, which are applied in this order.
 
     They are fitted to the customers who have every feature and, if `outliers` is "drop", are within every fence. The default is
@@ -75,7 +77,7 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
 
     Parameters
     ----------
-    customers : Parts
+    customers : PersistedParts
         Tables of shape (n_customers, n_columns). One pass; one more if there are log columns, and one per feature unless
         `outliers` is "keep".
     feature_columns : sequence of str
@@ -121,7 +123,7 @@ def fit_preparation_to_parts(customers: Parts, feature_columns: Sequence[str], o
 
 
 def _find_fences(
-    customers: Parts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
+    customers: PersistedParts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
 ) -> dict[str, Interval]:
     fences = {}
     for name in feature_columns:

@@ -95,7 +95,7 @@ def translate_errors() -> Iterator[None]:
         with _translate_docker_errors():
             yield
     except StageError as error:
-        code = ExitCode(error.exit_code)
+        code = error.exit_code
         kind = AirflowException if code.retry_can_help else AirflowFailException
         raise kind(f"failed ({code:d}, {code.meaning}): {error}") from None
 

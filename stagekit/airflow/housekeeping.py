@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
+from stagekit.airflow.container_result import translate_errors
 from stagekit.airflow.task_state import ENDED
+from stagekit.airflow.trigger_form import read_variable, validate_with_form
 from stagekit.volume.runs import run_folder
 
 VARIABLE = "housekeeping"
 """The Airflow Variable whose JSON object changes the defaults of the form for every run."""
 
 
-def choose_settings(form: Mapping[str, Param], params: Mapping[str, Any], variable: Any) -> dict[str, Any]:
+def choose_settings(form: Mapping[str, Param], params: Mapping[str, Any]) -> dict[str, Any]:
     """Choose each setting: from the form if it differs from its default, else from the Variable, else the default.
 
     Raises AirflowFailException that names the setting, what was found and what was expected.
     """
-    if not isinstance(variable, dict) or not set(variable) <= set(form):
-        raise AirflowFailException(
-            f"the Airflow Variable {VARIABLE} is {variable!r}: expected an object with {', '.join(form)}"
-        )
-    chosen = {}
-    for name, param in form.items():
-        default = param.value
-        value = params[name] if params[name] != default else variable.get(name, default)
-        try:
-            chosen[name] = Param(value, schema=param.schema).resolve()
-        except ParamValidationError as error:
-            reason = str(error).splitlines()[0]
-            raise AirflowFailException(f"the Airflow Variable {VARIABLE} sets {name} to {value!r}: {reason}") from None
-    return chosen
+    with translate_errors():
+        variable = read_variable(VARIABLE)
+        validate_with_form(variable, form, f"the Airflow Variable {VARIABLE}")
+    defaults = {name: param.value for name, param in form.items()}
+    return {name: params[name] if params[name] != defaults[name] else variable.get(name, defaults[name]) for name in form}
 
 
 def folders_in_progress(states: Mapping[str, Mapping[str, str | None]]) -> list[str]:
@@ -73,24 +65,12 @@ def remove_logs(folder: Path, before: float, *, dry_run: bool) -> Iterator[Path]
     dry_run : bool
         Only yield.
     """
-    for name, subfolders, names in os.walk(folder, topdown=False, followlinks=False):
-        for path in _older(Path(name), names, before):
+    for path in sorted(folder.rglob("*.log")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < before:
             if not dry_run:
                 path.unlink(missing_ok=True)
             yield path
-        if not dry_run:
-            _remove_if_empty(Path(name), subfolders)
-
-
-def _older(folder: Path, names: Iterable[str], before: float) -> Iterator[Path]:
-    for name in names:
-        path = folder / name
-        if not path.is_symlink() and path.suffix == ".log" and path.stat().st_mtime < before:
-            yield path
-
-
-def _remove_if_empty(folder: Path, subfolders: Collection[str]) -> None:
-    for name in subfolders:
-        path = folder / name
-        if not path.is_symlink() and path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    if not dry_run:
+        for subfolder in sorted(folder.rglob("*/"), reverse=True):  # those inside another one first
+            with suppress(OSError):  # it is not empty, or a link
+                subfolder.rmdir()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
 
@@ -46,27 +46,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-body {{ max-width: 34rem; margin: 18vh auto 0; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif }}
-body.wide {{ max-width: 70rem; margin-top: 2rem }}
-div {{ overflow-x: auto }}
-table {{ border-collapse: collapse; width: 100%; font-size: .875rem }}
-th, td {{ text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid #8888 }}
-thead th {{ white-space: nowrap }}
-tbody th {{ overflow-wrap: anywhere; min-width: 9rem }}
-</style>
-</head>
-<body{attributes}><h1>{title}</h1>{content}</body>
-</html>
-"""
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 
 log = logging.getLogger(__name__)
 
@@ -146,27 +128,19 @@ class ReportPages:
         volume = _volume()
         active = self._active_run()
         entries = read_history(volume, self._history_model)[::-1]
-        cells = [self._describe_run(entry) for entry in entries]
-        titles = ["Run", "Started (UTC)", *(cells[0] if cells else ())]
-        rows = []
-        for entry, texts in zip(entries, cells, strict=True):
-            mark = " <strong>active</strong>" if entry.run == active else ""
-            values = (f"{entry.started:%Y-%m-%d %H:%M}", *texts.values())
-            row = "".join(f"<td>{escape(text)}</td>" for text in values)
-            rows.append(f'<tr><th scope="row">{self._link(volume, entry.run)}{mark}</th>{row}</tr>')
-        introduction = f"Active: run {self._link(volume, active)}." if active else "No run has been published yet."
-        header = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
-        table = f"<div><table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        content = f"<p>{introduction}</p>{table if rows else '<p>No run has been recorded yet.</p>'}"
+        page = TEMPLATES.get_template("page.html.jinja").render(
+            title="Runs",
+            active=active,
+            runs=[(entry, self._describe_run(entry)) for entry in entries],
+            addresses={run: self._address(volume, run) for run in (active, *(entry.run for entry in entries)) if run},
+        )
         # With Airflow's origin, so that the browser sends the session's cookie when a link is followed; scripts are forbidden.
-        headers = {"Content-Security-Policy": f"{POLICY}; sandbox allow-same-origin"}
-        return HTMLResponse(PAGE.format(title="Runs", content=content, attributes=' class="wide"'), headers=headers)
+        return HTMLResponse(page, headers={"Content-Security-Policy": f"{POLICY}; sandbox allow-same-origin"})
 
-    def _link(self, volume: Path, run: str) -> str:
-        """Return the name of a run as HTML, linked to its report if there is one."""
+    def _address(self, volume: Path, run: str) -> str:
+        """Return the address of a run's report, relative to that of the list; empty if there is none."""
         manifest = volume / "runs" / run_folder(run) / self._report.stage / MANIFEST_NAME
-        address = f"dags/{quote(self._dag_id, safe='')}/runs/{quote(run, safe='')}"
-        return f'<a href="{escape(address)}">{escape(run)}</a>' if manifest.is_file() else escape(run)
+        return f"dags/{quote(self._dag_id, safe='')}/runs/{quote(run, safe='')}" if manifest.is_file() else ""
 
     def _active_run(self) -> str | None:
         active: str | None = ModelStore(_volume(), self._pipeline).read_registry().active_run
@@ -237,7 +211,7 @@ def _waiting_page(text: str) -> HTMLResponse:
 
 
 def _page(title: str, text: str, status: int, headers: dict[str, str] | None = None) -> HTMLResponse:
-    return HTMLResponse(PAGE.format(title=escape(title), content=f"<p>{escape(text)}</p>", attributes=""), status, headers)
+    return HTMLResponse(TEMPLATES.get_template("page.html.jinja").render(title=title, text=text), status, headers)
 
 
 async def http_error_page(_: Request, error: Exception) -> HTMLResponse:

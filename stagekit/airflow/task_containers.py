@@ -22,7 +22,7 @@ from stagekit.airflow.container_result import ContainerResult, read_container_re
 from stagekit.airflow.containers import VOLUME, StageContainer
 from stagekit.airflow.host_settings import HostSettings
 from stagekit.airflow.task_state import TaskState
-from stagekit.errors import ExitCode, SetupError, StageError, TransientError
+from stagekit.errors import SetupError, StageError, TransientError
 
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "2"}  # the engine keeps everything otherwise
 
@@ -172,7 +172,7 @@ class TaskContainers:
             try:
                 self.read_result(container["Id"])
             except StageError as error:
-                if ExitCode(error.exit_code).retry_can_help:
+                if error.exit_code.retry_can_help:
                     return f"it has exited since: {error}"
         return ""
 

@@ -44,12 +44,13 @@ def trigger_form(pipeline: Pipeline, primary: tuple[str, ...] = ()) -> dict[str,
                 stages.setdefault(name, []).append(stage.name.capitalize())
     general = [name for name in schemas if len(stages[name]) > 1]
     return {
-        name: _make_field(schemas[name], None if name in primary else "General" if name in general else stages[name][0])
+        name: make_field(schemas[name], None if name in primary else "General" if name in general else stages[name][0])
         for name in dict.fromkeys([*primary, *general, *schemas])
     }
 
 
-def _make_field(schema: dict[str, Any], section: str | None) -> Param:
+def make_field(schema: dict[str, Any], section: str | None = None) -> Param:
+    """Return the field of a setting, from its JSON schema."""
     default, description = schema.pop("default"), schema.pop("description")
     # Airflow recognises "X or null" as optional, but only in this spelling.
     for alternative in schema.pop("anyOf", []):
@@ -119,9 +120,9 @@ def choose_settings(pipeline: Pipeline, params: Mapping[str, Any]) -> tuple[dict
     form = trigger_form(pipeline)
     origins = {"variable": f"the Airflow Variable {pipeline.identifier}", "form": "the run's configuration"}
     values, sources = {}, {}
-    for source, found in ("variable", _read_variable(pipeline.identifier)), ("form", params):
+    for source, found in ("variable", read_variable(pipeline.identifier)), ("form", params):
         # A client of the REST API can send settings that the form does not have.
-        _validate_with_form(found, form, origins[source])
+        validate_with_form(found, form, origins[source])
         for name, value in found.items():
             parsed = _parse(pipeline, name, value, origins[source])
             if value is not None and parsed != _parse(pipeline, name, form[name].value, origins[source]):
@@ -130,7 +131,8 @@ def choose_settings(pipeline: Pipeline, params: Mapping[str, Any]) -> tuple[dict
     return values, sources
 
 
-def _read_variable(name: str) -> dict[str, Any]:
+def read_variable(name: str) -> dict[str, Any]:
+    """Read an Airflow Variable with settings; empty if there is none. Raises UsageError if it is not a JSON object."""
     text = Variable.get(name, default=None)
     if text is None:
         return {}
@@ -144,10 +146,11 @@ def _read_variable(name: str) -> dict[str, Any]:
     return found
 
 
-def _validate_with_form(found: Mapping[str, Any], form: dict[str, Param], origin: str) -> None:
+def validate_with_form(found: Mapping[str, Any], form: Mapping[str, Param], origin: str) -> None:
+    """Raise UsageError, which names the origin, if one of the values found there is unknown to the form or rejected by it."""
     for name, value in found.items():
         if name not in form:
-            raise UsageError(f"{origin} sets {name}, which no stage has: expected some of {', '.join(form)}")
+            raise UsageError(f"{origin} sets {name}, which does not exist: expected some of {', '.join(form)}")
         if value is not None:
             try:
                 Param(value, schema=form[name].schema).resolve()

@@ -1,17 +1,16 @@
-"""The folders of runs on the volume: list them, and remove one so that no incomplete run remains and no link is followed."""
+"""The folders of runs on the volume: list, select and remove them; no incomplete run remains, and no link is followed."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from stagekit.errors import TransientError
-from stagekit.prune.selection import RunFolder
 from stagekit.volume import files
 from stagekit.volume.manifest import MANIFEST_NAME
 
@@ -21,17 +20,14 @@ _REMOVED_PREFIX = ".removed-"
 log = logging.getLogger(__name__)
 
 
-class Space(NamedTuple):
-    """How full a volume is."""
+class RunFolder(NamedTuple):
+    """A run on the volume."""
 
-    free_bytes: int
-    used_share: float
-
-
-def free_space(volume: Path) -> Space:
-    """Measure how much of a volume's file system is available to users other than root."""
-    status = os.statvfs(volume)
-    return Space(status.f_bavail * status.f_frsize, 1 - status.f_bavail / status.f_blocks if status.f_blocks else 0.0)
+    folder: str
+    """Name inside runs/."""
+    changed: float
+    """When a stage last wrote to it, in seconds since the epoch."""
+    n_bytes: int
 
 
 def list_runs(runs_folder: Path) -> list[RunFolder]:
@@ -48,7 +44,8 @@ def list_runs(runs_folder: Path) -> list[RunFolder]:
             log.warning("runs/%s holds more than the folders of stages: leaving it alone", entry.name)
             continue
         changed = [_time_of(Path(stage)) for stage in stages] or [entry.stat(follow_symlinks=False).st_mtime]
-        runs.append(RunFolder(entry.name, max(changed), sum(_sizes(entry.path))))
+        n_bytes = sum(path.lstat().st_size for path in Path(entry).rglob("*") if path.is_symlink() or path.is_file())
+        runs.append(RunFolder(entry.name, max(changed), n_bytes))
     return runs
 
 
@@ -58,17 +55,29 @@ def _time_of(stage: Path) -> float:
     return (manifest if manifest.exists() else stage).lstat().st_mtime
 
 
-def _sizes(folder: str) -> Iterator[int]:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sizes(entry.path)
-        else:
-            yield entry.stat(follow_symlinks=False).st_size
+def select_runs(runs: Sequence[RunFolder], keep_runs: int, protected: Collection[str]) -> list[RunFolder]:
+    """Select the runs to remove: all but the last `keep_runs` and those that are protected, oldest first.
+
+    Parameters
+    ----------
+    runs : sequence of RunFolder
+    keep_runs : int
+        At least 1, so that a run that has just begun is kept even if no caller names it.
+    protected : collection of str
+        Folders that are kept however old they are: of published and of running runs.
+
+    Returns
+    -------
+    list of RunFolder
+    """
+    by_age = sorted(runs, key=lambda run: (run.changed, run.folder))
+    return [run for run in by_age[: max(0, len(by_age) - keep_runs)] if run.folder not in protected]
 
 
 def remove_run(runs_folder: Path, name: str) -> bool:
     """Remove the folder of a run: readers see all of it or nothing. Return False if one of its stages is running.
 
+    `rmtree` opens folders relative to their parents and refuses links, so that none that appears in the meantime is followed.
     Raises OSError if it cannot be removed.
     """
     folder = runs_folder / name
@@ -80,7 +89,7 @@ def remove_run(runs_folder: Path, name: str) -> bool:
                 return False
         doomed = runs_folder / (_REMOVED_PREFIX + name)
         folder.rename(doomed)
-        _remove_tree(doomed)
+        shutil.rmtree(doomed)
     return True
 
 
@@ -88,9 +97,4 @@ def remove_leftovers(runs_folder: Path) -> None:
     """Remove what remains of runs whose removal was interrupted."""
     for entry in os.scandir(runs_folder):
         if entry.name.startswith(_REMOVED_PREFIX) and entry.is_dir(follow_symlinks=False):
-            _remove_tree(Path(entry))
-
-
-def _remove_tree(folder: Path) -> None:
-    # rmtree opens folders relative to their parents and refuses links, so that none that appears in the meantime is followed.
-    shutil.rmtree(folder)
+            shutil.rmtree(entry)

@@ -1,12 +1,12 @@
 """Prune: remove the folders of old runs from the volume, and report how full the volume is."""
 
 import logging
+import shutil
 from typing import Any
 
 from stagekit.errors import SetupError
 from stagekit.pipeline import Pipeline
-from stagekit.prune.folders import free_space, list_runs, remove_leftovers, remove_run
-from stagekit.prune.selection import select_runs
+from stagekit.prune.folders import list_runs, remove_leftovers, remove_run, select_runs
 from stagekit.prune.stage import PruneSettings
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
@@ -44,17 +44,18 @@ def main(settings: PruneSettings, pipeline: Pipeline) -> dict[str, Any]:
         freed_bytes += run.n_bytes
     if failed:
         raise SetupError(f"{failed} of {len(selected)} folders cannot be removed: give this user write access to runs/")
-    space = free_space(settings.volume)
-    is_filling = space.used_share > settings.warn_share
+    usage = shutil.disk_usage(settings.volume)
+    used_share = 1 - usage.free / usage.total if usage.total else 0.0  # what root alone may still use counts as used
+    is_filling = used_share > settings.warn_share
     if is_filling:
-        log.warning("the volume is %.0f %% full, the limit is %.0f %%", 100 * space.used_share, 100 * settings.warn_share)
+        log.warning("the volume is %.0f %% full, the limit is %.0f %%", 100 * used_share, 100 * settings.warn_share)
     return {
         "dry_run": settings.dry_run,
         "n_removed": len(removed),
         "removed": removed[:_MAX_NAMED],
         "n_kept": len(runs) - len(removed),
         "freed_bytes": freed_bytes,
-        "free_bytes": space.free_bytes,
-        "used_share": round(space.used_share, 3),
+        "free_bytes": usage.free,
+        "used_share": round(used_share, 3),
         "is_filling": is_filling,
     }

@@ -117,7 +117,7 @@ def log_failure(error: Exception) -> ExitCode:
     if not isinstance(error, StageError):
         log.error("internal error, please report it with this traceback", exc_info=error)
         error = StageError(f"{type(error).__name__}: {error}")
-    code = ExitCode(error.exit_code)
+    code = error.exit_code
     log.error("failed (%d, %s): %s", code, code.meaning, " ".join(str(error).split()))
     return code
 

@@ -97,7 +97,7 @@ def raise_if_faulty(tables: Sequence[Faults], work: Workspace) -> None:
     faulty = [faults for faults in tables if faults.first]
     if not faulty:
         return
-    path = work.leave(FAULTS_NAME, ",".join(_COLUMNS) + "\r\n", [faults.path for faults in faulty])
+    path = work.folder.leave(FAULTS_NAME, ",".join(_COLUMNS) + "\r\n", [faults.path for faults in faulty])
     first = [fault for faults in faulty for fault in faults.first][:N_LOGGED]
     counts = sum((faults.counts for faults in faulty), Counter())
     if counts.total() == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stagekit.volume.formats import Format
+from stagekit.volume.formats import Format, PickleFormat
 
 
 class Artifact(NamedTuple):
@@ -13,6 +13,6 @@ class Artifact(NamedTuple):
     stage: str
     name: str
     """File name; an artifact of several parts is a folder of this name without its suffix."""
-    format: Format
+    format: Format | PickleFormat
     columns: str = ""
     """Setting that lists its columns, for lineage."""

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO
 
 from stagekit.errors import DataError
 
 
-class Format(Protocol):
+@dataclass(frozen=True)
+class Format:
     """A way to write and read the content of an artifact."""
 
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Libraries of which the reader needs the version that wrote the artifact."""
-        ...
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    libraries: tuple[str, ...] = ()
+    """Libraries of which the reader needs the version that wrote the artifact."""
 
     def dump(self, value: Any, file: BinaryIO) -> None:
         """Write a value."""
-        ...
+        file.write(self.encode(value))
 
     def load(self, file: IO[bytes], name: str) -> Any:
         """Read the value; `name` is the artifact's name in error messages.
@@ -33,53 +35,14 @@ class Format(Protocol):
         DataError
             The content does not have this format.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class JsonFormat:
-    """JSON, indented for people."""
-
-    libraries: tuple[str, ...] = ()
-
-    def dump(self, value: Any, file: BinaryIO) -> None:
-        """Write JSON; NaN and infinities, which JSON does not have, raise ValueError."""
-        file.write((json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
-
-    def load(self, file: IO[bytes], name: str) -> Any:
         try:
-            return json.load(file)
+            return self.decode(file.read())
         except ValueError as error:
             raise DataError(f"{name} cannot be read ({error}): run the stage that writes it again") from None
 
 
-@dataclass(frozen=True)
-class TextFormat:
-    """Text in UTF-8, such as CSV or HTML."""
-
-    libraries: tuple[str, ...] = ()
-
-    def dump(self, value: str, file: BinaryIO) -> None:
-        file.write(value.encode())
-
-    def load(self, file: IO[bytes], name: str) -> str:
-        try:
-            return file.read().decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name} cannot be read ({error}): run the stage that writes it again") from None
-
-
-@dataclass(frozen=True)
-class BinaryFormat:
-    """Bytes, for files that another library writes and reads, such as Parquet."""
-
-    libraries: tuple[str, ...] = ()
-
-    def dump(self, value: bytes, file: BinaryIO) -> None:
-        file.write(value)
-
-    def load(self, file: IO[bytes], name: str) -> bytes:  # noqa: ARG002
-        return file.read()
+def _encode_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -113,6 +76,9 @@ class _AllowListUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-JSON = JsonFormat()
-TEXT = TextFormat()
-BINARY = BinaryFormat()
+JSON = Format(_encode_json, json.loads)
+"""JSON, indented for people; NaN and infinities, which JSON does not have, raise ValueError."""
+TEXT = Format(str.encode, bytes.decode)
+"""Text in UTF-8, such as CSV or HTML."""
+BINARY = Format(bytes, bytes)
+"""Bytes, for files that another library writes and reads, such as Parquet."""

@@ -79,20 +79,6 @@ class ModelStore:
         if not self._published.resolve().is_relative_to(self._volume.resolve()):
             raise SetupError("model/ or model/published is a link that leads out of the volume: put a folder there")
 
-    def part_names(self, entry: RunEntry[Any], artifact: str) -> list[str]:
-        """Return the names of the parts of an artifact that a run has published, in order.
-
-        Raises
-        ------
-        MissingInputError
-            The run has not published it.
-        """
-        records = entry.publication.files if entry.publication else ()
-        names = [record.name for record in records if record.artifact == artifact]
-        if not names:
-            raise MissingInputError(f"run {entry.run} has not published {artifact}: {self._remedy(entry)}")
-        return names
-
     def open(self, entry: RunEntry[Any], name: str) -> tuple[BufferedReader, FileRecord]:
         """Open a published file after its SHA-256 was found to be the one in the registry.
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from stagekit.volume import files
 from stagekit.volume.artifact import Artifact
 from stagekit.volume.files import TEMPORARY_SUFFIX
-from stagekit.volume.formats import Format
+from stagekit.volume.formats import Format, PickleFormat
 from stagekit.volume.manifest import FileRecord
 
 
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     path: Path
     expected: FileRecord
-    format: Format
+    format: Format | PickleFormat
     remedy: str
     """What to do if it is missing or changed."""
 

@@ -13,7 +13,7 @@ manifest before it is used.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -56,6 +56,8 @@ class Workspace:
     ----------
     user_files : UserFiles
         Files that users put on the volume.
+    folder : StageFolder
+        The stage's folder.
     decisions : dict of str to str
         What the settings leave open and the stage decided, with the reason.
     """
@@ -69,7 +71,7 @@ class Workspace:
         self._declaration = pipeline[stage]
         self._volume = volume.absolute()  # workers of a cluster have other working directories
         self.user_files = UserFiles(self._volume)
-        self._folder = StageFolder(self._volume, Path(self._declaration.folder.format(run=run_folder(run), stage=stage)))
+        self.folder = StageFolder(self._volume, Path(self._declaration.folder.format(run=run_folder(run), stage=stage)))
         self._upstream = UpstreamResults(self._volume, run, upstream or {})
         self._store = ModelStore(self._volume, pipeline)
         self._published: list[FileRecord] = []
@@ -80,7 +82,7 @@ class Workspace:
     def __enter__(self) -> Workspace:
         if not self._volume.is_dir():
             raise SetupError(f"there is no volume at {self._volume}: mount it there, or name it with --volume")
-        self._folder.open(self._closing)
+        self.folder.open(self._closing)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,12 +96,7 @@ class Workspace:
     @property
     def outputs(self) -> tuple[FileRecord, ...]:
         """Records of everything written so far, under their final names if no more parts follow."""
-        return self._folder.outputs
-
-    @property
-    def path(self) -> Path:
-        """The stage's folder inside the volume."""
-        return self._folder.relative_path
+        return self.folder.outputs
 
     # --- results of earlier stages
 
@@ -135,35 +132,27 @@ class Workspace:
 
     def open_part(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:
         """Open an artifact, or its next part, for writing in pieces."""
-        return self.output_location(artifact).open(self._folder.pending(artifact))
+        return self.output_location(artifact).open(self.folder.pending(artifact))
 
     def output_location(self, artifact: Artifact) -> OutputLocation:
         """Return where parts of an artifact are written, for workers that write them."""
         self._require(artifact, self._declaration.writes, "writes")
-        return OutputLocation(self._folder.path, artifact)
+        return OutputLocation(self.folder.path, artifact)
 
     def add_part(self, artifact: Artifact, part: PendingPart) -> None:
         """Append a part that a worker has written."""
-        self._folder.pending(artifact).append(part)
-
-    def output_name(self, artifact: Artifact) -> str:
-        """Return the name under which users find an artifact that was written: its file, or the folder of its parts."""
-        return self._folder.output_name(artifact)
+        self.folder.pending(artifact).append(part)
 
     def scratch(self) -> Path:
         """Create a folder for temporary data; it is removed when the stage ends."""
-        return self._folder.scratch()
-
-    def leave(self, name: str, header: str, pieces: Iterable[Path]) -> Path:
-        """Write a file that remains if the stage fails; see `StageFolder.leave`."""
-        return self._folder.leave(name, header, pieces)
+        return self.folder.scratch()
 
     def commit(self, manifest: Manifest) -> str:
         """Make the results final, then publish; return the SHA-256 of the manifest.
 
         A stage that is killed between the two ends with an exit code other than 0, and the next try publishes.
         """
-        digest = self._folder.commit(manifest)
+        digest = self.folder.commit(manifest)
         for publish in self._after_commit:
             publish()
         return digest
@@ -192,7 +181,8 @@ class Workspace:
     def open_published(self, entry: RunEntry[Any], artifact: Artifact) -> Iterator[BinaryIO]:
         """Open the parts of an artifact that a run has published, one after the other; see `ModelStore.open`."""
         self._require(artifact, (*self._declaration.reads, *self._declaration.publishes), "reads")
-        for name in self._store.part_names(entry, artifact.name):
+        published = entry.publication.files if entry.publication else ()
+        for name in [record.name for record in published if record.artifact == artifact.name] or [artifact.name]:
             file, record = self._store.open(entry, name)
             with file:
                 self._published.append(record)
@@ -238,7 +228,7 @@ class Workspace:
         self._lock_store()
         if artifact.stage == self.stage:
             (record,) = [record for record in self.outputs if record.artifact == artifact.name]
-            path = self._folder.path / record.name
+            path = self.folder.path / record.name
         else:
             (part,) = self._upstream.parts(artifact)
             part.open().close()
@@ -268,7 +258,7 @@ class Workspace:
             else:
                 names = [artifact.name for artifact in artifacts]
                 records = [record for record in self.outputs if record.artifact in names]
-                self._store.publish(registry, self.run, metadata, [(self._folder.path / one.name, one) for one in records])
+                self._store.publish(registry, self.run, metadata, [(self.folder.path / one.name, one) for one in records])
 
         self._after_commit.append(update)
 

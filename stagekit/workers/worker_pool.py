@@ -25,8 +25,8 @@ _MAX_WORKERS = 8  # each has one or two parts in memory
 _PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to import pandas
 
 
-class Parts(Protocol):
-    """The parts of a table; functions are mapped over them on the workers that keep them."""
+class PersistedParts(Protocol):
+    """The parts of a table, in the memory of the workers; functions are mapped over them where they are."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.
@@ -34,10 +34,6 @@ class Parts(Protocol):
         The function and its results can be pickled; it does not modify the part.
         """
         ...
-
-
-class PersistedParts(Parts, Protocol):
-    """Parts that are loaded once and stay in the memory of the workers, for several passes over them."""
 
     def derive(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> PersistedParts:
         """Call `function` as `map` does, and keep the results where the parts are."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -158,15 +159,17 @@ class Airflow:
         of_stages = [f"--filter=label=customer-segmentation.volume={self.stack.volume}", "--filter=type=container"]
         command = ["docker", *([f"--host=unix://{self.engine.folder}/docker.sock"] if self.engine else []), "events"]
         command += [*of_stages, "--filter=event=start", "--filter=event=die", "--format={{json .}}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+        # Into a file: the engine drops events while the reader of a full pipe is waited for.
+        with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output) as listening:
             recorded = ContainerEvents()
             try:
                 yield recorded
                 time.sleep(1)
             finally:
                 listening.terminate()
-            assert listening.stdout is not None
-            recorded.events += [json.loads(line) for line in listening.stdout]
+                listening.wait()
+            output.seek(0)
+            recorded.events += [json.loads(line) for line in output]
 
 
 class ContainerEvents:

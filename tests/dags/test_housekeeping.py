@@ -60,11 +60,6 @@ def test_the_stage_knows_every_setting_that_it_is_given(dag):
     assert set(dag.get_task("remove_runs").settings) <= set(PruneSettings.model_fields)
 
 
-def test_the_form_and_the_stage_have_the_same_defaults(defaults):
-    for name in ("keep_runs", "warn_share", "dry_run"):
-        assert defaults[name] == PruneSettings.model_fields[name].default
-
-
 def test_the_plan_names_the_settings_and_the_runs_in_progress(dag, defaults, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_HOUSEKEEPING", '{"keep_runs": 3}')
     states = {"now": {"extract": "running"}, "then": {"extract": "success"}}
@@ -99,22 +94,24 @@ def test_old_logs_go_and_the_database_is_cleaned_with_the_address_that_tasks_do_
 # --- settings
 
 
-def test_the_form_wins_over_the_variable_and_that_over_the_default(form, defaults):
-    chosen = choose_settings(form, defaults | {"keep_runs": 3}, {"keep_runs": 20, "keep_days": 7})
+def test_the_form_wins_over_the_variable_and_that_over_the_default(form, defaults, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_HOUSEKEEPING", '{"keep_runs": 20, "keep_days": 7}')
+    chosen = choose_settings(form, defaults | {"keep_runs": 3})
     assert chosen == {"keep_runs": 3, "keep_days": 7, "warn_share": 0.85, "dry_run": False}
 
 
 @pytest.mark.parametrize(
     ("variable", "message"),
     [
-        ({"keep_runs": 0}, "sets keep_runs to 0"),
-        ({"keep": 3}, "expected an object with keep_runs, keep_days, warn_share, dry_run"),
-        ([1], "expected an object with"),
+        ('{"keep_runs": 0}', "the Airflow Variable housekeeping sets keep_runs to 0"),
+        ('{"keep": 3}', "sets keep, which does not exist: expected some of keep_runs, warn_share, dry_run, keep_days"),
+        ("[1]", "the Airflow Variable housekeeping is .* expected a JSON object"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_named(form, defaults, variable, message):
+def test_a_variable_that_cannot_be_used_is_named(form, defaults, monkeypatch, variable, message):
+    monkeypatch.setenv("AIRFLOW_VAR_HOUSEKEEPING", variable)
     with pytest.raises(AirflowFailException, match=message):
-        choose_settings(form, defaults, variable)
+        choose_settings(form, defaults)
 
 
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "running", "restarting", "up_for_retry"])

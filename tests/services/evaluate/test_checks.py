@@ -1,7 +1,7 @@
 import pytest
 
-from services.contract.results import Candidate
-from services.evaluate.checks import Thresholds, check, screen
+from services.contract.results import CERTAINTY, Candidate
+from services.evaluate.checks import Thresholds, check
 
 THRESHOLDS = Thresholds(min_silhouette=0.25, min_stability=0.6)
 
@@ -60,13 +60,13 @@ def test_a_segment_that_is_too_small_to_assess_fails_nothing():
 
 
 def test_screening_excludes_only_candidates_below_the_threshold_by_more_than_three_standard_errors():
-    assert screen(candidate(0.55, 0.9, error=0.02), THRESHOLDS).failed_checks == ()
-    assert len(screen(candidate(0.53, 0.9, error=0.02), THRESHOLDS).failed_checks) == 1
-    assert len(screen(candidate(0.9, 0.9, silhouette=0.2), THRESHOLDS).failed_checks) == 1
+    assert check(candidate(0.55, 0.9, error=0.02), THRESHOLDS, margin=CERTAINTY).failed_checks == ()
+    assert len(check(candidate(0.53, 0.9, error=0.02), THRESHOLDS, margin=CERTAINTY).failed_checks) == 1
+    assert len(check(candidate(0.9, 0.9, silhouette=0.2), THRESHOLDS, margin=CERTAINTY).failed_checks) == 1
 
 
 def test_a_full_estimate_replaces_the_screening_estimate():
-    screened = screen(candidate(0.4, 0.9), THRESHOLDS)
+    screened = check(candidate(0.4, 0.9), THRESHOLDS, margin=CERTAINTY)
     assert screened.failed_checks
     full = screened.model_copy(update={"jaccard": (0.7, 0.9)})
     assert check(full, THRESHOLDS).failed_checks == ()

@@ -43,7 +43,7 @@ class Assessments:
         self.failing = failing
         self.order: list[int] = []
 
-    def __call__(self, candidate: Candidate, *, in_full: bool = False) -> Candidate:
+    def __call__(self, candidate: Candidate, in_full: bool) -> Candidate:
         self.order.append(candidate.k)
         fails = ("it is unstable",) if candidate.k in self.failing else candidate.failed_checks
         found = {"structure": None if fails and not in_full else STRUCTURE, "n_resamples": 100, "failed_checks": fails}

@@ -11,13 +11,17 @@ from services.contract.results import (
     ColumnValue,
     Comparison,
     Description,
+    DescriptionRow,
     Evaluation,
     FeatureDip,
     LabelledCustomer,
+    MigrationRow,
     NullComparison,
+    ProfileRow,
     Rule,
     Rules,
     RunSummary,
+    SamplePoint,
     Segment,
     SegmentAcrossK,
     Segmentation,
@@ -25,7 +29,7 @@ from services.contract.results import (
     SegmentSummary,
     Structure,
 )
-from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, ReportData, SamplePoint
+from services.report.report_data import ReportData
 from stagekit.volume.manifest import FileRecord, Manifest
 
 STARTED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -1,10 +1,10 @@
 import pytest
 
+from services.contract.results import SamplePoint
 from services.report.alluvial import Column, Flow, draw_alluvial
 from services.report.charts import draw_development, draw_map, draw_silhouettes
 from services.report.formatting import format_percent
 from services.report.k_charts import draw_elbow, draw_metric
-from services.report.report_data import SamplePoint
 from services.report.theme import UNASSIGNED_COLOUR, assign_styles
 
 BLUE = "#0072b2"

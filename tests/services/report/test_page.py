@@ -4,10 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.contract.results import SEGMENTS_COLUMNS, Evaluation, LabelledCustomer, Segmentation
+from services.contract.results import SEGMENTS_COLUMNS, Evaluation, LabelledCustomer, MigrationRow, SamplePoint, Segmentation
 from services.report import page as page_module
 from services.report.page import render
-from services.report.report_data import MigrationRow, SamplePoint
 from stagekit.volume.manifest import FileRecord
 from tests.services.report.conftest import flow, numeric_row, profile_row, rule, text_row
 

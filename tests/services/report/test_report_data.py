@@ -1,25 +1,10 @@
-import dataclasses
-
 import pytest
 
-from services.contract.results import DESCRIPTION_COLUMNS, MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
-from services.report.report_data import DescriptionRow, MigrationRow, ProfileRow, SamplePoint, read_rows
+from services.contract.results import DESCRIPTION_COLUMNS, POINTS_COLUMNS, DescriptionRow, MigrationRow, SamplePoint
+from services.report.report_data import read_rows
 from stagekit.errors import DataError
 
 MIGRATION_HEADER = "from_segment_id,from_segment_name,to_segment_id,to_segment_name,customers\n"
-
-
-@pytest.mark.parametrize(
-    ("row_type", "columns"),
-    [
-        (ProfileRow, PROFILE_COLUMNS),
-        (DescriptionRow, DESCRIPTION_COLUMNS),
-        (MigrationRow, MIGRATION_COLUMNS),
-        (SamplePoint, POINTS_COLUMNS),
-    ],
-)
-def test_a_row_has_the_columns_of_its_file(row_type, columns):
-    assert tuple(field.name for field in dataclasses.fields(row_type)) == columns
 
 
 def test_empty_cells_are_none_and_yes_is_true():

@@ -199,7 +199,7 @@ def score_file(volume, name: str, content: str | bytes, **settings) -> list[dict
     (volume / "data" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with Workspace(PIPELINE, "score", volume, "new") as work:
         score.main(ScoreSettings(volume=volume, score=f"data/{name}", **settings), work)
-        (draft,) = work._folder.pending(artifacts.SCORES)
+        (draft,) = work.folder.pending(artifacts.SCORES)
         return read_csv(draft.path)
 
 

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from bench.populations import FAMILIES, draw
 from services.train import parallel, sampled_kmeans
 from services.train.coreset import compute_moments, draw_sample
-from services.train.parallel import map_chunks_in_threads, single_threaded_pool
+from services.train.parallel import divide_into_chunks, single_threaded_pool
 from services.train.sampled_kmeans import KMeansParameters
 from services.train.sweep import MAX_EXACT_CUSTOMERS, choose_strategy, sweep
 from stagekit.errors import DataError
@@ -143,10 +143,10 @@ def test_the_exact_fits_are_the_same_from_parts_and_from_any_number_of_threads(f
 def test_a_sample_does_not_depend_on_the_parts_and_represents_all_customers():
     features = standardised("heavy tails", 200_000)
     with single_threaded_pool() as pool:
-        map_chunks = map_chunks_in_threads([features], pool)
-        moments = compute_moments(map_chunks)
-        sample = draw_sample(map_chunks, moments, 50_000, seed=7)
-        in_two_parts = map_chunks_in_threads([features[:777], features[777:]], pool)
+        chunks = divide_into_chunks([features], pool)
+        moments = compute_moments(chunks)
+        sample = draw_sample(chunks, moments, 50_000, seed=7)
+        in_two_parts = divide_into_chunks([features[:777], features[777:]], pool)
         again = draw_sample(in_two_parts, compute_moments(in_two_parts), 50_000, seed=7)
     np.testing.assert_array_equal(again.points, sample.points)
     assert moments.squares == pytest.approx(600_000)
@@ -163,8 +163,8 @@ def test_a_sample_does_not_depend_on_the_parts_and_represents_all_customers():
 def test_subsamples_share_only_points_of_small_weight():
     features = standardised("heavy tails", 200_000)
     with single_threaded_pool() as pool:
-        map_chunks = map_chunks_in_threads([features], pool)
-        sample = draw_sample(map_chunks, compute_moments(map_chunks), 50_000, seed=7)
+        chunks = divide_into_chunks([features], pool)
+        sample = draw_sample(chunks, compute_moments(chunks), 50_000, seed=7)
     subsamples = [
         {tuple(point): weight for point, weight in zip(*sample.subsample(one, 10_000), strict=True)} for one in range(5)
     ]
@@ -178,7 +178,7 @@ def test_every_row_is_passed_once_with_its_position(monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 4)
     rows = np.arange(23.0).reshape(-1, 1)
     with single_threaded_pool() as pool:
-        chunks = map_chunks_in_threads([rows[:9], rows[9:9], rows[9:]], pool)(
+        chunks = divide_into_chunks([rows[:9], rows[9:9], rows[9:]], pool).map(
             lambda chunk, first: (first, chunk[:, 0].tolist())
         )
     assert [value for _, chunk in chunks for value in chunk] == list(range(23))

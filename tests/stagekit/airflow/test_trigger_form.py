@@ -107,8 +107,8 @@ def test_null_counts_as_not_set():
         ("{k_values: 2}", "the Airflow Variable probe_pipeline is not JSON (Expecting property name"),
         ("", "the Airflow Variable probe_pipeline is not JSON"),
         ("[2, 3]", "the Airflow Variable probe_pipeline is [2, 3]: expected a JSON object"),
-        ('{"k_value": [2]}', "sets k_value, which no stage has: expected some of dask_scheduler, "),
-        ('{"volume": "/etc"}', "sets volume, which no stage has"),
+        ('{"k_value": [2]}', "sets k_value, which does not exist: expected some of dask_scheduler, "),
+        ('{"volume": "/etc"}', "sets volume, which does not exist"),
         ('{"k_values": [1, 2]}', "sets k_values to [1, 2]: 1 is less than the minimum of 2"),
         ('{"n_init": "many"}', "sets n_init to \"many\": 'many' is not of type 'integer'"),
     ],
@@ -132,5 +132,5 @@ def test_settings_of_two_stages_that_contradict_each_other_are_refused_with_thei
 
 
 def test_a_configuration_with_an_unknown_name_is_refused():
-    with pytest.raises(UsageError, match="the run's configuration sets k_value, which no stage has"):
+    with pytest.raises(UsageError, match="the run's configuration sets k_value, which does not exist"):
         choose(k_value=[2, 3])

@@ -134,8 +134,6 @@ def test_an_unpublished_artifact_is_missing(tmp_path):
     for published in (model.read_registry().entry("one"), entry):
         with pytest.raises(MissingInputError, match=rf"run {published.run} has not published profile\.csv: publish run"):
             model.open(published, "profile.csv")
-        with pytest.raises(MissingInputError, match=rf"run {published.run} has not published profile\.csv: publish run"):
-            model.part_names(published, "profile.csv")
 
 
 def test_a_file_that_changes_while_it_is_published_does_not_come_into_force(tmp_path):

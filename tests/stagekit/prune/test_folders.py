@@ -1,6 +1,6 @@
 """Which runs go, decided from a table of runs."""
 
-from stagekit.prune.selection import RunFolder, select_runs
+from stagekit.prune.folders import RunFolder, select_runs
 
 RUNS = [RunFolder(name, changed, 1) for name, changed in (("c", 3.0), ("a", 1.0), ("d", 4.0), ("b", 2.0))]
 

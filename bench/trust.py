@@ -9,7 +9,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -29,6 +28,7 @@ from bench.measuring import REPOSITORY
 from services.contract.settings import EvaluateSettings
 from services.evaluate.elbow import find_elbow
 from services.evaluate.structure import MIN_DEVIATIONS, MIN_FEATURE_DIP, MIN_RATIO, MIN_SEPARATION, N_DRAWS, assess_structure
+from stagekit.volume.files import atomic_write
 
 FEATURES = ("BALANCE", "PURCHASES", "CREDIT_LIMIT")
 K_VALUES = range(2, 11)
@@ -78,7 +78,6 @@ def main(arguments: list[str]) -> None:
     docs = Path(options.docs)
     kept = docs / "trust.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
-    end = time.monotonic() + 60 * options.minutes
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes: one core each
     # Not forked: OpenMP, which this process uses to prepare the tasks, hangs in a child that inherits its threads.
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -90,14 +89,13 @@ def main(arguments: list[str]) -> None:
             entries: list[Entry] = results.get(section, {}).get("entries", []) if options.resume else []
             known = {(entry["name"], entry["seed"]) for entry in entries}
             for batch in _batches([task for task in tasks if task[:2] not in known], 4 * options.jobs):
-                if time.monotonic() > end:
-                    break
                 found = pool.map(_call, [measure for _, _, measure in batch])
                 entries += [{"name": name, "seed": seed, **entry} for (name, seed, _), entry in zip(batch, found, strict=True)]
                 print(f"{section}: {len(entries)} of {len(tasks)}", file=sys.stderr, flush=True)
                 results[section] = _describe_run(section, options) | {"entries": entries}
-                _write(kept, json.dumps(results, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n")
-    _write(docs / "trust.md", describe(results))
+                text = json.dumps(results, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n"
+                atomic_write(kept, text.encode())  # an interrupted run keeps the previous measurements
+    (docs / "trust.md").write_text(describe(results))
 
 
 def _describe_run(section: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -362,13 +360,6 @@ def _table(columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> Iterat
         yield f"| {' | '.join(map(str, row))} |"
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file atomically, so that an interrupted run keeps the previous measurements."""
-    temporary = path.with_suffix(path.suffix + ".new")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.trust", description=__doc__)
     parser.add_argument("--sections", type=lambda text: text.split(","), default=SECTIONS, help=f"some of {','.join(SECTIONS)}")
@@ -378,7 +369,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--datasets", type=int, default=20, help="seeds 0 to this - 1 of each family and table")
     parser.add_argument("--customers", type=int, default=4_000, help="of each family")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
-    parser.add_argument("--minutes", type=float, default=600, help="start nothing after this time; --resume continues")
     parser.add_argument("--resume", action="store_true", help="keep what an interrupted run has measured")
     parser.add_argument("--docs", default=REPOSITORY / "docs", help="folder for the page and the results")
     options = parser.parse_args(arguments)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from stagekit.volume.artifact import Artifact
 from stagekit.volume.formats import BINARY, JSON, TEXT, PickleFormat
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stagekit.volume.parts import Part
 
 PICKLE = PickleFormat(
     # Read off the pipeline's own artifacts; a test compares the list with them.
@@ -58,3 +66,9 @@ REPORT = Artifact("report", "report.html", TEXT)
 SCORES = Artifact("score", "segments.csv", TEXT)
 CHANGED = Artifact("changes", "changed.csv", TEXT)
 CRM = Artifact("changes", "crm.csv", TEXT)
+
+
+def load_scaled(part: Part) -> NDArray[np.float64]:
+    """Load the standardised features of a part of FEATURES, shape (n_part, n_features)."""
+    scaled: NDArray[np.float64] = part.load()["scaled"]
+    return scaled

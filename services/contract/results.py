@@ -199,7 +199,7 @@ class Candidate(ResultModel):
     silhouette: float
     """Mean over the sampled customers, from -1 to 1."""
     davies_bouldin: float
-    """Lower is better; like the next two an estimate from a sample if the table is large."""
+    """Lower is better."""
     calinski_harabasz: float
     """Higher is better."""
     smallest_share: float

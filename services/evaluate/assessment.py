@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from services.contract.results import Candidate
 from services.evaluate.candidates import assess_stability
 from services.evaluate.checks import Thresholds, check
-from services.evaluate.part_tasks import Sample
+from services.evaluate.sample import Sample
 from services.evaluate.structure import assess_structure, classify
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import pairwise_distances, silhouette_score
 
 from services.contract.results import Candidate
 from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure_spread
-from services.evaluate.part_tasks import Sample
+from services.evaluate.sample import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
 from stagekit.errors import DataError
 from stagekit.workers.worker_pool import PersistedParts

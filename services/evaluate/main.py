@@ -15,7 +15,7 @@ from services.evaluate.checks import Thresholds, check
 from services.evaluate.choice import choose_cluster_count, require_fitted_k
 from services.evaluate.elbow import find_elbow
 from services.evaluate.labels import label_customers, read_new_customers
-from services.evaluate.part_tasks import draw_sample, load_scaled
+from services.evaluate.sample import draw_sample
 from services.evaluate.summary import log_candidate, log_choice, log_elbow, log_new_customers
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume.workspace import Workspace
@@ -40,7 +40,7 @@ def main(settings: EvaluateSettings, work: Workspace) -> int | None:
     thresholds = Thresholds(settings.min_silhouette, settings.min_stability)
     candidates = []
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.EVALUATION).folder) as pool:
-        features = pool.persist(load_scaled, parts)
+        features = pool.persist(artifacts.load_scaled, parts)
         sample = draw_sample(features, STABILITY_CUSTOMERS, seed=seed)
         n_screening = min(SCREENING_RESAMPLES, settings.n_resamples)
         scored = score_candidates(features, sample, models, n_resamples=n_screening, seed=seed)

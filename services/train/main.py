@@ -8,7 +8,6 @@ import numpy as np
 from services.contract import artifacts
 from services.contract.settings import TrainSettings
 from services.train.parallel import Chunks
-from services.train.part_tasks import load_scaled
 from services.train.sampled_kmeans import KMeansParameters
 from services.train.sweep import Fit, choose_strategy, sweep
 from stagekit.volume.workspace import Workspace
@@ -21,7 +20,7 @@ SHOW_ETA_AFTER_S = 5.0  # the log shows an estimate if more than this is left
 
 def main(settings: TrainSettings, work: Workspace) -> dict[str, Any]:
     with worker_pool(settings.dask_scheduler, work.output_location(artifacts.SWEEP).folder) as pool:
-        features = pool.persist(load_scaled, work.parts(artifacts.FEATURES))
+        features = pool.persist(artifacts.load_scaled, work.parts(artifacts.FEATURES))
         fits = _fit(settings, work, features)
     metrics = {"k_values": [fit.k for fit in fits], "sse": [fit.sse for fit in fits]}
     work.save(artifacts.SWEEP, {fit.k: fit.model for fit in fits})

@@ -64,7 +64,7 @@ def test_an_interrupted_run_is_resumed_and_the_page_has_a_row_for_each_populatio
     monkeypatch.setattr(trust, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which main sets, for its processes
     arguments = ["--sections=planted", "--jobs=1", f"--docs={tmp_path}"]
-    trust.main([*arguments, "--minutes=600"])
+    trust.main(arguments)
     kept = json.loads((tmp_path / "trust.json").read_text())
     kept["planted"]["entries"] = kept["planted"]["entries"][:4]
     (tmp_path / "trust.json").write_text(json.dumps(kept))

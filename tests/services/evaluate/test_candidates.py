@@ -12,7 +12,7 @@ from services.evaluate.candidates import (
     assess_stability,
     score_candidates,
 )
-from services.evaluate.part_tasks import Sample, draw_sample
+from services.evaluate.sample import Sample, draw_sample
 from stagekit.errors import DataError
 from stagekit.workers.worker_pool import worker_pool
 

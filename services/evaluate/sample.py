@@ -1,4 +1,4 @@
-"""Functions that run on one part of the features: in this process, in another one, or on a Dask worker."""
+"""Draw a sample of the customers from all parts of the features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stagekit.volume.parts import Part
 from stagekit.workers.worker_pool import PersistedParts
 
 
@@ -19,12 +18,6 @@ class Sample(NamedTuple):
     """Array of shape (n_sampled, n_features), standardised, in the order of the table."""
     n_customers: int
     """The number of customers in all parts."""
-
-
-def load_scaled(part: Part) -> NDArray[np.float64]:
-    """Load the standardised features of a part, shape (n_part, n_features)."""
-    scaled: NDArray[np.float64] = part.load()["scaled"]
-    return scaled
 
 
 def draw_sample(features: PersistedParts, max_customers: int, *, seed: int) -> Sample:

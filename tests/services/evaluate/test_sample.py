@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from services.evaluate.part_tasks import draw_sample
+from services.evaluate.sample import draw_sample
 from stagekit.workers.worker_pool import worker_pool
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from services.contract.artifacts import PICKLE
 from services.pipeline import PIPELINE
-from stagekit.volume.artifact import Artifact
 from stagekit.volume.files import TEMPORARY_SUFFIX, digest_open_file
 from stagekit.volume.manifest import MANIFEST_NAME, Manifest
 from stagekit.volume.model_store import ModelStore
@@ -52,11 +51,6 @@ def digests(volume: Path, stage: str) -> dict[str, str]:
 
 def read_manifest(volume: Path, stage: str) -> Manifest:
     return Manifest.model_validate_json((volume / "runs" / RUN / stage / MANIFEST_NAME).read_bytes())
-
-
-def artifacts_of(volume: Path, stage: str) -> Iterator[Artifact]:
-    written = digests(volume, stage)
-    return (artifact for artifact in PIPELINE[stage].writes if artifact.name in written)
 
 
 def temporary_files(volume: Path) -> list[Path]:

@@ -101,22 +101,6 @@ def held_back(stack: Stack, receivers: tuple[Hook, Mailbox], published: str) -> 
     return start(stack, HELD_BACK)
 
 
-def test_settings_sent_over_rest_reach_the_stages(stack: Stack, published: str) -> None:
-    folder = stack.volume / "runs" / run_folder(published)
-    manifests = [json.loads(path.read_text()) for path in folder.glob(f"*/{MANIFEST_NAME}") if path.parent.name != "changes"]
-    from_form = {
-        name: manifest["settings"][name]
-        for manifest in manifests
-        for name, source in manifest["setting_sources"].items()
-        if source == "form"
-    }
-    assert from_form == CHANGED
-
-
-def test_the_note_of_a_published_run_reports_the_publication(stack: Stack, published: str) -> None:
-    assert stack.get(path_of(published))["note"].startswith("3 segments, 8,939 customers, published")
-
-
 def test_a_published_run_updates_the_asset_and_starts_its_consumer(stack: Stack, published: str) -> None:
     [event] = events_of(stack, published)
     assert event["name"] == "active_segments"

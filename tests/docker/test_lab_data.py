@@ -1,6 +1,5 @@
-"""The lab's figures out of the images, by `docker run` and by Airflow; as processes in `tests/services/test_pipeline.py`."""
+"""The lab's figures out of the images in Airflow; as processes in `tests/services/test_pipeline.py`."""
 
-import json
 import re
 import shutil
 import time
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.docker.commands import TAG, make
 from tests.docker.stack import Stack
 
 pytestmark = pytest.mark.needs_docker
@@ -22,21 +20,6 @@ def sse(lab_data: Path) -> object:
     figures = re.findall(r"^\| \d+ \| ([\d.]+) \|$", (lab_data.parent / "README.md").read_text(), re.MULTILINE)
     assert len(figures) == 9
     return pytest.approx([float(figure) for figure in figures], rel=1e-9)
-
-
-def test_docker_run_finds_the_figures_of_the_lab(images: None, lab_data: Path, sse: object, tmp_path: Path) -> None:
-    for folder in ("runs", "model"):
-        (tmp_path / folder).mkdir()
-    shutil.copytree(lab_data, tmp_path / "data")
-    results = {}
-    for stage in ("extract", "transform", "train", "evaluate"):
-        results[stage] = json.loads(
-            make("run-stage", STAGE=stage, RUN="lab", VOLUME=str(tmp_path), TAG=TAG).stdout.splitlines()[-1]
-        )
-    assert results["extract"]["rows_read"] == 8950
-    assert results["train"]["sse"] == sse
-    assert json.loads((tmp_path / "runs/lab/evaluate/evaluation.json").read_text())["elbow"] == 5
-    assert results["evaluate"] == 6
 
 
 def test_airflow_finds_the_figures_of_the_lab(stack: Stack, lab_data: Path, sse: object) -> None:

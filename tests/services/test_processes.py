@@ -5,25 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from services.contract.artifacts import CUSTOMERS
 from services.pipeline import PIPELINE
-from stagekit.volume.manifest import Manifest
 from stagekit.volume.workspace import Workspace
+from tests.stagekit.manifests import commit
 
-EMPTY = {
-    "inputs": (),
-    "settings": {},
-    "setting_sources": {},
-    "result": None,
-    "image": None,
-    "versions": {},
-    "exit_reason": "done",
-}
 HEADER = "CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n"
 
 
@@ -105,8 +95,7 @@ def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
 def test_a_defect_of_ours_shows_where_it_is(volume):
     with Workspace(PIPELINE, "extract", volume, "demo") as work:
         work.save(CUSTOMERS, "no table")
-        now = datetime.now(UTC)
-        work.commit(Manifest(**EMPTY, stage="extract", run="demo", outputs=work.outputs, started=now, ended=now))
+        commit(work)
     code, _, err = run("transform", volume)
     assert code == 70
     assert "Traceback" in err

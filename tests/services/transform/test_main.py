@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -14,17 +13,9 @@ from services.pipeline import PIPELINE
 from services.transform.main import main
 from stagekit.errors import DataError, UsageError
 from stagekit.stage.command_line import parse
-from stagekit.volume.manifest import Manifest
 from stagekit.volume.parts import Part
 from stagekit.volume.workspace import Workspace
-
-
-def commit(work: Workspace) -> None:
-    now = datetime.now(UTC)
-    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
-    work.commit(
-        Manifest(run=work.run, stage=work.stage, inputs=(), outputs=tuple(work.outputs), started=now, ended=now, **empty)
-    )
+from tests.stagekit.manifests import commit
 
 
 @pytest.fixture

@@ -63,6 +63,14 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def dag_bag() -> Any:
+    """Parse the folder of DAGs as Airflow does."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(REPOSITORY / "dags")
+
+
+@pytest.fixture(scope="session")
 def docker_engine() -> None:
     """Skip without a Docker engine; fail instead if one is required (REQUIRE_DOCKER=1)."""
     for command in (["docker", "info"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):

@@ -108,7 +108,7 @@ def volume(single_machine: Path, tmp_path: Path) -> Path:
     return shutil.copytree(single_machine, tmp_path / "volume")
 
 
-@pytest.mark.parametrize(("workers", "rows_per_part"), [(0, 1_000_000), (1, 3_000), (2, ROWS_PER_PART), (4, 500)])
+@pytest.mark.parametrize(("workers", "rows_per_part"), [(0, 1_000_000), (2, ROWS_PER_PART), (4, 500)])
 def test_every_number_of_workers_and_parts_finds_what_the_single_machine_finds(
     single_machine, tmp_path, workers, rows_per_part
 ):
@@ -193,7 +193,7 @@ def test_a_worker_that_does_not_see_the_volume_is_named(cluster, volume, monkeyp
     )
 
 
-@pytest.mark.parametrize("other", ["code", "numpy", "scikit-learn"])
+@pytest.mark.parametrize("other", ["code", "numpy"])
 def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, other):
     if other == "code":
         for package in ("stagekit", "services"):
@@ -201,7 +201,7 @@ def test_a_worker_of_another_image_is_refused_at_the_start(volume, tmp_path, oth
         with (tmp_path / "services/extract/part_tasks.py").open("a") as file:
             file.write("# another version\n")
     else:
-        described = tmp_path / f"{other.replace('-', '_')}-0.1.dist-info"
+        described = tmp_path / f"{other}-0.1.dist-info"
         described.mkdir()
         (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 0.1\n")
     with running(tmp_path, 0) as cluster:

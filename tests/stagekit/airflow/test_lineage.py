@@ -13,7 +13,6 @@ from openlineage.client.generated.base import EventType
 from openlineage.client.transport.file import FileConfig, FileTransport
 
 from stagekit.airflow.lineage import _artifacts, describe_lineage, is_enabled, read_manifest
-from tests.stagekit.airflow.openlineage_schema import check_event
 from tests.stagekit.airflow.probe_pipeline import PIPELINE
 
 
@@ -104,9 +103,7 @@ def test_a_stage_is_described_by_its_inputs_outputs_settings_and_versions():
     assert {tag.key: tag.value for tag in lineage.run_facets["tags"].tags}["pandas"] == "3.1.1"
 
 
-@pytest.fixture
-def event(tmp_path):
-    """The event of a finished stage, as the client of OpenLineage writes it to a file."""
+def test_the_client_of_openlineage_writes_the_description_with_the_schema_of_each_facet(tmp_path):
     lineage = describe_lineage(MANIFEST, PIPELINE, "/data/bank", "runs/demo/transform")
     client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(tmp_path / "event.json"), append=True)))
     client.emit(
@@ -120,28 +117,11 @@ def event(tmp_path):
             outputs=lineage.outputs,
         )
     )
-    return json.loads((tmp_path / "event.json").read_text())
-
-
-def test_the_event_conforms_to_the_schema_of_openlineage(event):
-    applied = check_event(event)
-    assert {url.rpartition("/")[2] for url in applied} == {
-        *("RunEvent", "Run", "Job", "InputDataset", "OutputDataset", "DatasetVersionDatasetFacet", "SchemaDatasetFacet"),
-        *("SchemaDatasetFacetFields", "InputStatisticsInputDatasetFacet", "OutputStatisticsOutputDatasetFacet", "TagsRunFacet"),
-        *("TagsRunFacetFields", "ExecutionParametersRunFacet", "ExecutionParameter"),
+    event = json.loads((tmp_path / "event.json").read_text())
+    assert [len(event[side]) for side in ("inputs", "outputs")] == [2, 2]
+    features, _ = event["outputs"]
+    facets = event["run"]["facets"] | features["facets"] | features["outputFacets"] | event["inputs"][0]["inputFacets"]
+    assert {facet["_schemaURL"].rpartition("/")[2] for name, facet in facets.items() if name != "tags"} == {
+        *("DatasetVersionDatasetFacet", "SchemaDatasetFacet", "InputStatisticsInputDatasetFacet"),
+        *("OutputStatisticsOutputDatasetFacet", "ExecutionParametersRunFacet"),
     }
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda event: event["run"].pop("runId"), "event.run lacks runId"),
-        (lambda event: event["outputs"][0].update(size=1), "has {'size'}, which the schema does not"),
-        (lambda event: event["outputs"][0]["facets"]["version"].pop("datasetVersion"), "version lacks datasetVersion"),
-        (lambda event: event["inputs"][0]["inputFacets"]["inputStatistics"].update(size="10"), "size is '10', expected"),
-    ],
-)
-def test_what_does_not_conform_is_found(event, change, message):
-    change(event)
-    with pytest.raises(AssertionError, match=message):
-        check_event(event)

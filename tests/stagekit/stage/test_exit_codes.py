@@ -1,4 +1,4 @@
-"""How a stage ends, seen from inside the process; `test_stage.py` sees it from outside."""
+"""How a stage ends, seen from inside the process; `tests/services/test_processes.py` sees it from outside."""
 
 import errno
 import hashlib

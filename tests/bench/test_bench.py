@@ -60,7 +60,8 @@ def test_a_failed_process_raises_an_error():
         run(["-c", "raise SystemExit(3)"])
 
 
-def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path):
+def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIPELINE_N_RESAMPLES", "2")
     (tmp_path / "sample/data").mkdir(parents=True)
     write_table(tmp_path / "sample/data/file.csv", 1_000, seed=1)  # in place of the sample data, which take longer
     shutil.copy(LAB_DATA / "test.csv", tmp_path / "sample/data")

@@ -40,7 +40,8 @@ def host(images: None, tmp_path: Path) -> Iterator[Host]:
 
 def up(host: Host, volume: Path) -> None:
     """Start the stack on the host by what `make up` does once the images are there."""
-    settings = {"COMPOSE_PROJECT_NAME": PROJECT, "AIRFLOW_PORT": free_port(), "TAG": TAG, "DOCKER_HOST": host.socket}
+    settings = {"PIPELINE": "customer-segmentation", "COMPOSE_PROJECT_NAME": PROJECT, "AIRFLOW_PORT": free_port()}
+    settings |= {"TAG": TAG, "DOCKER_HOST": host.socket}
     variables = os.environ | settings | {"COMPOSE_FILE": f"{REPOSITORY}/compose.yaml:{PROBE}/compose.yaml", "PROBE": str(PROBE)}
     file = host.folder / "secrets"
     for command in (

@@ -24,7 +24,7 @@ TABLE_SECTIONS = {
     "reading": sections.measure_reading,
     "whole": sections.measure_whole,
 }
-SECTIONS = (*TABLE_SECTIONS, "sweeps", "airflow", "images")
+SECTIONS = (*TABLE_SECTIONS, "sweeps", "starts", "airflow", "images")
 
 
 def main(arguments: list[str]) -> None:
@@ -67,6 +67,10 @@ def _measure(section: str, results: dict[str, Any], options: argparse.Namespace,
                 yield
         case _ if not containers.is_engine_running():
             _print(f"{section}: omitted, because no Docker engine answers")
+        case "starts":
+            _print("start-up")
+            results["starts"] = sections.measure_starts(options.runs or 9)
+            yield
         case "airflow":
             _print("runs in Airflow and with docker run")
             results["airflow"] = containers.measure_airflow(folder, options.runs or 5)
@@ -86,7 +90,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         default=["sample", "10k", "100k", "1m"],
         help=f"some of {','.join(SIZES)}; with 10m, stages takes an hour, the other sections minutes",
     )
-    parser.add_argument("--runs", type=int, help="runs of each contestant; by default 1 to 7, fewer if one run takes long")
+    parser.add_argument("--runs", type=int, help="runs of each contestant; by default 1 to 9, fewer if one run takes long")
     parser.add_argument(
         "--families", type=lambda text: text.split(","), default=list(FAMILIES), help="populations of the sweeps"
     )

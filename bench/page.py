@@ -32,6 +32,8 @@ def describe(results: Mapping[str, Any], notes: str) -> str:
         parts += [f"## Whole pipeline and an expert's script, {size}\n", _whole(whole)]
     if "sweeps" in results:
         parts += ["## The sweep from a sample\n", _sweeps(results["sweeps"], results["sweep_customers"])]
+    if "starts" in results:
+        parts += ["## Start-up\n", _starts(results["starts"])]
     if "airflow" in results:
         parts += ["## A stage in Airflow and with docker run\n", _airflow(results["airflow"])]
     if "images" in results:
@@ -80,6 +82,13 @@ def _whole(whole: Mapping[str, Any]) -> str:
         f"to the pipeline's, for k = {', '.join(sse)}:\nminimum {min(worse):+.3f} %, median {statistics.median(worse):+.3f} %, "
         f"maximum {max(worse):+.3f} %.\n"
     )
+
+
+def _starts(runs: Runs) -> str:
+    pandas, *_ = runs.values()
+    rows = [("process", "s", "MiB", "time", "memory")]
+    rows += [(name, *_relative(measured["start"], pandas["start"])) for name, measured in runs.items()]
+    return _table(rows)
 
 
 def _together(stages: Mapping[str, Sequence[Run]]) -> list[Run]:

@@ -93,6 +93,18 @@ def measure_reading(volume: Path, runs: int) -> dict[str, dict[str, list[Run]]]:
     return alternate(contestants, runs)
 
 
+def measure_starts(runs: int) -> dict[str, dict[str, list[Run]]]:
+    """Import pandas, and print the help of each stage."""
+    contestants: dict[str, Contest] = {"import pandas": lambda: {"start": run(["-c", "import pandas"])}}
+    for stage in LAB_STAGES:
+        contestants[f"{stage} --help"] = partial(_start, stage)
+    return alternate(contestants, runs)
+
+
+def _start(stage: str) -> Mapping[str, Run]:
+    return {"start": run(["-m", f"services.{stage}", "--help"])}
+
+
 def measure_whole(volume: Path, runs: int) -> dict[str, Any]:
     """Run all six stages, evaluate without its estimates, and an expert's script on the same table, in turns.
 

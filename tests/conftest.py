@@ -32,15 +32,19 @@ pytest_plugins = ["tests.chaos.table", "tests.stagekit.airflow.api_server"]
 
 
 class Scheduling(LoadScopeScheduling):
-    """Runs all tests on the engine in one process, and distributes the others one by one."""
+    """Distributes tests one by one, except those on the engine and those of a file with a fixture for all of its tests."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "engine" if needs_docker(nodeid.partition("::")[0]) else nodeid
+        return scope_of(nodeid.partition("::")[0]) or nodeid
 
 
 @cache
-def needs_docker(file: str) -> bool:
-    return "mark.needs_docker" in (REPOSITORY / file).read_text(encoding="utf-8")
+def scope_of(file: str) -> str:
+    """Return the name of the group of tests that run in one process, empty if the tests of the file run in any."""
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    if "mark.needs_docker" in text:
+        return "engine"
+    return file if 'fixture(scope="module")' in text else ""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
@@ -60,6 +64,14 @@ def chromium() -> Iterator[Any]:
             skip_or_fail(str(reason))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def dag_bag() -> Any:
+    """Parse the folder of DAGs as Airflow does."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(REPOSITORY / "dags")
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,6 @@ pytest_add_cli_args_test_selection =
     {tests}
 pytest_add_cli_args =
     -m=not needs_docker
-    --ignore=tests/stagekit/stage/test_run.py
     --deselect=tests/stagekit/volume/test_model_store.py::test_killed_at_random_leaves_one_whole_run_in_force
     --deselect=tests/services/segment/test_main.py::test_two_processes_at_once_publish_one_after_the_other_or_not_at_all
     --deselect=tests/services/segment/test_score.py::test_scoring_is_one_command_without_a_run

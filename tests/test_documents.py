@@ -123,14 +123,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy2(REPOSITORY / name, folder / name)
     for name in (".uv", ".venv"):
         (folder / name).symlink_to(REPOSITORY / name)
-    rows = (folder / "shared_volume/data/file.csv").read_text().splitlines()[:100]
-    for name in ("mine.csv", "new.csv"):  # the README's names for the user's data
-        (folder / "shared_volume/data" / name).write_text("\n".join(rows) + "\n")
+    rows = (folder / "shared_volume/data/file.csv").read_text().splitlines()
+    for name, n_rows in {"file.csv": 1000, "mine.csv": 100, "new.csv": 100}.items():  # the README's names for the user's data
+        (folder / "shared_volume/data" / name).write_text("\n".join(rows[:n_rows]) + "\n")
     return folder
 
 
 def run_command(checkout: Path, command: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    inherited["PIPELINE_N_RESAMPLES"] = "2"  # the default takes most of the time
     ended = subprocess.run(["bash", "-c", command], cwd=checkout, env=inherited, capture_output=True, text=True)
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from urllib.parse import quote
 
 import pytest
@@ -14,11 +13,10 @@ from playwright.sync_api import Browser, Page, expect
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
 from tests.browser.airflow_pages import open_form, open_page, sign_in
-from tests.docker.stack import Stack
+from tests.docker.stack import DAG, Stack
 
 pytestmark = pytest.mark.needs_docker
 
-DAG = "customer_segmentation_lab1"
 FILLED_IN = {
     "n_clusters": 4,
     "feature_columns": ["BALANCE", "PURCHASES", "CREDIT_LIMIT", "PAYMENTS"],
@@ -118,12 +116,7 @@ def test_the_menu_leads_to_the_list_of_runs_and_from_there_to_a_report(admin: Pa
 
 
 def test_a_failed_run_has_the_reason_in_place_of_a_report(admin: Page, stack: Stack) -> None:
-    body = {"logical_date": None, "conf": {"data_file": "data/none.csv"}}
-    answer = stack.signed_in.post(f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json=body, timeout=30)
-    run = answer.json()["dag_run_id"]
-    deadline = time.monotonic() + RUN_ENDS_MS / 1000
-    while stack.get(f"dags/{DAG}/dagRuns/{quote(run, safe='')}")["state"] != "failed" and time.monotonic() < deadline:
-        time.sleep(0.5)
+    run = stack.run({"data_file": "data/none.csv"})["dag_run_id"]
     admin.goto(f"{page_of(run)}/plugin/report")
     page = admin.frame_locator("iframe[title=Report]")
     expect(page.get_by_role("heading", level=1)).to_have_text("The run failed")

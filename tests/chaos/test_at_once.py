@@ -1,4 +1,4 @@
-"""Several processes or containers at once: one stage of one run, and several runs that publish."""
+"""Several containers of one stage of one run, and several runs that publish, at once."""
 
 import os
 import shutil
@@ -12,29 +12,6 @@ from stagekit.volume.model_store import ModelStore
 from tests.chaos.processes import Stage, run
 from tests.chaos.volumes import check_whole, digests, flags, run_pipeline, temporary_files
 from tests.docker.commands import TAG
-
-
-@pytest.mark.parametrize("stage", PIPELINE.stage_names)
-def test_of_three_processes_of_one_stage_of_one_run_one_works_at_a_time(volume, stage, tries, record):
-    expected = digests(volume, stage)
-    codes = Counter()
-    n_tries = tries(2, 20)
-    for _ in range(n_tries):
-        processes = [Stage(volume, stage, *flags(stage)) for _ in range(3)]
-        ended = [(process.wait(), process.log()) for process in processes]
-        assert {code for code, _ in ended} <= {0, 75}
-        assert any(code == 0 for code, _ in ended)
-        assert all("in use by another process: wait until it ends" in log.splitlines()[-1] for code, log in ended if code)
-        codes.update(code for code, _ in ended)
-        check_whole(volume)
-        assert digests(volume, stage) == expected
-        assert temporary_files(volume) == []
-    assert codes[75]
-    record(
-        "three processes of one stage of one run",
-        n_tries,
-        "some wait (75: in use), one or more work, one by one; the same sha256",
-    )
 
 
 @pytest.mark.needs_docker

@@ -46,7 +46,7 @@ def test_a_full_disk_is_a_transient_error_and_leaves_existing_files_unchanged(sm
     assert run(small, stage, *flags(stage))[0] == 0  # the report shows when the stages before it ran
     expected, register = digests(small, stage), published(small)
     needed = sum((small / "runs/demo" / stage / name).stat().st_size for name in expected) * 2 + 16384
-    n_tries, full = tries(4, 40), 0
+    n_tries, full = tries(2, 40), 0
     for attempt in range(n_tries):
         fill(small, 0 if attempt == 0 else seed.randrange(needed))
         code, log = run(small, stage, *flags(stage))

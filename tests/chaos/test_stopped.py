@@ -19,7 +19,7 @@ def test_a_stage_that_receives_sigterm_ends_at_once_with_75(volume, stage, tries
     begin = time.monotonic()
     assert run(volume, stage, *flags(stage))[0] == 0
     life = time.monotonic() - begin
-    seed, n_tries, slowest, done = random.Random(stage), tries(4, 50), 0.0, 0
+    seed, n_tries, slowest, done = random.Random(stage), tries(2, 50), 0.0, 0
     for attempt in range(n_tries):
         if attempt % 2:
             shutil.rmtree(volume / "runs" / RUN / stage)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
 from services.pipeline import PIPELINE
 from stagekit.airflow.stage_operator import StageOperator
@@ -14,24 +13,19 @@ from stagekit.airflow.stage_operator import StageOperator
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def dagbag():
-    return DagBag(REPOSITORY / "dags")
+@pytest.fixture
+def dag(dag_bag):
+    return dag_bag.dags["customer_segmentation_lab1"]
 
 
-@pytest.fixture(scope="module")
-def dag(dagbag):
-    return dagbag.dags["customer_segmentation_lab1"]
+def test_the_folder_holds_three_dags_and_no_import_error(dag_bag):
+    assert dag_bag.import_errors == {}
+    assert set(dag_bag.dags) == {"customer_segmentation_lab1", "customer_segment_changes", "housekeeping"}
 
 
-def test_the_folder_holds_three_dags_and_no_import_error(dagbag):
-    assert dagbag.import_errors == {}
-    assert set(dagbag.dags) == {"customer_segmentation_lab1", "customer_segment_changes", "housekeeping"}
-
-
-def test_only_files_that_hold_a_dag_are_parsed(dagbag):
+def test_only_files_that_hold_a_dag_are_parsed(dag_bag):
     files = {"customer_segmentation_dag.py", "segment_changes_dag.py", "housekeeping_dag.py"}
-    assert {stat.file for stat in dagbag.dagbag_stats} == files
+    assert {stat.file for stat in dag_bag.dagbag_stats} == files
 
 
 def test_the_dag_is_scheduled_as_in_the_lab(dag):

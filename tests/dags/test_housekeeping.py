@@ -4,13 +4,11 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from stagekit.airflow.housekeeping import choose_settings, describe_volume, folders_in_progress, remove_logs
 from stagekit.prune.stage import PruneSettings
 from stagekit.volume.runs import run_folder
-from tests.docker.commands import REPOSITORY
 
 RESULT = {
     "dry_run": False,
@@ -24,9 +22,9 @@ RESULT = {
 }
 
 
-@pytest.fixture(scope="module")
-def dag():
-    return DagBag(REPOSITORY / "dags").dags["housekeeping"]
+@pytest.fixture
+def dag(dag_bag):
+    return dag_bag.dags["housekeeping"]
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
-from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
 from dags.assets import ACTIVE_SEGMENTS
 from services.pipeline import PIPELINE
 
-REPOSITORY = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module")
-def dag():
-    return DagBag(REPOSITORY / "dags").dags["customer_segment_changes"]
+@pytest.fixture
+def dag(dag_bag):
+    return dag_bag.dags["customer_segment_changes"]
 
 
 def test_it_waits_for_new_segments(dag):

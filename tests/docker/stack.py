@@ -5,17 +5,21 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
 from tests.docker.commands import REPOSITORY, TAG, docker, make
+
+DAG = "customer_segmentation_lab1"
 
 
 @dataclass
@@ -55,6 +59,42 @@ class Stack:
         answer = self.signed_in.get(f"{self.address}/api/v2/{path}", timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def wait_for(self, path: str, reached: Callable[[Any], bool], timeout_s: float = 900) -> Any:
+        """Get a path again and again until the answer fulfils a condition; returns that answer."""
+        ends = time.monotonic() + timeout_s
+        while not reached(found := self.get(path)):
+            assert time.monotonic() < ends, found
+            time.sleep(0.5)
+        return found
+
+    def run(self, conf: dict[str, Any], dag: str = DAG, logical_date: str | None = None) -> dict[str, Any]:
+        """Start a run through the REST API and wait for its end; returns what Airflow knows of it."""
+        body = {"logical_date": logical_date, "conf": conf}
+        answer = self.signed_in.post(f"{self.address}/api/v2/dags/{dag}/dagRuns", json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+        path = path_of(answer.json()["dag_run_id"], dag)
+        ended: dict[str, Any] = self.wait_for(path, lambda run: run["state"] in {"success", "failed"})
+        return ended
+
+    def wait_until_idle(self) -> None:
+        """Wait for the end of all runs: a new stack runs the schedule's last date first, and there is one run at a time."""
+        self.wait_for(f"dags/{DAG}/dagRuns?state=running&state=queued", lambda found: not found["dag_runs"])
+
+    def result(self, run: dict[str, Any], task: str) -> Any:
+        """Return the result of a task."""
+        path = f"{path_of(run['dag_run_id'], run['dag_id'])}/taskInstances/{task}/xcomEntries/return_value?stringify=false"
+        return self.get(path)["value"]
+
+    def log(self, run: dict[str, Any], task: str) -> list[str]:
+        """Return the lines that the first try of a task has logged."""
+        path = f"{path_of(run['dag_run_id'], run['dag_id'])}/taskInstances/{task}/logs/1?full_content=true"
+        return [line["event"] for line in self.get(path)["content"]]
+
+
+def path_of(run: str, dag: str = DAG) -> str:
+    """Return the path of a run in the REST API."""
+    return f"dags/{dag}/dagRuns/{quote(run, safe='')}"
 
 
 def free_port() -> str:

@@ -9,55 +9,27 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.runs import run_folder
 from tests.docker.commands import REPOSITORY, docker
-from tests.docker.stack import Stack
+from tests.docker.stack import DAG, Stack, path_of
 from tests.stagekit.airflow.receivers import Hook, Mailbox, listening_hook, listening_mailbox, text_of
 
 pytestmark = pytest.mark.needs_docker
 
-DAG, WAITING_DAG = "customer_segmentation_lab1", "customer_segment_changes"
+WAITING_DAG = "customer_segment_changes"
 CHANGED = {"k_values": [2, 3, 4, 5], "n_clusters": 3, "random_state": 11, "publish": "always"}
 HELD_BACK = {"k_values": [2, 3], "min_silhouette": 1.0}
 
 
-def start(stack: Stack, conf: dict[str, Any], dag: str = DAG) -> str:
-    """Start a run and wait for its end; returns its id."""
-    client, runs = stack.client(), f"{stack.address}/api/v2/dags/{dag}/dagRuns"
-    answer = client.post(runs, json={"logical_date": None, "conf": conf}, timeout=30)
-    assert answer.status_code == 200, answer.text
-    run: str = answer.json()["dag_run_id"]
-    wait_for(stack, f"{path_of(run, dag)}", lambda found: found["state"] in {"success", "failed"})
-    return run
-
-
-def path_of(run: str, dag: str = DAG) -> str:
-    return f"dags/{dag}/dagRuns/{requests.utils.quote(run, safe='')}"
-
-
-def wait_for(stack: Stack, path: str, reached: Any, seconds: float = 600) -> Any:
-    ends = time.monotonic() + seconds
-    while not reached(found := stack.get(path)):
-        assert time.monotonic() < ends, found
-        time.sleep(0.5)
-    return found
-
-
-def events_of(stack: Stack, run: str) -> list[dict[str, Any]]:
+def events_of(stack: Stack, run: dict[str, Any]) -> list[dict[str, Any]]:
     events = stack.get("assets/events?limit=100")["asset_events"]
-    return [event for event in events if event["source_run_id"] == run]
+    return [event for event in events if event["source_run_id"] == run["dag_run_id"]]
 
 
-def log_of(stack: Stack, run: str, task: str) -> list[str]:
-    content = stack.get(f"{path_of(run)}/taskInstances/{task}/logs/1?full_content=true")["content"]
-    return [line["event"] for line in content]
-
-
-def notifications_of(run: str, hook: Hook) -> list[dict[str, Any]]:
-    return arrived(lambda: [message for message in hook.got if message["run_id"] == run])
+def notifications_of(run: dict[str, Any], hook: Hook) -> list[dict[str, Any]]:
+    return arrived(lambda: [message for message in hook.got if message["run_id"] == run["dag_run_id"]])
 
 
 def arrived(look: Callable[[], list[Any]], seconds: float = 120) -> list[Any]:
@@ -69,8 +41,8 @@ def arrived(look: Callable[[], list[Any]], seconds: float = 120) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def published(stack: Stack) -> str:
-    return start(stack, CHANGED)
+def published(stack: Stack) -> dict[str, Any]:
+    return stack.run(CHANGED)
 
 
 @pytest.fixture(scope="module")
@@ -97,40 +69,23 @@ def receivers(stack: Stack) -> Iterator[tuple[Hook, Mailbox]]:
 
 
 @pytest.fixture(scope="module")
-def held_back(stack: Stack, receivers: tuple[Hook, Mailbox], published: str) -> str:
-    return start(stack, HELD_BACK)
+def held_back(stack: Stack, receivers: tuple[Hook, Mailbox], published: dict[str, Any]) -> dict[str, Any]:
+    return stack.run(HELD_BACK)
 
 
-def test_settings_sent_over_rest_reach_the_stages(stack: Stack, published: str) -> None:
-    folder = stack.volume / "runs" / run_folder(published)
-    manifests = [json.loads(path.read_text()) for path in folder.glob(f"*/{MANIFEST_NAME}") if path.parent.name != "changes"]
-    from_form = {
-        name: manifest["settings"][name]
-        for manifest in manifests
-        for name, source in manifest["setting_sources"].items()
-        if source == "form"
-    }
-    assert from_form == CHANGED
-
-
-def test_the_note_of_a_published_run_reports_the_publication(stack: Stack, published: str) -> None:
-    assert stack.get(path_of(published))["note"].startswith("3 segments, 8,939 customers, published")
-
-
-def test_a_published_run_updates_the_asset_and_starts_its_consumer(stack: Stack, published: str) -> None:
+def test_a_published_run_updates_the_asset_and_starts_its_consumer(stack: Stack, published: dict[str, Any]) -> None:
     [event] = events_of(stack, published)
     assert event["name"] == "active_segments"
-    assert event["extra"] == {"run": published, "k": 3, "customers": 8939}
+    assert event["extra"] == {"run": published["dag_run_id"], "k": 3, "customers": 8939}
     [started] = event["created_dagruns"]
-    wait_for(stack, path_of(started["run_id"], WAITING_DAG), lambda run: run["state"] == "success")
-    manifest = json.loads((stack.volume / "runs" / run_folder(published) / "changes" / MANIFEST_NAME).read_text())
+    stack.wait_for(path_of(started["run_id"], WAITING_DAG), lambda run: run["state"] == "success")
+    manifest = json.loads((stack.volume / "runs" / run_folder(published["dag_run_id"]) / "changes" / MANIFEST_NAME).read_text())
     assert manifest["result"]["customers"] == 8939
 
 
-def test_an_older_list_is_rewritten_for_the_requested_run(stack: Stack, published: str) -> None:
-    run = start(stack, {"run": published}, WAITING_DAG)
-    result = f"{path_of(run, WAITING_DAG)}/taskInstances/list_changes/xcomEntries/return_value?stringify=false"
-    assert stack.get(result)["value"]["run"] == published
+def test_an_older_list_is_rewritten_for_the_requested_run(stack: Stack, published: dict[str, Any]) -> None:
+    run = stack.run({"run": published["dag_run_id"]}, WAITING_DAG)
+    assert stack.result(run, "list_changes")["run"] == published["dag_run_id"]
 
 
 def test_the_curl_lines_of_the_rest_page_start_a_run(stack: Stack) -> None:
@@ -148,15 +103,14 @@ def test_the_curl_lines_of_the_rest_page_start_a_run(stack: Stack) -> None:
     stack.client().patch(f"{stack.address}/api/v2/{path_of(started['dag_run_id'])}", json={"state": "failed"}, timeout=30)
 
 
-def test_a_run_that_was_not_published_has_a_note_and_updates_nothing(stack: Stack, held_back: str) -> None:
-    found = stack.get(path_of(held_back))
-    assert found["state"] == "success"
-    assert "not published" in found["note"]
+def test_a_run_that_was_not_published_has_a_note_and_updates_nothing(stack: Stack, held_back: dict[str, Any]) -> None:
+    assert held_back["state"] == "success"
+    assert "not published" in stack.get(path_of(held_back["dag_run_id"]))["note"]
     assert events_of(stack, held_back) == []
 
 
 def test_a_run_that_was_not_published_is_reported_to_configured_receivers(
-    stack: Stack, receivers: tuple[Hook, Mailbox], held_back: str
+    stack: Stack, receivers: tuple[Hook, Mailbox], held_back: dict[str, Any]
 ) -> None:
     hook, mailbox = receivers
     [notification] = notifications_of(held_back, hook)
@@ -175,12 +129,14 @@ def test_a_wrong_variable_fails_the_first_task_in_one_line_which_is_reported_and
     variables = f"{stack.address}/api/v2/variables"
     stack.client().post(variables, json={"key": "customer_segmentation", "value": '{"k_values": "all"}'}, timeout=30)
     try:
-        run = start(stack, {})
-        states = {one["task_id"]: one["state"] for one in stack.get(f"{path_of(run)}/taskInstances")["task_instances"]}
+        run = stack.run({})
+        states = {
+            one["task_id"]: one["state"] for one in stack.get(f"{path_of(run['dag_run_id'])}/taskInstances")["task_instances"]
+        }
         assert states.pop("extract_customer_data") == "failed"
         assert set(states.values()) == {"upstream_failed"}
         reason = 'failed (64, invalid settings): the Airflow Variable customer_segmentation sets k_values to "all"'
-        assert [line for line in log_of(stack, run, "extract_customer_data") if line.startswith(reason)]
+        assert [line for line in stack.log(run, "extract_customer_data") if line.startswith(reason)]
         [notification] = notifications_of(run, hook)
         assert (notification["event"], notification["task_id"]) == ("failed", "extract_customer_data")
         assert notification["reason"].startswith(reason)
@@ -199,8 +155,8 @@ def test_an_unreachable_receiver_does_not_affect_others_and_its_address_is_not_l
     closed = {"connection_id": before["connection_id"], "conn_type": "http", "host": "http://127.0.0.1:9/services/hidden-path"}
     assert client.patch(connection, json=closed, timeout=30).status_code == 200
     try:
-        run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
-        mails = arrived(lambda: [mail for mail in mailbox.got if run in text_of(mail)])
+        run = stack.run({"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
+        mails = arrived(lambda: [mail for mail in mailbox.got if run["dag_run_id"] in text_of(mail)])
     finally:
         client.patch(connection, json=closed | {"host": before["host"]}, timeout=30)
     assert [mail["Subject"] for mail in mails] == [f"{DAG}: extract_customer_data failed"]
@@ -212,15 +168,15 @@ def test_an_unreachable_receiver_does_not_affect_others_and_its_address_is_not_l
     assert "hidden-path" not in logs
 
 
-def test_the_log_of_a_stage_is_folded_and_its_result_is_not(stack: Stack, published: str) -> None:
-    folded, seen = in_sections(log_of(stack, published, "segment_customers"))
+def test_the_log_of_a_stage_is_folded_and_its_result_is_not(stack: Stack, published: dict[str, Any]) -> None:
+    folded, seen = in_sections(stack.log(published, "segment_customers"))
     assert [line for line in folded if "k=3, compared with run" in line]
     assert [line for line in seen if line.startswith("result: {")]
 
 
 def test_the_reason_of_a_failure_is_last_and_not_folded(stack: Stack) -> None:
-    run = start(stack, {"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
-    _, seen = in_sections(log_of(stack, run, "extract_customer_data"))
+    run = stack.run({"feature_columns": ["BALANCE", "NO_SUCH_COLUMN"]})
+    _, seen = in_sections(stack.log(run, "extract_customer_data"))
     assert seen[-2].startswith("failed (65, invalid data)")
     assert seen[-1].startswith("to replay this stage by hand: docker run")
 

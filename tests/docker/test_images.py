@@ -30,11 +30,6 @@ def layers(stage: str) -> list[tuple[str, int]]:
     return [(made, size) for made, size in sized if size]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_arguments_of_docker_run_go_to_the_stage(stage: str) -> None:
-    assert "--run" in docker("run", "--rm", image(stage), "--help")
-
-
 def test_the_whole_chain_runs_hardened_and_leaves_files_that_the_caller_owns(volume: Path) -> None:
     (volume / "runs").mkdir()
     (volume / "model").mkdir()

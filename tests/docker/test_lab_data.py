@@ -1,20 +1,14 @@
-"""The lab's figures out of the images, by `docker run` and by Airflow; as processes in `tests/services/test_pipeline.py`."""
+"""The lab's figures out of the images in Airflow; as processes in `tests/services/test_pipeline.py`."""
 
-import json
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
-import requests
 
-from tests.docker.commands import TAG, make
 from tests.docker.stack import Stack
 
 pytestmark = pytest.mark.needs_docker
-
-DAG = "customer_segmentation_lab1"
 
 
 @pytest.fixture
@@ -24,38 +18,9 @@ def sse(lab_data: Path) -> object:
     return pytest.approx([float(figure) for figure in figures], rel=1e-9)
 
 
-def test_docker_run_finds_the_figures_of_the_lab(images: None, lab_data: Path, sse: object, tmp_path: Path) -> None:
-    for folder in ("runs", "model"):
-        (tmp_path / folder).mkdir()
-    shutil.copytree(lab_data, tmp_path / "data")
-    results = {}
-    for stage in ("extract", "transform", "train", "evaluate"):
-        results[stage] = json.loads(
-            make("run-stage", STAGE=stage, RUN="lab", VOLUME=str(tmp_path), TAG=TAG).stdout.splitlines()[-1]
-        )
-    assert results["extract"]["rows_read"] == 8950
-    assert results["train"]["sse"] == sse
-    assert json.loads((tmp_path / "runs/lab/evaluate/evaluation.json").read_text())["elbow"] == 5
-    assert results["evaluate"] == 6
-
-
 def test_airflow_finds_the_figures_of_the_lab(stack: Stack, lab_data: Path, sse: object) -> None:
     shutil.copytree(lab_data, stack.volume / "data/lab", dirs_exist_ok=True)
-    conf = {"data_file": "data/lab/file.csv", "test_file": "data/lab/test.csv"}
-    answer = stack.client().post(
-        f"{stack.address}/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf}, timeout=30
-    )
-    assert answer.status_code == 200, answer.text
-    path = f"dags/{DAG}/dagRuns/{requests.utils.quote(answer.json()['dag_run_id'], safe='')}"
-    begin = time.monotonic()
-    while (state := stack.get(path)["state"]) not in {"success", "failed"} and time.monotonic() - begin < 300:
-        time.sleep(0.5)
-    assert state == "success"
-
-    def result(task: str) -> object:
-        return stack.get(f"{path}/taskInstances/{task}/xcomEntries/return_value?stringify=false")["value"]
-
-    trained = result("train_kmeans_customer_model")
-    assert isinstance(trained, dict)
-    assert trained["sse"] == sse
-    assert result("evaluate_customer_model") == 6
+    run = stack.run({"data_file": "data/lab/file.csv", "test_file": "data/lab/test.csv"})
+    assert run["state"] == "success"
+    assert stack.result(run, "train_kmeans_customer_model")["sse"] == sse
+    assert stack.result(run, "evaluate_customer_model") == 6

@@ -47,7 +47,8 @@ def test_it_runs_as_local_processes(project: Path) -> None:
     assert read_means(project / "shared_volume") == MEANS
 
 
-def test_the_tests_of_the_kit_run_on_it(project: Path) -> None:
+@pytest.mark.needs_docker  # not for the engine: without one, `make test` need not run these tests twice
+def test_the_tests_of_the_kit_run_on_it(project: Path, docker_engine: None) -> None:
     make("--no-print-directory", "-C", str(project), "test", ARGS="--quiet -m 'not needs_docker' tests/stagekit")
 
 

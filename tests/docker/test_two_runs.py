@@ -4,20 +4,17 @@ import hashlib
 import json
 import subprocess
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from requests.utils import quote
 
 from services.pipeline import PIPELINE
 from stagekit.volume.runs import run_folder
-from tests.docker.stack import Stack
+from tests.docker.stack import DAG, Stack, path_of
 
 pytestmark = pytest.mark.needs_docker
-
-DAG = "customer_segmentation_lab1"
 
 
 @dataclass
@@ -33,7 +30,7 @@ def runs(stack: Stack) -> Runs:
     """The run of the last Monday, cleared, and one by hand that is triggered at the same time."""
     client = stack.client()
     address = f"{stack.address}/api/v2/dags/{DAG}"
-    wait_until_idle(stack)
+    stack.wait_until_idle()
     scheduled = stack.get(f"dags/{DAG}/dagRuns?run_type=scheduled")["dag_runs"][0]["dag_run_id"]
     containers: list[dict[str, Any]] = []
     with subprocess.Popen(
@@ -53,23 +50,12 @@ def runs(stack: Stack) -> Runs:
             client.post(f"{address}/dagRuns", json={"logical_date": None, "conf": {"k_values": [2, 3, 4]}}, timeout=30),
         ]
         assert [answer.status_code for answer in answers] == [200, 200], [answer.text for answer in answers]
-        wait_until_idle(stack)
+        stack.wait_until_idle()
         events.terminate()
     names = [scheduled, answers[1].json()["dag_run_id"]]
-    found = [stack.get(f"dags/{DAG}/dagRuns/{quote(name, safe='')}") for name in names]
-    tasks = [
-        task
-        for name in names
-        for task in stack.get(f"dags/{DAG}/dagRuns/{quote(name, safe='')}/taskInstances")["task_instances"]
-    ]
+    found = [stack.get(path_of(name)) for name in names]
+    tasks = [task for name in names for task in stack.get(f"{path_of(name)}/taskInstances")["task_instances"]]
     return Runs(*found, tasks, containers)
-
-
-def wait_until_idle(stack: Stack) -> None:
-    ends = time.monotonic() + 900
-    while stack.get(f"dags/{DAG}/dagRuns?state=running&state=queued")["dag_runs"]:
-        assert time.monotonic() < ends, "the runs did not end within 15 minutes"
-        time.sleep(0.5)
 
 
 def inspect_each(ids: Any, found: list[dict[str, Any]]) -> None:
@@ -144,9 +130,9 @@ def test_no_secret_reaches_a_stage_or_is_shown_by_airflow(stack: Stack, runs: Ru
     assert len(secrets) == 5
     shown = json.dumps(runs.containers) + json.dumps(runs.tasks)
     for task in runs.tasks:
-        path = f"dags/{DAG}/dagRuns/{quote(task['dag_run_id'], safe='')}"
-        shown += json.dumps(stack.get(f"{path}/taskInstances/{task['task_id']}/logs/{task['try_number']}?full_content=true"))
-        shown += json.dumps(stack.get(f"{path}/taskInstances/{task['task_id']}/xcomEntries"))
+        path = f"{path_of(task['dag_run_id'])}/taskInstances/{task['task_id']}"
+        shown += json.dumps(stack.get(f"{path}/logs/{task['try_number']}?full_content=true"))
+        shown += json.dumps(stack.get(f"{path}/xcomEntries"))
     assert "docker run --rm" in shown
     assert "PIPELINE_UPSTREAM" in shown
     assert not [secret for secret in secrets if secret in shown]

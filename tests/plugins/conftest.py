@@ -13,9 +13,10 @@ import pytest
 from dags.assets import DAG_ID
 from services.contract.artifacts import REPORT
 from services.pipeline import PIPELINE
-from stagekit.volume.manifest import FileRecord, Manifest
+from stagekit.volume.manifest import FileRecord
 from stagekit.volume.runs import run_folder
 from stagekit.volume.workspace import Workspace
+from tests.stagekit.manifests import commit
 
 
 @pytest.fixture
@@ -59,23 +60,7 @@ def airflow_run(airflow_app: Any) -> Iterator[Callable[..., None]]:
 
 def write_report(volume: Path, run: str, text: str, inputs: tuple[FileRecord, ...] = ()) -> Path:
     """Write a report as its stage does; returns the folder."""
-    now = datetime.now(UTC)
     with Workspace(PIPELINE, REPORT.stage, volume, run) as work:
         work.save(REPORT, text)
-        work.commit(
-            Manifest(
-                run=run,
-                stage=REPORT.stage,
-                inputs=inputs,
-                outputs=tuple(work.outputs),
-                settings={},
-                setting_sources={},
-                result=None,
-                image=None,
-                versions={},
-                started=now,
-                ended=now,
-                exit_reason="done",
-            )
-        )
+        commit(work, inputs=inputs)
     return volume / "runs" / run_folder(run) / REPORT.stage

@@ -4,7 +4,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
 from dags.assets import DAG_ID
@@ -13,9 +12,9 @@ from plugins.segments_plugin import VIEWS
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def dag():
-    return DagBag(REPOSITORY / "dags").dags[DAG_ID]
+@pytest.fixture
+def dag(dag_bag):
+    return dag_bag.dags[DAG_ID]
 
 
 def test_airflow_loads_one_plugin_without_import_errors(airflow_app):

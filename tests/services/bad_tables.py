@@ -1,6 +1,6 @@
 """Customer tables as they come: what is wrong with each has to be named, what is only unusual has to be read right.
 
-Every reader of customer tables is tried with all of them: extract's two, that of the new customers, that of the scores.
+Extract's two readers and that of the new customers are tried with all of them.
 """
 
 from __future__ import annotations

@@ -5,25 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from services.contract.artifacts import CUSTOMERS
+from services.contract.artifacts import CUSTOMERS, FEATURES
 from services.pipeline import PIPELINE
-from stagekit.volume.manifest import Manifest
 from stagekit.volume.workspace import Workspace
+from tests.stagekit.manifests import commit
 
-EMPTY = {
-    "inputs": (),
-    "settings": {},
-    "setting_sources": {},
-    "result": None,
-    "image": None,
-    "versions": {},
-    "exit_reason": "done",
-}
 HEADER = "CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n"
 
 
@@ -57,27 +48,13 @@ def test_the_result_is_the_only_line_on_stdout_and_the_digest_the_last_on_stderr
     assert "manifest sha256:" in last_line(err)
 
 
-def test_the_manifest_records_inputs_outputs_and_settings(volume):
-    run("extract", volume, "--data-file", "data/file.csv")
-    manifest = json.loads((volume / "runs/demo/extract/manifest.json").read_text())
-    assert [record["name"] for record in manifest["inputs"]] == ["data/file.csv"]
-    assert [record["name"] for record in manifest["outputs"]] == ["customers.pkl"]
-    assert manifest["setting_sources"]["data_file"] == "flag"
-    assert manifest["setting_sources"]["feature_columns"] == "default"
-    assert manifest["versions"]["pandas"]
-    assert manifest["ended"] > manifest["started"]
-    assert manifest["peak_memory_mib"] > 10
-
-
 @pytest.mark.parametrize(
     ("stage", "arguments", "code", "reason"),
     [
         ("extract", ["--data-file", "/etc/passwd"], 64, "inside the volume"),
         ("extract", ["--feature-columns", "AGE"], 65, "column 'AGE' is missing"),
         ("extract", ["--data-file", "data/none.csv"], 66, "no file data/none.csv"),
-        ("transform", [], 66, "run extract first"),
         ("train", [], 66, "run transform first"),
-        ("evaluate", [], 66, "run train first"),
     ],
 )
 def test_wrong_input_ends_in_one_line_with_its_exit_code(volume, stage, arguments, code, reason):
@@ -105,8 +82,7 @@ def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
 def test_a_defect_of_ours_shows_where_it_is(volume):
     with Workspace(PIPELINE, "extract", volume, "demo") as work:
         work.save(CUSTOMERS, "no table")
-        now = datetime.now(UTC)
-        work.commit(Manifest(**EMPTY, stage="extract", run="demo", outputs=work.outputs, started=now, ended=now))
+        commit(work)
     code, _, err = run("transform", volume)
     assert code == 70
     assert "Traceback" in err
@@ -125,20 +101,15 @@ def test_help_names_every_setting_and_needs_no_data_library(volume):
 
 
 def test_sigterm_ends_a_stage_at_once_even_inside_compiled_code(volume):
-    rows = "".join(f"C{i},{i * 7919 % 9973},{i * 104729 % 9967},{i * 1299709 % 9949}\n" for i in range(200_000))
-    (volume / "data/file.csv").write_text(HEADER + rows)
-    assert run("extract", volume)[0] == 0
-    assert run("transform", volume)[0] == 0
-    process = start("train", volume, "--k-values", "90", "--n-init", "50")
+    with Workspace(PIPELINE, "transform", volume, "demo") as work:
+        work.save(FEATURES, {"scaled": np.random.default_rng(0).random((50_000, 3))})
+        commit(work)
+    process = start("train", volume, "--k-values", "90", "--n-init", "1000", "--strategy", "exact")  # for minutes
     for line in process.stderr:
         if "fitting" in line:
             break
-    time.sleep(1)
-    begin = time.monotonic()
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75
     assert "SIGTERM" in last_line(err)
-    assert time.monotonic() - begin < 2
-    assert run("train", volume, "--k-values", "2")[0] == 0
-    assert not list(volume.glob("runs/demo/train/*.tmp"))

@@ -19,7 +19,7 @@ def test_nothing_given_is_the_recipe_of_the_lab():
     assert settings.test_file == "data/test.csv"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x.csv", "data/../../x.csv", ".."])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.csv", "data/../../x.csv", "d/./../../x", "..", ".", "/", "data//x"])
 def test_a_path_cannot_leave_the_volume(path):
     with pytest.raises(UsageError, match="inside the volume"):
         read(PIPELINE["extract"].settings, f"--data-file={path}")
@@ -64,6 +64,8 @@ def test_every_setting_has_a_title_and_a_description():
         (TransformSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
         (ExtractSettings, "--feature-columns=CUST_ID,BALANCE", "--feature-columns is 'CUST_ID,BALANCE': names CUST_ID, which"),
         (TransformSettings, "--group-column=BALANCE", "--group-column is 'BALANCE': is a feature column too"),
+        (PipelineSettings, "--log-columns=X", "--log-columns is 'X': column X is not among the feature columns BALANCE"),
+        (PipelineSettings, "--group-column=BALANCE", "--group-column is 'BALANCE': is a feature column too"),
         (ExtractSettings, "--decimal=,", "--decimal is ',': is the delimiter too"),
     ],
 )

@@ -1,3 +1,6 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -7,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from services.contract.preparation import Preparation
 from services.evaluate.labels import NewCustomers, label_customers, read_new_customers
 from stagekit.errors import DataError
+from tests.services import bad_tables
 
 FEATURES = ("BALANCE", "PURCHASES")
 
@@ -69,6 +73,20 @@ def test_a_table_without_ids_is_labelled_too(read, model):
 def test_the_group_column_is_required(read):
     with pytest.raises(DataError, match="column 'REGION' is missing"):
         read("BALANCE,PURCHASES\n1,2\n", prepare(group_column="REGION"))
+
+
+@pytest.mark.parametrize("table", bad_tables.TABLES, ids=lambda table: table.name)
+def test_a_table_is_read_right_or_what_is_wrong_is_named(tmp_path, table):
+    (tmp_path / "test.csv").write_bytes(table.content)
+    preparation = replace(prepare(), feature_columns=bad_tables.FEATURES)
+    if table in bad_tables.WRONG_FILES or "row 1:" in table.complaint:
+        with pytest.raises(DataError, match=rf"test\.csv.*{table.complaint}"):
+            read_new_customers(tmp_path / "test.csv", preparation)
+    elif table.complaint:
+        assert re.match(rf"test\.csv.*{table.complaint}", read_new_customers(tmp_path / "test.csv", preparation).problem)
+    else:
+        rows, problem = read_new_customers(tmp_path / "test.csv", preparation)
+        assert (list(rows["CUST_ID"]), problem) == ([row[0] for row in table.rows], "")
 
 
 def test_a_file_without_customers_has_a_reason_instead_of_a_label(read, model):

@@ -5,14 +5,19 @@ import pytest
 from services.report.page import render
 
 
+@pytest.fixture(scope="module")
+def file(data, tmp_path_factory):
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render(data), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
-def show(chromium, data, tmp_path):
+def show(chromium, file):
     """Open the report; `events` collects the requests and console messages of the browser."""
     contexts = []
 
     def open_page(*, width=1280, **options):
-        file = tmp_path / "report.html"
-        file.write_text(render(data), encoding="utf-8")
         contexts.append(chromium.new_context(viewport={"width": width, "height": 800}, **options))
         page = contexts[-1].new_page()
         page.events = []
@@ -71,7 +76,7 @@ def test_no_text_is_cut_off_by_its_chart(show):
     assert cut == []
 
 
-def test_no_chart_or_card_is_cut_by_a_page_of_a4(show, tmp_path):
+def test_no_chart_or_card_is_cut_by_a_page_of_a4(show):
     page = show()
     page.emulate_media(media="print")
     broken = page.evaluate("""() => [...document.querySelectorAll("svg, .card, figure, tr")].filter(element => {

@@ -1,7 +1,6 @@
 """The stage train on a temporary volume."""
 
 import logging
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,22 +9,19 @@ from services.contract import artifacts
 from services.contract.settings import TrainSettings
 from services.pipeline import PIPELINE
 from services.train import main as train
-from stagekit.volume.manifest import Manifest
 from stagekit.volume.workspace import Workspace
+from tests.stagekit.manifests import commit
 
 
 @pytest.fixture
 def work(tmp_path):
     """Provide a run with the features of three groups of customers."""
     rng = np.random.default_rng(0)
-    now = datetime.now(UTC)
-    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
     with Workspace(PIPELINE, "transform", tmp_path, "demo") as transform:
         transform.save(
             artifacts.FEATURES, {"scaled": np.concatenate([rng.normal(centre, 0.3, (60, 2)) for centre in (0, 3, 7)])}
         )
-        outputs = tuple(transform.outputs)
-        transform.commit(Manifest(run="demo", stage="transform", inputs=(), outputs=outputs, started=now, ended=now, **empty))
+        commit(transform)
     with Workspace(PIPELINE, "train", tmp_path, "demo") as work:
         yield work
 

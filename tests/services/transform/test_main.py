@@ -2,29 +2,19 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from services.contract import artifacts
-from services.contract.settings import PipelineSettings, TransformSettings
+from services.contract.settings import TransformSettings
 from services.pipeline import PIPELINE
 from services.transform.main import main
-from stagekit.errors import DataError, UsageError
-from stagekit.stage.command_line import parse
-from stagekit.volume.manifest import Manifest
+from stagekit.errors import DataError
 from stagekit.volume.parts import Part
 from stagekit.volume.workspace import Workspace
-
-
-def commit(work: Workspace) -> None:
-    now = datetime.now(UTC)
-    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
-    work.commit(
-        Manifest(run=work.run, stage=work.stage, inputs=(), outputs=tuple(work.outputs), started=now, ended=now, **empty)
-    )
+from tests.stagekit.manifests import commit
 
 
 @pytest.fixture
@@ -86,18 +76,6 @@ def test_the_result_is_short_however_many_values_are_missing(transform):
 def test_customers_without_ids_are_listed_by_their_row(transform, customers):
     _, _, dropped = transform(customers.drop(columns="CUST_ID"))
     assert dropped.splitlines()[1:] == ["5,no value for BALANCE", "10,no value for BALANCE; no value for CREDIT_LIMIT"]
-
-
-@pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
-def test_a_log_column_that_is_no_feature_is_rejected_before_the_stage_runs(settings):
-    with pytest.raises(UsageError, match=r"--log-columns is .* TENURE is not among the feature columns"):
-        parse(settings, ["--run", "demo", "--log-columns", "BALANCE,TENURE"], prog="test")
-
-
-@pytest.mark.parametrize("settings", [TransformSettings, PipelineSettings])
-def test_a_feature_cannot_be_the_group_column(settings):
-    with pytest.raises(UsageError, match="--group-column is 'BALANCE': is a feature column too"):
-        parse(settings, ["--run", "demo", "--group-column", "BALANCE"], prog="test")
 
 
 def test_features_and_dropped_customers_do_not_depend_on_the_parts(transform, customers):

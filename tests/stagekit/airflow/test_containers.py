@@ -19,13 +19,6 @@ def container(**changes):
     return StageContainer(**(described | changes))
 
 
-def test_a_stage_sees_the_volume_read_only_but_for_its_own_folder():
-    assert [(mount["Target"], mount["Source"], mount["ReadOnly"]) for mount in container().mounts] == [
-        ("/shared", "/srv/volume", True),
-        ("/shared/runs/demo/train", "/srv/volume/runs/demo/train", False),
-    ]
-
-
 @pytest.mark.parametrize("text", ["two words", "$(id)", "a;b", "it's", 'a "quote"', "a\nb", "*", "ü", "`id`", "-v=/:/host"])
 def test_what_a_user_typed_cannot_leave_its_place_in_the_command_line(text):
     line = container(command=[f"--run={text}"], environment={"PIPELINE_SCALE_BY": text}).docker_run

@@ -1,10 +1,11 @@
-"""StageOperator on a real engine. The stage is a script that each test writes, in an image that contains only Python."""
+"""StageOperator on a real engine. The stage is a script that each test writes, in an image that contains only Python.
 
-import fcntl
+`test_stage_operator_fake_engine.py` covers what does not depend on the engine; `tests/chaos` kills and stops tasks in Airflow.
+"""
+
 import logging
 import multiprocessing
 import os
-import shlex
 import signal
 import subprocess
 import threading
@@ -15,29 +16,27 @@ from contextlib import contextmanager, suppress
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.client import from_env
-from docker.errors import NotFound
 
 from stagekit.airflow.lineage import read_manifest
-from stagekit.airflow.task_callbacks import log_failure_reason
 from tests.stagekit.airflow.breaking_proxy import breaking_proxy
 from tests.stagekit.airflow.tries import Try
 
 pytestmark = pytest.mark.needs_docker
 
 TAG = f"probe-{uuid.uuid4().hex[:8]}"
-IMAGE = f"probe-pipeline/train:{TAG}"
-DIGEST = "ab" * 32
+IMAGE, CLUSTER_IMAGE = f"probe-pipeline/train:{TAG}", f"probe-pipeline/cluster:{TAG}"
 
 
 @pytest.fixture(scope="module")
 def engine(docker_engine):
-    """A client of the engine, which has an image whose stage is /shared/stage.py."""
+    """A client of the engine, which has an image whose stage is /shared/stage.py, also as the image with Dask."""
     base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
-    recipe = f'FROM {base}\nENTRYPOINT ["python3", "-u", "/shared/stage.py"]\n'
-    subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, "-"], input=recipe, text=True, check=True)
+    recipe = f'FROM {base}\nENV PYTHONPATH=/shared\nENTRYPOINT ["python3", "-u", "/shared/stage.py"]\n'
+    build = ["docker", "build", "--quiet", "--tag", IMAGE, "--tag", CLUSTER_IMAGE, "-"]
+    subprocess.run(build, input=recipe, text=True, check=True)
     client = from_env()
     yield client
-    subprocess.run(["docker", "image", "rm", "--force", IMAGE], check=True, capture_output=True)
+    subprocess.run(["docker", "image", "rm", "--force", IMAGE, CLUSTER_IMAGE], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -99,26 +98,7 @@ def stage_script(*lines, result="null", code=0):
     return f"import sys\n{logged}print({result!r})\nsys.exit({code})\n"
 
 
-# --- result
-
-
-def test_the_result_does_not_depend_on_lines_logged_after_it(volume):
-    stage = "import sys\nprint(6, flush=True)\nprint('12:00:00 train: a late warning', file=sys.stderr)\n"
-    assert Task(volume, stage).run() == 6
-
-
 # --- failure
-
-
-def test_an_out_of_memory_stage_is_not_retried_and_names_the_limit(volume):
-    with pytest.raises(AirflowFailException, match=r"failed \(137, out of memory\): train does not fit into 64m of memory"):
-        Task(volume, "hoard = [bytearray(2**20) for _ in range(500)]").run()
-
-
-def test_a_stage_that_is_killed_is_retried(volume):
-    with pytest.raises(AirflowException, match=r"train was killed by signal 9 \(Killed\)") as failed:
-        Task(volume, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)").run()
-    assert not isinstance(failed.value, AirflowFailException)
 
 
 def test_a_volume_that_does_not_exist_on_the_host_is_not_retried(volume, monkeypatch):
@@ -132,23 +112,6 @@ def test_a_volume_without_write_access_is_not_retried(volume, monkeypatch):
     monkeypatch.setenv("PIPELINE_STAGE_USER", "12345:12345")
     with pytest.raises(AirflowFailException, match="Permission denied: user 12345:12345 needs write access"):
         Task(volume, stage_script()).run()
-
-
-def test_the_log_of_a_failure_ends_with_the_reason_and_the_command_that_replays_it(volume, caplog):
-    task = Task(volume, stage_script("failed (65, invalid data): no rows", code=65))
-    task.params["n_init"] = 3
-    with pytest.raises(AirflowFailException) as failed:
-        task.run()
-    log_failure_reason(task.context | {"exception": failed.value})
-    reason, replay = [record.getMessage() for record in caplog.records][-2:]
-    assert reason == "failed (65, invalid data): no rows"
-    assert task.xcom["reason"] == reason
-    command = replay.removeprefix("to replay this stage by hand: ")
-    assert "--env=PIPELINE_N_INIT=3" in shlex.split(command)
-
-    replayed = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
-    assert replayed.returncode == 65
-    assert replayed.stderr == "12:00:00 train: failed (65, invalid data): no rows\n"
 
 
 # --- isolation
@@ -216,121 +179,31 @@ print(json.dumps([str(folder).replace(str(own), "own folder") for folder in fold
     assert Task(volume, stage).run() == ["/tmp", "own folder"]
 
 
-# --- attaching and removing
-
-
-@pytest.fixture
-def cluster(volume, engine, monkeypatch):
-    """The image with Dask, here one whose stages lie on the volume, and the network of a cluster."""
-    base = os.environ.get("BASE_IMAGE", "python:3.13-slim-trixie")
-    image = IMAGE.replace("/train:", "/cluster:")
-    recipe = f"FROM {base}\nENV PYTHONPATH=/shared\n"
-    subprocess.run(["docker", "build", "--quiet", "--tag", image, "-"], input=recipe, text=True, check=True)
-    network = engine.networks.create(TAG, internal=True)
+def test_with_a_dask_scheduler_a_stage_runs_in_the_image_with_dask_on_the_cluster_s_network(volume, engine, monkeypatch):
     monkeypatch.setenv("PIPELINE_CLUSTER_NETWORK", TAG)
-    monkeypatch.setenv("PIPELINE_DASK_SCHEDULERS", "tcp://other:8786,tls://dask-scheduler:8786")
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", "/shared/ca.pem")
+    monkeypatch.setenv("PIPELINE_DASK_SCHEDULERS", "tcp://other:8786,tls://dask:8786")
+    monkeypatch.setenv("DASK_CA_FILE", "/shared/ca.pem")
     (volume / "services").mkdir()
-    (volume / "services/train.py").write_text(
-        "import json, os\n"
-        "print(json.dumps([sorted(os.listdir('/sys/class/net')), os.environ.get('PIPELINE_DASK_SCHEDULER'), "
-        "os.environ.get('DASK_DISTRIBUTED__COMM__TLS__CA_FILE')]))\n"
-    )
-    yield
-    network.remove()
-    subprocess.run(["docker", "image", "rm", "--force", image], check=True, capture_output=True)
-
-
-def test_with_a_dask_scheduler_a_stage_runs_in_the_image_with_dask_on_the_cluster_s_network(volume, cluster, monkeypatch):
-    task = Task(volume, "print('[]')")
-    task.params["dask_scheduler"] = "tls://dask-scheduler:8786"
-    interfaces, scheduler, certificate = task.run()
-    assert set(interfaces) - {"lo"}
-    assert (scheduler, certificate) == ("tls://dask-scheduler:8786", "/shared/ca.pem")
-    assert f"--network={TAG}" in task.operator.docker_run
-    assert "--entrypoint=python3" in task.operator.docker_run
-    without = Task(volume, "import json, os; print(json.dumps([name for name in os.environ if 'DASK' in name]))")
-    assert without.run() == []
-    assert "--network=none" in without.operator.docker_run
-
-
-HOLD_LOCK = "import fcntl, time; file = open('/shared/lock'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(600)"
-TRY_LOCK = """
-import fcntl
-try:
-    fcntl.flock(open('/shared/lock'), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    print('"alone"')
-except BlockingIOError:
-    print('"beside an orphan"')
+    stage = """
+import json, os
+print(json.dumps([os.listdir("/sys/class/net"), {name: value for name, value in os.environ.items() if "DASK" in name}]))
 """
-
-
-def test_a_container_left_by_an_earlier_try_is_removed_before_the_stage_starts(volume, engine):
-    task = Task(volume, TRY_LOCK)
-    (volume / "lock").touch()
-    started = [
-        engine.containers.run(
-            IMAGE,
-            ["-c", code],
-            entrypoint="python3",
-            detach=True,
-            network_mode="none",
-            volumes=[f"{volume}:/shared"],
-            labels={
-                "probe-pipeline.volume": str(volume),
-                "probe-pipeline.dag": "probe",
-                "probe-pipeline.run": run,
-                "probe-pipeline.task": "train",
-                "probe-pipeline.try": "1",
-            },
-        )
-        for run, code in ((task.instance.run_id, HOLD_LOCK), ("another run", SLEEP))
-    ]
-    orphan, other = started
+    (volume / "services/train.py").write_text(stage)
+    network = engine.networks.create(TAG, internal=True)
     try:
-        wait_until_locked(volume / "lock")
-        task.instance.try_number = 2
-        assert task.run() == "alone"
-        with pytest.raises(NotFound):
-            orphan.reload()
-        other.reload()
-        assert other.status == "running", "the container of another run is kept"
+        task = Task(volume, "")
+        task.params["dask_scheduler"] = "tls://dask:8786"
+        interfaces, variables = task.run()
     finally:
-        for container in started:
-            with suppress(NotFound):
-                container.remove(force=True)
+        network.remove()
+    assert set(interfaces) - {"lo"}
+    assert variables == {"PIPELINE_DASK_SCHEDULER": "tls://dask:8786", "DASK_CA_FILE": "/shared/ca.pem"}
+    assert {f"--network={TAG}", "--entrypoint=python3"} <= set(task.operator.docker_run.split())
+    interfaces, variables = Task(volume, stage).run()
+    assert (interfaces, variables) == (["lo"], {})
 
 
-@contextmanager
-def container_of(task, volume, attempt, **changes):
-    """Run a container with the labels of another try of the task, or with changed labels."""
-    labels = {
-        "probe-pipeline.volume": str(volume),
-        "probe-pipeline.dag": "probe",
-        "probe-pipeline.run": task.instance.run_id,
-        "probe-pipeline.task": "train",
-        "probe-pipeline.try": str(attempt),
-    }
-    command = ["docker", "run", "--detach", "--network=none", "--entrypoint=python3"]
-    command += [f"--label={name}={value}" for name, value in (labels | changes).items()]
-    found = subprocess.run([*command, IMAGE, "-c", SLEEP], check=True, capture_output=True, text=True).stdout.strip()
-    try:
-        yield found
-    finally:
-        subprocess.run(["docker", "rm", "--force", found], check=True, capture_output=True)
-
-
-def running(engine, container):
-    return engine.containers.get(container).status == "running"
-
-
-def test_a_try_that_ends_late_keeps_the_container_of_the_next_try(volume, engine):
-    task = Task(volume, SLEEP)
-    with task.in_background(engine) as first, container_of(task, volume, attempt=2) as later:
-        first.kill()
-        with suppress(NotFound):
-            first.wait(condition="removed")
-        assert running(engine, later)
+# --- attaching and removing
 
 
 def test_the_engine_refuses_a_second_container_of_a_task(volume, engine):
@@ -338,41 +211,6 @@ def test_the_engine_refuses_a_second_container_of_a_task(volume, engine):
     with task.in_background(engine) as first:
         second = subprocess.run(["docker", "create", f"--name={first.name}", IMAGE], capture_output=True, text=True)
     assert "already in use" in second.stderr
-
-
-def wait_until_locked(path):
-    for _ in range(200):
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the orphan did not start within 10 s")
-
-
-@pytest.mark.parametrize(("state", "is_left"), [("failed", False), ("running", True)])
-def test_the_container_is_removed_if_a_user_stops_the_task_and_kept_if_the_worker_stops(volume, engine, state, is_left):
-    task = Task(volume, SLEEP)
-    task.states[task.instance.run_id]["train"] = state
-
-    def kill():
-        task.running_container(engine)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    killer = threading.Thread(target=kill, daemon=True)
-    before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())  # as Airflow's worker does it
-    try:
-        killer.start()
-        with pytest.raises(AirflowException, match="was stopped"):
-            task.run()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        killer.join()
-    left = task.containers(engine)
-    for container in left:
-        container.remove(force=True)
-    assert bool(left) is is_left
 
 
 COUNT = """
@@ -388,8 +226,7 @@ print(len((own / "starts").read_text()))
 """
 
 
-@pytest.mark.parametrize("when", ["while it runs", "when it has ended"])
-def test_the_next_try_continues_after_the_process_was_killed(volume, engine, caplog, when):
+def test_a_container_that_has_exited_after_its_process_was_killed_yields_log_and_result(volume, engine, caplog):
     caplog.set_level(logging.INFO)
     task = Task(volume, COUNT)
     process = multiprocessing.get_context("fork").Process(target=task.run)
@@ -397,14 +234,9 @@ def test_the_next_try_continues_after_the_process_was_killed(volume, engine, cap
     container = task.running_container(engine)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    if when == "when it has ended":
-        (volume / "release").touch()
-        container.wait()
-    else:
-        threading.Timer(1, (volume / "release").touch).start()
-    begin = time.monotonic()
+    (volume / "release").touch()
+    container.wait()
     assert task.next_try().run() == 1
-    assert time.monotonic() - begin < 10
     assert task.containers(engine) == []
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert levels["12:00:00 train: WARNING: before the kill"] == "WARNING"

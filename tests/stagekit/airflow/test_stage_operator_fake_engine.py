@@ -312,12 +312,6 @@ def test_a_folder_that_cannot_be_made_is_reported_with_the_reason(engine, mkdir_
 # --- invalid configuration
 
 
-def test_a_missing_host_setting_is_reported_by_the_name_of_its_variable(engine, monkeypatch):
-    monkeypatch.delenv("PIPELINE_HOST_VOLUME")
-    assert "PIPELINE_HOST_VOLUME is not set: expected the path of shared_volume" in fails(Try(), again=False)
-    assert engine.created == []
-
-
 def test_an_invalid_airflow_variable_fails_the_task_before_a_container_is_created(engine, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_PROBE_PIPELINE", '{"k_values": "all"}')
     assert fails(Try(), again=False).startswith("failed (64, invalid settings): the Airflow Variable probe_pipeline sets k_")
@@ -375,6 +369,19 @@ def test_a_try_fails_if_a_later_try_has_a_container(engine):
     later = engine.add(labels_of(task, 2))
     assert fails(task, again=True) == "failed (75, transient error): a later try of this task has begun"
     assert list(engine.containers) == [later]
+
+
+def test_a_try_that_ends_late_keeps_the_container_of_the_next_try(engine, monkeypatch):
+    task = Try()
+    later = []
+
+    def follow(*_):
+        later.append(engine.add(labels_of(task, 2)))
+        return iter(())
+
+    monkeypatch.setattr("stagekit.airflow.container_log.follow", follow)
+    task.run()
+    assert list(engine.containers) == later
 
 
 def test_a_container_that_another_process_is_removing_is_waited_for(engine):

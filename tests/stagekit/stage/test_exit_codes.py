@@ -1,4 +1,4 @@
-"""How a stage ends, seen from inside the process; `test_stage.py` sees it from outside."""
+"""How a stage ends, seen from inside the process; `tests/services/test_processes.py` sees it from outside."""
 
 import errno
 import hashlib
@@ -66,6 +66,7 @@ def test_the_manifest_records_settings_their_sources_and_decisions(run, tmp_path
     assert found["decisions"] == {"rounding": "none: few stations"}
     assert [record["name"] for record in found["outputs"]] == ["means.json"]
     assert found["started"] <= found["ended"]
+    assert found["peak_memory_mib"] > 10
     assert set(found["versions"]) == {"python", "pydantic"}
 
 

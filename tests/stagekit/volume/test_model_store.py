@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,11 @@ import pytest
 from stagekit.errors import DataError, MissingInputError, SetupError, TransientError
 from stagekit.volume import files
 from stagekit.volume.files import digest_open_file
-from stagekit.volume.manifest import Manifest
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.registry import MAX_KEPT_RUNS, Registry
 from stagekit.volume.workspace import Workspace
 from tests.stagekit.declaration import LISTING, MEANS, MODEL, PICKLE, PIPELINE, RANKS
+from tests.stagekit.manifests import commit
 
 NAMES = ("model.pkl", "listing.csv")
 
@@ -243,13 +242,6 @@ def test_killed_at_random_leaves_one_whole_run_in_force(tmp_path):
     assert read_in_force(tmp_path) == "last"
     assert not list((tmp_path / "model").rglob("*.tmp"))
     assert len(folders(tmp_path)) <= MAX_KEPT_RUNS
-
-
-def commit(work: Workspace) -> None:
-    now = datetime.now(UTC)
-    empty = {"settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}, "exit_reason": "done"}
-    outputs = tuple(work.outputs)
-    work.commit(Manifest(run=work.run, stage=work.stage, inputs=(), outputs=outputs, started=now, ended=now, **empty))
 
 
 def rank(volume: Path, run: str, model: object) -> None:

@@ -8,7 +8,8 @@ import pytest
 from stagekit.errors import DataError, MissingInputError
 from stagekit.volume.artifact import Artifact
 from tests.stagekit.declaration import COPY, DATA, TABLE
-from tests.stagekit.volume.test_workspace import commit, folder, workspace
+from tests.stagekit.manifests import commit
+from tests.stagekit.volume.test_workspace import folder, workspace
 
 
 def write(volume: Path, *values: object, artifact: Artifact = DATA) -> None:

@@ -4,7 +4,7 @@ import os
 import pickle
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -19,20 +19,11 @@ from stagekit.volume.manifest import FileRecord, Manifest, installed_versions
 from stagekit.volume.registry import Registry, RunEntry
 from stagekit.volume.workspace import Workspace
 from tests.stagekit.declaration import COPY, DATA, LISTING, NOTES, PIPELINE, RANKS, TABLE
+from tests.stagekit.manifests import commit, manifest_of
 
 
 def workspace(volume: Path, stage: str = "read", run: str = "demo", upstream: dict[str, str] | None = None) -> Workspace:
     return Workspace(PIPELINE, stage, volume, run, upstream)
-
-
-def manifest_of(run: str, stage: str, **values: object) -> Manifest:
-    now = datetime.now(UTC)
-    empty = {"inputs": (), "outputs": (), "settings": {}, "setting_sources": {}, "result": None, "image": None, "versions": {}}
-    return Manifest(**{**empty, "run": run, "stage": stage, "started": now, "ended": now, "exit_reason": "done", **values})
-
-
-def commit(work: Workspace, **values: object) -> str:
-    return work.commit(manifest_of(work.run, work.stage, inputs=work.inputs, outputs=work.outputs, **values))
 
 
 def write(volume: Path, value: object = 1, run: str = "demo") -> str:
@@ -305,11 +296,16 @@ def test_a_user_file_must_be_a_file_inside_the_volume(tmp_path):
     volume = tmp_path / "volume"
     (volume / "data").mkdir(parents=True)
     (tmp_path / "secret").write_text("x")
-    (volume / "data/link").symlink_to(tmp_path / "secret")
+    (volume / "data/link.csv").symlink_to(tmp_path / "secret")
+    (volume / "data/relative").symlink_to("../../secret")
+    (volume / "data/folder").symlink_to(tmp_path)
     (volume / "data/dangling").symlink_to("nowhere")
     with workspace(volume) as work:
+        for path in ("data/link.csv", "data/relative", "data/folder/secret"):
+            with pytest.raises(DataError, match="leads out of the volume"):
+                work.user_files.open(path)
         with pytest.raises(DataError, match="leads out of the volume"):
-            work.user_files.open("data/link")
+            work.user_files.find("data", (".csv",))
         with pytest.raises(DataError, match="is not a file"):
             work.user_files.open("data")
         with pytest.raises(MissingInputError, match="no file data/dangling"):

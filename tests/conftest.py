@@ -25,8 +25,11 @@ os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "long enough for HMAC with SHA-512
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 
-settings.register_profile("no deadline", deadline=None)  # a busy machine is not a defect
-settings.load_profile("no deadline")
+IS_CI = os.environ.get("REQUIRE_DOCKER") == "1"
+"""Whether everything that the tests need has to be there, and all of them run."""
+settings.register_profile("local", max_examples=20, deadline=None)  # a busy machine is not a defect
+settings.register_profile("ci", max_examples=60, deadline=None)
+settings.load_profile("ci" if IS_CI else "local")
 
 pytest_plugins = ["tests.chaos.table", "tests.stagekit.airflow.api_server"]
 
@@ -45,6 +48,13 @@ def scope_of(file: str) -> str:
     if "mark.needs_docker" in text:
         return "engine"
     return file if 'fixture(scope="module")' in text else ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not IS_CI and "slow" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: runs with REQUIRE_DOCKER=1 or -m slow"))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
@@ -91,7 +101,7 @@ def docker_engine() -> None:
 
 def skip_or_fail(reason: str) -> None:
     """Skip the test, or fail it if an engine is required."""
-    if os.environ.get("REQUIRE_DOCKER") == "1":
+    if IS_CI:
         pytest.fail(reason)
     pytest.skip(reason)
 

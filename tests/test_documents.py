@@ -136,6 +136,7 @@ def run_command(checkout: Path, command: str) -> None:
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_without_docker_work_in_their_order(checkout: Path) -> None:
     typed = [command for command in TESTED_HERE if re.match(r"make run( |$)|\.venv/bin/python", command)]
     assert len(typed) >= 3

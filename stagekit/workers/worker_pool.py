@@ -26,7 +26,7 @@ _PROCESS_POOL_MIN_BYTES = 100_000_000  # above, a process repays the time to imp
 
 
 class PersistedParts(Protocol):
-    """The parts of a table, in the memory of the workers; functions are mapped over them where they are."""
+    """The parts of a table, in the memory of the workers; functions are mapped over them on these workers."""
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call `function` with every part and the items of `iterables`; return the results in the order of the parts.

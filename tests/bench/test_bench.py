@@ -60,6 +60,7 @@ def test_a_failed_process_raises_an_error():
         run(["-c", "raise SystemExit(3)"])
 
 
+@pytest.mark.slow
 def test_the_smallest_bench_writes_page_plot_and_every_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PIPELINE_N_RESAMPLES", "2")
     (tmp_path / "sample/data").mkdir(parents=True)

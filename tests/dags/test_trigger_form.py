@@ -102,7 +102,7 @@ def accepted_by_stage(model, name, value):
 
 
 @every_field
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @for_any(data=st.data())
 def test_form_and_stage_accept_the_same_values(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
@@ -110,7 +110,7 @@ def test_form_and_stage_accept_the_same_values(stage, name, data):
 
 
 @every_field
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @for_any(data=st.data())
 def test_a_value_of_the_form_equals_the_same_flag_and_environment_variable(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))

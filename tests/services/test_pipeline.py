@@ -107,6 +107,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_an_experimental_run_computes_and_reports_everything_and_leaves_the_model_folder_as_it_was(sample):
     volume, _ = sample
     before = snapshot(volume / "model")

@@ -56,7 +56,9 @@ CELLS = st.lists(st.sampled_from(SIGNS), max_size=5)
 ROWS = st.lists(CELLS.map("".join) | st.sampled_from(["A", "1", "", '""']), min_size=1, max_size=4)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=5 * settings().max_examples, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @example([[' "A"', "1"]], "\n", ["CUST_ID", "BALANCE"], CUSTOMER_FORMAT, True)
 @example([['"A" ', "1"]], "\n", ["CUST_ID", "BALANCE"], CUSTOMER_FORMAT, True)
 @example([["A", "1", ""]], "\n", ["CUST_ID", "BALANCE"], CUSTOMER_FORMAT, True)

@@ -66,7 +66,7 @@ IDS = ["A", "B", "Ab", '"A"', " B ", '"A,1"', '"A""1"', '""""', '"A\nB"', "é", 
 NOTES = ["x", "x", '"x,y"', '"x\ny"']
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @example([('"A,1"', "x"), ('"A,1"', '"x\ny"')], "\n", 0, 1)
 @example([("A", '"x,y"'), ("A", "x")], "\n", 1, 1)
 @example([("\ufeffA", "x"), ("A", "x")], "\n", 0, 1)
@@ -164,7 +164,7 @@ def test_the_first_error_in_the_order_of_the_rows_is_named_with_its_row_in_the_f
 CELLS = st.sampled_from(["", "x", '"a\nb"', '"a\n\nb,"', '"""\n"', '"', ' "', "\r", "é", "\n", '"a\r\nb"'])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.integers(1, 4))
 def test_wherever_a_table_is_cut_all_of_it_is_read_as_in_one_piece(tmp_path, cells, line_end, rows_per_part):
     content = HEADER + "".join(f"C{number},{number},1,{cell}{line_end}" for number, cell in enumerate(cells))

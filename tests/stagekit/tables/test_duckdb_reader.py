@@ -16,4 +16,4 @@ def test_a_terminal_shows_how_much_of_a_file_is_loaded(tmp_path, monkeypatch, ca
     assert duckdb_reader.load_files([path], schema=schema, folder=tmp_path).n_rows == n_rows
     shown = capsys.readouterr().err
     assert re.search(r"load file\.csv: +[1-9]", shown)
-    assert "load:" not in shown  # a count of files says nothing about a single one
+    assert "load:" not in shown  # a count of files is meaningless for a single one

@@ -73,7 +73,7 @@ def test_a_terminal_shows_the_share_that_another_library_reports():
     assert "B/s]" in shown
 
 
-def test_without_a_terminal_nobody_is_asked_for_a_share():
+def test_without_a_terminal_the_share_is_never_read():
     ended = subprocess.run([sys.executable, "-c", POLLED], capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("False\n", "")
 

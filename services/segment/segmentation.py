@@ -91,20 +91,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
     deviations = dict(zip(features, statistics.raw.deviation.tolist(), strict=True))
     ids = _identify(inputs, profiles, deviations, clusters.continues)
 
-    known_names = {segment.segment_id: segment.name for segment in registry.segments}
-    our_names = make_names(profiles, ids, known_names, {})
-    current_names = dict(zip(ids, our_names, strict=True))
-    names = dict(zip(ids, make_names(profiles, ids, known_names | current_names, inputs.user_names), strict=True))
-    new_segments = tuple(
-        RegisteredSegment(segment_id=segment_id, name=name, run=inputs.run, centroid=profile.centroid)
-        for segment_id, name, profile in zip(ids, our_names, profiles, strict=True)
-        if segment_id not in known_names
-    )
-    renamed = tuple(
-        segment.model_copy(update={"name": current_names[segment.segment_id]})
-        for segment in registry.segments
-        if current_names.get(segment.segment_id, segment.name) != segment.name
-    )
+    names, new_segments, renamed = _name_segments(inputs, profiles, ids)
 
     n_unassigned = statistics.reasons.total()
     n_customers = int(statistics.sizes.sum()) + n_unassigned
@@ -121,8 +108,7 @@ def segment_customers(inputs: RunInputs, clusters: ClusterResult, gate: Gate) ->
         *clusters.notes,
         *find_unassessed(segments),
         *filter(None, [find_group_warning(ungrouped, n_customers)]),
-        *rename_notes(names, previous.publication.segments if previous else {}, inputs.user_names),
-        *name_warnings(inputs.user_names, dict(zip(ids, profiles, strict=True)), {*known_names, *ids}),
+        *_find_name_warnings(inputs, names, profiles),
         *(find_identity_warnings(previous.run, previous.membership) if previous and previous.membership else ()),
         *(find_warnings(comparison, segments) if comparison else ()),
     ]
@@ -205,6 +191,37 @@ def _identify(
     similarity = centroid_similarity([profile.centroid for profile in profiles], own_segments, deviations)
     next_id = 1 + max((segment.segment_id for segment in registry.segments), default=0)
     return assign_segment_ids(continues, similarity, own_segments, [profile.n_customers for profile in profiles], next_id)
+
+
+def _name_segments(
+    inputs: RunInputs, profiles: Sequence[Profile], ids: Sequence[int]
+) -> tuple[dict[int, str], list[RegisteredSegment], list[RegisteredSegment]]:
+    """Name the segments; returns the names by id, and the segments to add to the registry and to rename in it."""
+    registered = {segment.segment_id: segment for segment in inputs.registry.segments}
+    known_names = {segment_id: segment.name for segment_id, segment in registered.items()}
+    generated = dict(zip(ids, make_names(profiles, ids, known_names, {}), strict=True))
+    names = dict(zip(ids, make_names(profiles, ids, known_names | generated, inputs.user_names), strict=True))
+    new_segments = [
+        RegisteredSegment(segment_id=segment_id, name=generated[segment_id], run=inputs.run, centroid=profile.centroid)
+        for segment_id, profile in zip(ids, profiles, strict=True)
+        if segment_id not in registered
+    ]
+    renamed = [
+        segment.model_copy(update={"name": generated[segment_id]})
+        for segment_id, segment in registered.items()
+        if generated.get(segment_id, segment.name) != segment.name
+    ]
+    return names, new_segments, renamed
+
+
+def _find_name_warnings(inputs: RunInputs, names: Mapping[int, str], profiles: Sequence[Profile]) -> list[str]:
+    """Report changed names, and names of the user that do not fit their segments."""
+    previous_names = inputs.previous.publication.segments if inputs.previous else {}
+    known_ids = {*names, *(segment.segment_id for segment in inputs.registry.segments)}
+    return [
+        *rename_notes(names, previous_names, inputs.user_names),
+        *name_warnings(inputs.user_names, dict(zip(names, profiles, strict=True)), known_ids),
+    ]
 
 
 def _compare(

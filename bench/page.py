@@ -86,9 +86,8 @@ def _whole(whole: Mapping[str, Any]) -> str:
 
 def _starts(runs: Runs) -> str:
     pandas, *_ = runs.values()
-    rows = [("process", "s", "MiB", "time", "memory")]
-    rows += [(name, *_relative(measured["start"], pandas["start"])) for name, measured in runs.items()]
-    return _table(rows)
+    relative = {name: _relative(measured["start"], pandas["start"]) for name, measured in runs.items()}
+    return _table([("process", "s", "time"), *((name, seconds, ratio) for name, (seconds, _, ratio, _) in relative.items())])
 
 
 def _together(stages: Mapping[str, Sequence[Run]]) -> list[Run]:

@@ -120,7 +120,7 @@ def _candidates(
     translated: NDArray[np.float64] | None,
     similarity: NDArray[np.float64],
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the centroids that continue previous segments, those that move fewer customers first. See `warm_start`."""
+    """Yield the centroids that continue previous segments, those that move fewer customers first; see the module."""
     pairs, all_pairs = match_clusters(similarity, MIN_JACCARD), match_clusters(similarity, 0)
     n_clusters, n_previous = similarity.shape
     if translated is not None and len(all_pairs) == n_clusters == n_previous:

@@ -21,13 +21,16 @@ VARIABLE = "housekeeping"
 def choose_settings(form: Mapping[str, Param], params: Mapping[str, Any]) -> dict[str, Any]:
     """Choose each setting: from the form if it differs from its default, else from the Variable, else the default.
 
+    As in the pipeline's Variable, null counts as not set.
+
     Raises AirflowFailException that names the setting, what was found and what was expected.
     """
     with translate_errors():
         variable = read_variable(VARIABLE)
         validate_with_form(variable, form, f"the Airflow Variable {VARIABLE}")
     defaults = {name: param.value for name, param in form.items()}
-    return {name: params[name] if params[name] != defaults[name] else variable.get(name, defaults[name]) for name in form}
+    less_specific = defaults | {name: value for name, value in variable.items() if value is not None}
+    return {name: params[name] if params[name] != defaults[name] else less_specific[name] for name in form}
 
 
 def folders_in_progress(states: Mapping[str, Mapping[str, str | None]]) -> list[str]:

@@ -244,8 +244,6 @@ def connect(scratch: Path, database: Path | None = None, n_threads: int | None =
     }
     try:
         with duckdb.connect(database or ":memory:", config=settings) as connection:
-            # Otherwise query_progress() returns nothing.
-            connection.execute("SET enable_progress_bar_print = false; SET enable_progress_bar = true")
             yield connection
     except duckdb.Error as error:
         _raise_resource_errors(error)
@@ -320,6 +318,8 @@ def load_with_duckdb(connection: duckdb.DuckDBPyConnection, path: Path, schema: 
             raise duckdb.InvalidInputException("zero bytes, blanks next to quotes, or long rows")
     columns = ", ".join(_convert(schema, position, has_underscores) for position in schema.positions)
     query = f"INSERT INTO rows SELECT {columns} FROM {_source(path, schema)}"
+    # Otherwise query_progress() returns nothing.
+    connection.execute("SET enable_progress_bar_print = false; SET enable_progress_bar = true")
     # Before a query reads its first rows, its progress is -1 percent.
     with polled_progress(lambda: connection.query_progress() / 100, f"load {path.name}", path.stat().st_size):
         connection.execute(query, {"path": _escape_pattern(path)})

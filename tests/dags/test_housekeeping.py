@@ -98,6 +98,11 @@ def test_the_form_wins_over_the_variable_and_that_over_the_default(form, default
     assert chosen == {"keep_runs": 3, "keep_days": 7, "warn_share": 0.85, "dry_run": False}
 
 
+def test_null_in_the_variable_counts_as_not_set(form, defaults, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_HOUSEKEEPING", '{"keep_runs": null, "keep_days": 7}')
+    assert choose_settings(form, defaults) == defaults | {"keep_days": 7}
+
+
 @pytest.mark.parametrize(
     ("variable", "message"),
     [

@@ -171,11 +171,6 @@ def _write(rows: pd.DataFrame, ids: Path | None, first_row: int, location: Outpu
 
 
 def _column(name: str, values: pd.Series[Any], *, is_csv: bool) -> str:
-    if values.dtype.kind == "f" and is_csv:
-        # DuckDB writes decimals in half the time of floats, but with trailing zeros, which a float does not have.
-        is_full = f"{name} BETWEEN 0.001 AND 1e8 AND TRY_CAST({name} * 1e{_DIGITS} AS BIGINT) % 10 <> 0"
-        decimal = f"{name}::DECIMAL(18, {_DIGITS})::VARCHAR"
-        return f"CASE WHEN {is_full} THEN {decimal} WHEN isnan({name}) THEN NULL ELSE {name}::VARCHAR END AS {name}"
     if values.dtype.kind == "f":
         return f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}"
     return name if is_csv else f"{name}::VARCHAR::{_PARQUET_TYPES.get(name, 'VARCHAR')} AS {name}"

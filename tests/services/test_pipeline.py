@@ -107,6 +107,17 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+def test_a_run_that_fails_after_its_training_has_published_nothing(sample):
+    volume, _ = sample
+    before = snapshot(volume / "model")
+    for stage, *flags in (["train", "--k-values=2,3"], ["evaluate", "--n-clusters=9"]):
+        command = [sys.executable, "-m", f"services.{stage}", "--volume", str(volume), "--run=prepared", *flags]
+        ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 64, ended.stderr
+    assert read(volume, "train/metrics.json", run="prepared")["k_values"] == [2, 3]
+    assert snapshot(volume / "model") == before
+
+
 @pytest.mark.slow
 def test_an_experimental_run_computes_and_reports_everything_and_leaves_the_model_folder_as_it_was(sample):
     volume, _ = sample

@@ -63,7 +63,7 @@ def forward_log(
                 return
             level = level_of(line.text, level)
             log.log(level, "%s", line.text)
-            after = line.time
+            after = max(after, line.time)
             if time.monotonic() - saved_at > _SAVE_INTERVAL_S:
                 save_position(after)
                 saved, saved_at = after, time.monotonic()
@@ -103,7 +103,8 @@ def follow(client: APIClient, container: str, after: str = "", patience_s: float
     while True:
         try:
             for line in _lines(client, container, after):
-                after, failing_since = line.time, None
+                # The engine sets the times of stdout and stderr independently, so a line may be older than the one before it.
+                after, failing_since = max(after, line.time), None
                 yield line
             if has_exited:
                 return

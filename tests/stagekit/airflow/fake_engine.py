@@ -44,6 +44,8 @@ class FakeEngine:
         self.containers: dict[str, dict[str, Any]] = {}
         self.states: dict[str, str] = {}
         """The states of containers that do not run."""
+        self.statuses: dict[str, str] = {}
+        """The statuses of containers, if they matter."""
         self.n_created = 0
         self.created: list[dict[str, Any]] = []
         """The requests for all containers that were ever created."""
@@ -74,7 +76,7 @@ class FakeEngine:
             wanted = set(json.loads(query["filters"][0])["label"])
             listed = self.containers.items()
             return [
-                {"Id": one, "Status": "Up", "State": self.states.get(one, "running"), "Labels": labels}
+                {"Id": one, "Status": self.statuses.get(one, "Up"), "State": self.states.get(one, "running"), "Labels": labels}
                 for one, labels in ((one, entry["Labels"]) for one, entry in listed)
                 if wanted <= {f"{name}={value}" for name, value in labels.items()}
             ]

@@ -67,6 +67,11 @@ def test_a_connection_that_closes_without_an_error_after_the_container_exited_yi
     assert texts(Client([at(1, "one")], [at(1, "one"), at(2, "last words")])) == ["one", "last words"]
 
 
+def test_a_line_of_stdout_that_is_older_than_the_line_before_it_does_not_repeat_the_log():
+    log = [at(2, "stderr"), at(1, "stdout")]
+    assert texts(Client([*log, BrokenConnection("reset")], log)) == ["stderr", "stdout"]
+
+
 def test_a_log_that_ends_while_the_container_runs_is_followed_again():
     assert texts(Client([at(1, "one")], [at(2, "two")], running=1)) == ["one", "two"]
 

@@ -482,6 +482,14 @@ def test_a_container_that_does_not_run_is_replaced(engine, first, state):
     assert len(engine.created) == 1
 
 
+def test_a_container_that_is_being_removed_is_replaced(engine, first):
+    engine.states[first.container], engine.statuses[first.container] = "exited", "Removal In Progress"
+    engine.refusals[f"DELETE /containers/{first.container}"] = Refusal(409, "removal is already in progress")
+    assert first.next_try().run() == "trained once"
+    assert engine.waited_for == [first.container]
+    assert len(engine.created) == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [

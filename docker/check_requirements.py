@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from write_env import read, require_port  # the file beside this one
+from write_env import read, require_port, require_secrets  # the file beside this one
 
 GIB = 2**30
 MIN_MEMORY_GIB = 2.5
@@ -91,6 +91,7 @@ def main(path: Path) -> None:
         sys.exit(problem)
     if advice := advice_on_memory(memory, os.environ.get("PIPELINE_STAGE_MEMORY", "")):
         print(advice, file=sys.stderr)
+    require_secrets(path)
     require_port(os.environ.get("AIRFLOW_PORT") or read(path).get("AIRFLOW_PORT") or "8080")
 
 

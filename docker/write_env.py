@@ -211,10 +211,11 @@ def is_open(path: Path, to_others: int) -> bool:
     return bool(path.stat().st_mode & to_others)
 
 
-def database_lacks_secrets(path: Path) -> bool:
-    """Determine whether there is a database, but not the file with its secrets."""
+def require_secrets(path: Path) -> None:
+    """Exit if there is a database, but not the file with its secrets."""
     name = f"{os.environ['COMPOSE_PROJECT_NAME']}_database"
-    return not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode
+    if not path.exists() and not subprocess.run(["docker", "volume", "inspect", name], capture_output=True).returncode:
+        sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
 
 
 def other_stack_on(volume: Path) -> str:
@@ -245,8 +246,7 @@ def port_is_taken(port: str) -> bool:
 
 def main(path: Path, default: str, requested: str = "") -> None:
     """Write the file, and prepare the volume."""
-    if database_lacks_secrets(path):
-        sys.exit(f"{path} is gone, but the database made with its secrets is there: restore the file, or `make clean`")
+    require_secrets(path)
     known = read(path)
     name, volume = choose_volume(known, default, requested, may_change=os.environ.get("CHANGE_VOLUME") == "yes")
     values = {name: known.get(name) or draw() for name, draw in SECRETS.items()}

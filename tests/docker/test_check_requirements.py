@@ -76,3 +76,15 @@ def test_an_occupied_port_is_named_before_anything_is_built(docker_engine, tmp_p
         ended = check(tmp_path, AIRFLOW_PORT=port, COMPOSE_PROJECT_NAME="customer-segmentation-none")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith(f"port {port} is in use by another program: choose one")
+
+
+@pytest.mark.needs_docker
+def test_a_database_without_its_secrets_is_reported_before_anything_is_built(docker_engine, tmp_path):
+    project = f"no-such-stack-{os.getpid()}"
+    subprocess.run(["docker", "volume", "create", f"{project}_database"], check=True, capture_output=True)
+    try:
+        ended = check(tmp_path, AIRFLOW_PORT="0", COMPOSE_PROJECT_NAME=project)
+    finally:
+        subprocess.run(["docker", "volume", "rm", f"{project}_database"], check=True, capture_output=True)
+    assert ended.returncode == 1
+    assert "the database made with its secrets is there: restore the file" in ended.stderr.splitlines()[-1]

@@ -50,6 +50,7 @@ _BUFFER_BYTES = 1 << 24  # with the default for this row length, 2 MiB, loading 
 _NO_NULL = "\x01\x01"  # no text represents NULL: DuckDB ignores NULL cells after the last column
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x10000))))  # the characters that str.strip() removes
 _BATCH_ROWS = 20_000
+_CHUNK_VECTORS = 50  # of 2,048 rows
 _BATCH_CHARACTERS = 1 << 24
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ class PartSource(NamedTuple):
     """The rows of a part."""
 
     ranges: tuple[RowRange, ...]
-    duplicates: NDArray[np.int64]
-    """Positions in the part of the rows to drop, ascending: their id occurs again later, in this or another part."""
+    is_duplicate: NDArray[np.bool_]
+    """Mask of the rows to drop: their id occurs again later, in this or another part."""
 
 
 def read_schema(
@@ -153,14 +154,14 @@ def create_table(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> 
     connection.execute(f"CREATE TABLE rows ({types})")
 
 
-def plan_parts(tables: Sequence[LoadedTable], duplicates: NDArray[np.int64], rows_per_part: int) -> Iterator[PartSource]:
+def plan_parts(tables: Sequence[LoadedTable], is_duplicate: NDArray[np.bool_], rows_per_part: int) -> Iterator[PartSource]:
     """Divide tables into parts of `rows_per_part` rows; a part without remaining rows is omitted.
 
     Parameters
     ----------
     tables : sequence of LoadedTable
-    duplicates : ndarray of shape (n_duplicates,)
-        Positions of the rows to drop, as `find_duplicate_rows` returns them.
+    is_duplicate : ndarray of shape (n_rows,)
+        Mask of the rows to drop, as `find_duplicate_rows` returns it.
     rows_per_part : int
         Including duplicates.
     """
@@ -172,9 +173,8 @@ def plan_parts(tables: Sequence[LoadedTable], duplicates: NDArray[np.int64], row
             for table, start in zip(tables, starts, strict=True)
             if start < end and first < start + table.n_rows
         )
-        low, high = duplicates.searchsorted([first, end])
-        if high - low < end - first:
-            yield PartSource(ranges, duplicates[low:high] - first)
+        if not is_duplicate[first:end].all():
+            yield PartSource(ranges, is_duplicate[first:end])
 
 
 def read_part(source: PartSource, schema: TableSchema) -> pd.DataFrame:
@@ -195,17 +195,19 @@ def read_part(source: PartSource, schema: TableSchema) -> pd.DataFrame:
     # DuckDB returns another dtype for a column without a single text.
     texts = [name for name, position in zip(schema.columns, schema.positions, strict=True) if not schema.is_number(position)]
     rows = rows.astype(dict.fromkeys(texts, "str"))
-    return rows[~rows.index.isin(source.duplicates)].reset_index(drop=True) if len(source.duplicates) else rows
+    return rows[~source.is_duplicate].reset_index(drop=True) if source.is_duplicate.any() else rows
 
 
-def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> NDArray[np.int64]:
+def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> NDArray[np.bool_]:
     """Find the rows whose id occurs again in a later row.
 
     Returns
     -------
-    ndarray of shape (n_duplicates,)
-        Row positions in all tables together, ascending; empty if the tables have no ids.
+    ndarray of bool of shape (n_rows,)
+        A mask of the rows of all tables together.
     """
+    import numpy as np
+
     with connect(tables[0].database.parent) as connection:
         ids = next((f"c{position}" for position in schema.positions if schema.is_id(position)), "NULL")
         queries, offset = [], 0
@@ -217,8 +219,11 @@ def find_duplicate_rows(tables: Sequence[LoadedTable], schema: TableSchema) -> N
         connection.execute(
             "CREATE TEMP TABLE repeated AS SELECT id, max(position) AS last FROM ids GROUP BY id HAVING count(*) > 1"
         )
-        earlier = "SELECT position FROM ids JOIN repeated USING (id) WHERE position < last ORDER BY position"
-        return connection.execute(earlier).fetchnumpy()["position"]  # type: ignore[return-value]
+        is_duplicate = np.zeros(offset, dtype=np.bool_)
+        connection.execute("SELECT position FROM ids JOIN repeated USING (id) WHERE position < last")
+        while len(chunk := connection.fetch_df_chunk(_CHUNK_VECTORS)):  # all at once would take 16 bytes per duplicate
+            is_duplicate[chunk["position"]] = True
+    return is_duplicate
 
 
 @contextmanager

@@ -11,8 +11,15 @@ import ipaddress
 import json
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
+
+from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import ClientDisconnect
 
 TOKEN_PATHS = ("/auth/token", "/auth/token/cli")
 FORM_PATHS = ("/auth/login", "/auth/login/")
@@ -32,8 +39,8 @@ BY_ADDRESS = Limit(5, 40)
 BY_NAME = Limit(20, 900)
 
 
-class LoginThrottle:
-    """ASGI middleware: refuse sign-ins while an address or a user name has too many failed ones.
+class LoginThrottle(BaseHTTPMiddleware):
+    """Refuse sign-ins while an address or a user name has too many failed ones.
 
     An attempt counts from its start, before its password is checked, and is refunded if it succeeds.
     Attempts that start while running ones could still exceed a limit wait for these to end.
@@ -49,7 +56,7 @@ class LoginThrottle:
     """
 
     def __init__(self, app: Any, by_address: Limit = BY_ADDRESS, by_name: Limit = BY_NAME) -> None:
-        self.app = app
+        super().__init__(app)
         self.limits = {"address": by_address, "name": by_name}
         self.failed: dict[tuple[str, str], list[float]] = {}
         """When attempts failed, in ascending order, by ("address", address) and ("name", name)."""
@@ -59,39 +66,31 @@ class LoginThrottle:
         self._ended = asyncio.Condition()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Handle one request."""
-        path = scope.get("path", "")
-        if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(TOKEN_PATHS + FORM_PATHS):
-            await self.app(scope, receive, send)
-            return
-        is_form = path.endswith(FORM_PATHS)
-        if is_form and not _header(scope, b"content-type").startswith("application/x-www-form-urlencoded"):
-            await _refuse(send, 415, "expected a form as application/x-www-form-urlencoded")
-            return
-        body = await _read_body(receive)
-        if body is None:
-            await _refuse(send, 413, f"expected at most {_MAX_BODY_BYTES} bytes")
-            return
+        """Handle one request; only a sign-in is passed to `dispatch`, which would slow the others down."""
+        is_sign_in = scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(TOKEN_PATHS + FORM_PATHS)
+        await (super().__call__ if is_sign_in else self.app)(scope, receive, send)
 
-        address = _network_of(scope["client"][0] if scope["client"] else "")
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Handle one sign-in."""
+        is_form = request.scope["path"].endswith(FORM_PATHS)
+        if is_form and not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            return _refuse(415, "expected a form as application/x-www-form-urlencoded")
+        body = await _read_body(request)
+        if body is None:
+            return _refuse(413, f"expected at most {_MAX_BODY_BYTES} bytes")
+
+        address = _network_of(request.client.host if request.client else "")
         names = _names_in(body, is_form=is_form)
         keys = [("address", address), *(("name", name) for name in names if (name, address) not in self.known)]
         wait_s = await self._admit(keys)
         if wait_s:
-            detail = f"too many wrong passwords: wait for {wait_s} seconds"
-            await _refuse(send, 429, detail, (b"retry-after", str(wait_s).encode()))
-            return
+            return _refuse(429, f"too many wrong passwords: wait for {wait_s} seconds", {"Retry-After": str(wait_s)})
 
         succeeded = False
-
-        async def watch(message: Any) -> None:
-            nonlocal succeeded
-            if message["type"] == "http.response.start":
-                succeeded = _has_signed_in(scope, message) if is_form else message["status"] < 300
-            await send(message)
-
         try:
-            await self.app(scope, _replay(body, receive), watch)
+            response = await call_next(request)
+            succeeded = _has_signed_in(request, response) if is_form else response.status_code < 300
+            return response
         finally:
             async with self._ended:
                 for key in keys:
@@ -139,38 +138,25 @@ class DocumentationGuard:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle one request."""
         if scope["type"] == "http" and scope["path"].rstrip("/").endswith(tuple(f"/{name}" for name in DOCUMENTATION)):
-            # Every task loads the plugins, but only the api-server gets here.
-            from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
-            from fastapi import HTTPException, Request
-
             request = Request(scope)
             try:
                 await get_user(request, None, await bearer_scheme(request))
             except HTTPException as error:
-                await _refuse(send, error.status_code, str(error.detail))
+                await _refuse(error.status_code, str(error.detail))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-async def _read_body(receive: Any) -> bytes | None:
-    """Read the body of a request; None if it is longer than a sign-in needs."""
+async def _read_body(request: Request) -> bytes | None:
+    """Read the body of a request as `Request.body` does; None if it is longer than a sign-in needs."""
     body = b""
-    while len(body) <= _MAX_BODY_BYTES:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            return body if len(body) <= _MAX_BODY_BYTES else None
-    return None
-
-
-def _replay(body: bytes, receive: Any) -> Any:
-    """Return a `receive` that yields the body that was already read, then what follows it."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Any:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
+    with suppress(ClientDisconnect):  # the beginning of a sign-in counts as one
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                return None
+    request._body = body
+    return body
 
 
 def _names_in(body: bytes, *, is_form: bool) -> set[str]:
@@ -192,26 +178,21 @@ def _network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
-def _has_signed_in(scope: Any, answer: Any) -> bool:
+def _has_signed_in(request: Request, response: Response) -> bool:
     """Determine from the answer of the login form whether the password was right.
 
     Airflow then redirects, sets the cookie with the token, and gives the session another id.
     The session of a user who was already signed in keeps its id: that answer reveals nothing about a password.
     """
-    lines = [value.decode("latin-1").partition(";")[0] for name, value in answer["headers"] if name.lower() == b"set-cookie"]
+    lines = [value.partition(";")[0] for value in response.headers.getlist("set-cookie")]
     cookies = {name: value for name, _, value in (line.partition("=") for line in lines)}
     session = cookies.get("session")
-    return answer["status"] == 302 and "_token" in cookies and bool(session) and str(session) not in _header(scope, b"cookie")
+    is_new = bool(session) and str(session) not in request.headers.get("cookie", "")
+    return response.status_code == 302 and "_token" in cookies and is_new
 
 
-def _header(scope: Any, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
-
-
-async def _refuse(send: Any, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
-    headers = ((b"content-type", b"application/json"), *headers)
-    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
-    await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})
+def _refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": detail}, status, headers)
 
 
 MIDDLEWARES: list[Any] = [

@@ -6,8 +6,6 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from stagekit.airflow.login_throttle import MIDDLEWARES
-
 
 class PipelinePlugin(AirflowPlugin):
     """Base of the plugin in `plugins/`, which adds its name and the pages of the pipeline.
@@ -15,9 +13,14 @@ class PipelinePlugin(AirflowPlugin):
     The file imports this module, not the class: Airflow takes every plugin class in the file's namespace for a plugin.
     """
 
-    fastapi_root_middlewares = MIDDLEWARES
-
     # Properties, because every task loads the plugins, but only the scheduler and the api-server need what these import.
+
+    @property
+    def fastapi_root_middlewares(self) -> list[Any]:  # type: ignore[override]
+        """Middlewares that protect the sign-in."""
+        from stagekit.airflow.login_throttle import MIDDLEWARES
+
+        return MIDDLEWARES
 
     @property
     def listeners(self) -> list[Any]:  # type: ignore[override]

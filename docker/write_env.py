@@ -70,14 +70,6 @@ def write(path: Path, values: dict[str, str]) -> None:
     temporary.replace(path)
 
 
-def stage_user() -> str:
-    """Return user and group of the stages."""
-    # Root is not needed for anything inside the containers.
-    user = os.getuid() or 50000
-    # The stages write as the user who called, so that the results belong to them; group 0 as in Airflow's own image.
-    return f"{user}:0"
-
-
 def engine(host: str, certificates: str) -> dict[str, str]:
     """Return the settings of the engine that the stages run on: Airflow's own engine, or another one.
 
@@ -106,30 +98,10 @@ def engine(host: str, certificates: str) -> dict[str, str]:
 
 
 def choose_volume(known: dict[str, str], default: str, requested: str, *, may_change: bool) -> tuple[str, Path]:
-    """Choose between the volume of the previous `make up` and the requested one.
+    """Return the volume as it was named and its absolute path, or exit if it is unusable or its change not confirmed.
 
-    Parameters
-    ----------
-    known : dict of str
-        The settings of the previous `make up`; empty before the first one.
-    default : str
-        The volume of the first `make up` if none is requested.
-    requested : str
-        The volume that this call names, or an empty text.
-    may_change : bool
-        Whether `requested` may differ from the previous volume.
-
-    Returns
-    -------
-    name : str
-        The volume as it was named: a relative path belongs to the checkout.
-    folder : Path
-        The same, absolute and without links.
-
-    Raises
-    ------
-    SystemExit
-        If the folder is missing or unusable, or if the change was not confirmed.
+    It is the requested one, else that of the previous `make up`, whose settings are `known`, else the default. A relative name
+    belongs to the checkout.
     """
     # Earlier versions kept only the absolute path.
     previous = known.get("VOLUME") or known.get("PIPELINE_HOST_VOLUME", "")
@@ -229,19 +201,13 @@ def require_port(port: str) -> None:
     """Exit if the port is not a valid number, or another program than the running stack listens at it."""
     if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
         sys.exit(f"AIRFLOW_PORT is {port!r}, expected a number from 1 to 65535")
-    if port_is_taken(port):
-        sys.exit(f"port {port} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
-
-
-def port_is_taken(port: str) -> bool:
-    """Determine whether another program than the running stack listens at a port."""
     try:
-        with socket.create_server(("127.0.0.1", int(port))):
-            return False
+        socket.create_server(("127.0.0.1", int(port))).close()
     except OSError:
         ours = ["docker", "ps", "--quiet", f"--filter=publish={port}"]
         ours += [f"--filter=label=com.docker.compose.project={os.environ['COMPOSE_PROJECT_NAME']}"]
-        return not subprocess.run(ours, capture_output=True).stdout
+        if not subprocess.run(ours, capture_output=True).stdout:
+            sys.exit(f"port {port} is in use by another program: choose one, as in `make up AIRFLOW_PORT=8081`")
 
 
 def main(path: Path, default: str, requested: str = "") -> None:
@@ -261,7 +227,8 @@ def main(path: Path, default: str, requested: str = "") -> None:
     values |= {name: value for name in KEPT if (value := os.environ.get(name, known.get(name, "")))}
     # So is another engine for the stages; an empty value returns to this machine's.
     host, certificates = (os.environ.get(name, known.get(name, "")) for name in ("STAGE_DOCKER_HOST", "STAGE_DOCKER_CERT_PATH"))
-    values |= {"PIPELINE_STAGE_USER": stage_user(), **engine(host, certificates)}
+    # The results belong to the user who called, but no container needs root; group 0 as in Airflow's own image.
+    values |= {"PIPELINE_STAGE_USER": f"{os.getuid() or 50000}:0", **engine(host, certificates)}
     prepare(volume)
     if other := other_stack_on(volume):
         print(

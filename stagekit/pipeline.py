@@ -88,11 +88,6 @@ class Pipeline:
         return tuple(stage.name for stage in self.stages)
 
     @property
-    def images(self) -> tuple[str, ...]:
-        """The names of all images."""
-        return tuple(dict.fromkeys(stage.image for stage in self))
-
-    @property
     def identifier(self) -> str:
         """The name with underscores, for Airflow's Variables and Connections."""
         return self.name.replace("-", "_")

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from stagekit.errors import SetupError, TransientError
 from stagekit.volume import files
+from stagekit.volume.manifest import format_validation_error
 
 FOLDER = "history"
 FILE_NAME = f"{FOLDER}/runs.json"
@@ -112,8 +113,7 @@ def _read(volume: Path, model: type[Entry]) -> tuple[list[Entry], str]:
         try:
             entry = model.model_validate_json(json.dumps(fields))  # rejects lone surrogates, too
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            faults.append(f"entry {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+            faults.append(f"entry {number}: {format_validation_error(error)}")
         else:
             valid[entry.run] = entry
     return _sort(list(valid.values())), f"{len(faults)} of {len(entries)} entries, {faults[0]}" if faults else ""

@@ -54,13 +54,12 @@ class UpstreamResults:
             missing = (absent or [artifact.name])[0]
             raise MissingInputError(f"{artifact.stage}/{missing} is missing from run {self._run}: run {artifact.stage} again")
         self._refuse_other_versions(artifact)
-        qualified = [_qualify_name(artifact.stage, record) for record in expected]
-        self.records += [record for record in qualified if record not in self.records]
         remedy = f"run {artifact.stage} again"
-        return [
-            Part(folder / record.name, named, artifact.format, remedy)
-            for record, named in zip(expected, qualified, strict=True)
+        parts = [
+            Part(folder / record.name, _qualify_name(artifact.stage, record), artifact.format, remedy) for record in expected
         ]
+        self.records += [part.expected for part in parts if part.expected not in self.records]
+        return parts
 
     def load(self, artifact: Artifact) -> Any:
         """Read an artifact that has one part; raises as `parts` and `Part.open` do."""

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from stagekit.airflow.stage_operator import StageOperator
-from stagekit.airflow.task_callbacks import log_failure_reason
+from stagekit.airflow.stage_operator import StageOperator, log_failure_reason
 from tests.stagekit.airflow.fake_engine import End, Refusal, running_fake_engine
 from tests.stagekit.airflow.probe_pipeline import FEATURES, PIPELINE
 from tests.stagekit.airflow.tries import Try

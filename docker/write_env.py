@@ -172,7 +172,7 @@ def readable_by_all(folder: Path) -> Path | None:
         return None
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if is_open(Path(where, name), stat.S_IXOTH)]
-        for path in (Path(where, name) for name in sorted(names) if ".csv" in name):
+        for path in (Path(where, name) for name in sorted(names) if re.search(r"\.(csv|parquet)", name)):
             if path.is_file() and is_open(path, stat.S_IROTH):
                 return path
     return None

@@ -227,14 +227,17 @@ def test_results_that_an_earlier_version_wrote_for_all_to_read_are_closed_to_oth
         assert (checkout / "shared_volume" / name).stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.parametrize("table", ["file.csv", "file.csv.gz", "file.parquet"])
 @pytest.mark.parametrize(
     ("of_folder", "of_file", "warns"), [(0o755, 0o644, True), (0o750, 0o644, False), (0o755, 0o640, False)]
 )
-def test_customers_that_every_user_of_the_machine_can_read_are_a_warning(of_folder: int, of_file: int, warns: bool) -> None:
+def test_customers_that_every_user_of_the_machine_can_read_are_a_warning(
+    table: str, of_folder: int, of_file: int, warns: bool
+) -> None:
     with tempfile.TemporaryDirectory() as name:  # the folders of pytest are closed to others
         checkout = Path(name)
         checkout.chmod(0o755)
-        file = checkout / "shared_volume/data/file.csv"
+        file = checkout / "shared_volume/data" / table
         file.parent.mkdir(parents=True)
         (checkout / "shared_volume").chmod(0o755)
         file.write_text("CUST_ID\n")

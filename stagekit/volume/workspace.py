@@ -157,12 +157,7 @@ class Workspace:
     def read_registry(self, *, lock: bool) -> Any:
         """Read the registry; `lock` prevents other stages from publishing until this stage ends.
 
-        Raises
-        ------
-        TransientError
-            Another stage holds the lock.
-        DataError
-            The registry is damaged.
+        It raises as `ModelStore.read_registry` and `ModelStore.lock` do.
         """
         if lock:
             self._lock_store()

@@ -159,17 +159,14 @@ class _DaskPool:
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> Iterator[T]:
         futures = self.submit(function, *iterables)
-        return iter(progress(self.gather(futures), label_of(function), len(futures)))
+        # The cluster releases each result that was taken.
+        results = (futures.pop(0).result() for _ in range(len(futures)))
+        return iter(progress(results, label_of(function), len(futures)))
 
     def submit(self, function: Callable[..., Any], *iterables: Iterable[Any]) -> list[Future]:
         # pure=False: otherwise Dask keys a call by its arguments and may return an earlier result although files have changed.
         futures: list[Future] = self._client.map(function, *map(list, iterables), pure=False)
         return futures
-
-    def gather(self, futures: list[Future]) -> Iterator[Any]:
-        """Yield the results in order; the cluster releases each result that was yielded."""
-        while futures:
-            yield futures.pop(0).result()
 
     def persist(self, load: Callable[[Any], Any], items: Iterable[Any]) -> PersistedParts:
         return _DaskParts(self, self.submit(load, items))

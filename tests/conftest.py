@@ -27,7 +27,7 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 
 IS_CI = os.environ.get("REQUIRE_DOCKER") == "1"
 """Whether everything that the tests need has to be there, and all of them run."""
-settings.register_profile("local", max_examples=20, deadline=None)  # a busy machine is not a defect
+settings.register_profile("local", max_examples=10, deadline=None)  # a busy machine is not a defect
 settings.register_profile("ci", max_examples=60, deadline=None)
 settings.load_profile("ci" if IS_CI else "local")
 

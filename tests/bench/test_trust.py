@@ -19,11 +19,13 @@ def is_structured(family):
     return assess_structure(features, trust.find_k(features), seed=0).is_structured
 
 
+@pytest.mark.slow  # `tests/services/evaluate/test_structure.py` tests the same with other populations
 @pytest.mark.parametrize("name", ["uniform", "correlated lognormal, with zeros", "correlated normal, rounded"])
 def test_a_population_without_groups_is_found_to_have_none(name):
     assert not is_structured(STRUCTURELESS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heavy tails", "two groups in one feature of three", "separate normal groups, 8 features"])
 def test_separate_groups_are_found(name):
     assert is_structured(families.PLANTED[name])

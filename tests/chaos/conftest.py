@@ -1,6 +1,7 @@
 """Fixtures of the fault-injection tests.
 
-`make chaos` injects each fault as often as docs/fault-injection.md lists; `make test` runs the same tests a few times.
+`make chaos` injects each fault as often as docs/fault-injection.md lists, the CI a few times,
+`make test` once or twice.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pytest
 from tests.chaos.airflow import Airflow, fault_injection_stack
 from tests.chaos.engine import Engine, missing_requirements, running_engine
 from tests.chaos.volumes import run_pipeline, write_data
+from tests.conftest import IS_CI
 
 FULL = os.environ.get("CHAOS") == "full"
 
@@ -25,8 +27,8 @@ Tries = Callable[[int, int], int]
 
 @pytest.fixture(scope="session")
 def tries() -> Callable[[int, int], int]:
-    """Choose how often to inject a fault: `tries(10, 200)` is ten in `make test` and two hundred in `make chaos`."""
-    return lambda short, full: full if FULL else short
+    """Choose how often to inject a fault: `tries(10, 200)` is ten in the CI, two hundred in `make chaos`, else at most two."""
+    return lambda short, full: full if FULL else short if IS_CI else min(short, 2)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_of_two_containers_of_one_stage_of_one_run_one_works_at_a_time(images, v
 def test_runs_that_publish_at_once_do_so_one_by_one_and_who_scores_meanwhile_sees_one_whole_run(volume, tries, record):
     runs = ("demo", "scheduled", "by-hand")
     for run_id in runs[1:]:
-        run_pipeline(volume, run_id)
+        run_pipeline(volume, run_id, until="evaluate")
     shutil.copy(volume / "data/file.csv", volume / "data/new.csv")
     codes, active = Counter(), Counter()
     n_tries = tries(2, 30)

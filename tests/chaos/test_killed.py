@@ -30,7 +30,7 @@ def test_a_killed_stage_leaves_no_partial_artifact_and_its_retry_writes_the_same
         process = Stage(volume, stage, *flags(stage))
         if attempt % 2:
             await_first_write(process, volume)
-            if attempt % 4 == 1:  # the rest at once: where the machine is busy, a later moment may be too late
+            if attempt % 4 == 3:  # the rest at once: where the machine is busy, a later moment may be too late
                 time.sleep(seed.uniform(0, writing))
         else:
             time.sleep(seed.uniform(0, life))

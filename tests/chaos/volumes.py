@@ -39,8 +39,8 @@ def write_data(volume: Path, customers: int = 200) -> None:
     (volume / "data/test.csv").write_text(header + rows[0] + rows[1])
 
 
-def run_pipeline(volume: Path, run_id: str = RUN) -> None:
-    for stage in PIPELINE.stage_names:
+def run_pipeline(volume: Path, run_id: str = RUN, until: str = PIPELINE.stage_names[-1]) -> None:
+    for stage in PIPELINE.stage_names[: PIPELINE.stage_names.index(until) + 1]:
         code, log = run(volume, stage, *flags(stage, run_id))
         assert code == 0, log
 

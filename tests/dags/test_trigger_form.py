@@ -5,7 +5,7 @@ import json
 import pytest
 from airflow.sdk import Param
 from airflow.sdk.exceptions import ParamValidationError
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -63,9 +63,9 @@ def values_of(schema):
     if kind == "boolean":
         return st.booleans()
     if kind == "string":
-        paths = [".", "..", "a/../b", "/a", "a//b", "a/", "./a", "a..b/c", "data/x.csv", "tcp://dask-scheduler:8786"]
+        paths = [".", "..", "a/../b", "/a", "a//b", "a/", "./a", "a..b/c", "data/x.csv"]
         names = ["A, B", "['A']", "[", '"', " A ", "ü", "\0"]
-        return st.text(max_size=8) | st.sampled_from(paths) | st.sampled_from(names)
+        return st.text(max_size=8) | st.sampled_from(paths) | st.sampled_from(names) | st.just("tcp://dask-scheduler:8786")
     bounds = [schema.get(name) for name in ("minimum", "maximum", "exclusiveMinimum") if name in schema]
     near = st.sampled_from([bound + step for bound in bounds for step in (-1, 0, 1)])
     if kind == "integer":
@@ -104,17 +104,12 @@ def accepted_by_stage(model, name, value):
 @every_field
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @for_any(data=st.data())
-def test_form_and_stage_accept_the_same_values(stage, name, data):
+def test_a_value_means_the_same_in_the_form_as_a_flag_and_as_an_environment_variable(stage, name, data):
     value = data.draw(values_of(FIELDS[name].schema))
-    assert accepted_by_form(name, value) == accepted_by_stage(PIPELINE[stage].settings, name, value), json.dumps(value)
-
-
-@every_field
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@for_any(data=st.data())
-def test_a_value_of_the_form_equals_the_same_flag_and_environment_variable(stage, name, data):
-    value = data.draw(values_of(FIELDS[name].schema))
-    assume(accepted_by_form(name, value) and to_text(value))  # an empty one counts as not set
+    accepted = accepted_by_form(name, value)
+    assert accepted == accepted_by_stage(PIPELINE[stage].settings, name, value), json.dumps(value)
+    if not accepted or not to_text(value):  # an empty one counts as not set
+        return
     others = {"log_columns": {"feature_columns": value}, "decimal": {"delimiter": "|"}}
     values = {**others.get(name, {}), name: value}
     texts = {known: to_text(one) for known, one in values.items()}

@@ -1,6 +1,6 @@
 """Customer tables as they come: what is wrong with each has to be named, what is only unusual has to be read right.
 
-Extract's two readers and that of the new customers are tried with all of them.
+Extract's two readers, that of the new customers and scoring are tried with all of them.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ WRONG_ROWS = (
     _cell("beyond a float", "1e400", r"1e400, expected a number between ±1e\+15"),
     _cell("hardly within a float", "1e308", r"1e308, expected a number between ±1e\+15"),
     _cell("more digits than count", "9" * 400, "9{40}, expected a number between"),
+    wrong("far below zero", HEADER + "Ann,1,2,3\nBob,-1e308,5,6\n", r"row 3: BALANCE is -1e308, expected a number between"),
     _cell("infinity", "inf", "'inf', expected a number"),
     _cell("infinity in full", "-Infinity", "'-Infinity', expected a number"),
     _cell("a negative amount", "-5", "-5, expected no negative number"),

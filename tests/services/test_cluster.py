@@ -32,7 +32,7 @@ SETTINGS = {
     "evaluate": ["--n-resamples=2"],
     "segment": ["--publish=always"],
 }
-ROWS_PER_PART = 700
+ROWS_PER_PART = 250
 
 
 def run_stage(volume: Path, stage: str, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> tuple[int, str]:
@@ -47,10 +47,10 @@ def flags(stage: str, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -
 
 
 def run_all(volume: Path, scheduler: str = "", rows_per_part: int = ROWS_PER_PART) -> Path:
-    """Make a volume with the sample data in six files, one of them packed, and run all stages on it."""
+    """Make a volume with a part of the sample data in six files, one of them packed, and run all stages on it."""
     (volume / "data/many").mkdir(parents=True)
     shutil.copy(DATA / "test.csv", volume / "data")
-    header, *rows = (DATA / "file.csv").read_text().splitlines(keepends=True)
+    header, *rows = (DATA / "file.csv").read_text().splitlines(keepends=True)[:3001]
     for number in range(5):
         (volume / f"data/many/{number}.csv").write_text(header + "".join(rows[number::6]))
     (volume / "data/many/5.csv.gz").write_bytes(gzip.compress((header + "".join(rows[5::6])).encode()))

@@ -12,6 +12,7 @@ import pytest
 
 from services.pipeline import PIPELINE
 from stagekit.volume.model_store import ModelStore
+from tests.chaos import processes
 
 
 @pytest.fixture
@@ -21,17 +22,13 @@ def volume(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(volume: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"services.{stage}", *arguments]
-    environment = os.environ | {"SEGMENTATION_VOLUME": str(volume)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
 def test_published_segments_are_active_and_new_customers_can_be_scored(volume):
     registry = json.loads((volume / "model/segments.json").read_text())
     assert (registry["schema_version"], registry["in_force"]) == (1, "former")
     assert ModelStore(volume, PIPELINE).read_registry().active_run == "former"
-    scored = run(volume, "segment", "--score=data/test.csv")
+    command = [sys.executable, "-m", "services.segment", "--score=data/test.csv"]
+    environment = os.environ | {"SEGMENTATION_VOLUME": str(volume)}
+    scored = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert scored.returncode == 0, scored.stderr
     assert "WARNING: SEGMENTATION_VOLUME: rename to PIPELINE_..." in scored.stderr
     assert json.loads(scored.stdout)["rows"] == 1
@@ -42,12 +39,9 @@ def test_a_stage_can_be_run_again_in_a_former_run_and_keeps_the_segment_ids(volu
     if any(written[library] != version(library) for library in ("pandas", "scikit-learn")):
         pytest.skip("its pickles were written with other versions of pandas or scikit-learn, so that stages refuse them")
     before = json.loads((volume / "model/segments.json").read_text())
-    reported = run(volume, "report", "--run=former")
-    assert reported.returncode == 0, reported.stderr
-    again = run(volume, "segment", "--run=former")
-    assert again.returncode == 0, again.stderr
+    for stage in ("report", "segment", "report"):
+        code, log = processes.run(volume, stage, "--run=former")
+        assert code == 0, log
     after = json.loads((volume / "model/segments.json").read_text())
     assert (after["schema_version"], after["active_run"], after["publications"]) == (2, "former", 2)
     assert [one["segment_id"] for one in after["segments"]] == [one["segment_id"] for one in before["segments"]] == [1, 2, 3]
-    reported = run(volume, "report", "--run=former")
-    assert reported.returncode == 0, reported.stderr

@@ -16,6 +16,7 @@ from services.contract.settings import PipelineSettings
 from services.pipeline import PIPELINE
 from stagekit.stage.command_line import parse
 from stagekit.stage.local import to_flags
+from tests.chaos import processes
 
 DATA = Path(__file__).parents[2] / "shared_volume/data"
 
@@ -25,18 +26,27 @@ def run(volume: Path, *arguments: str, run: str = "demo") -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+def run_stages(volume: Path, *arguments: str, run: str = "demo", until: str = "report") -> None:
+    """Run the stages with these settings, faster than a process for each: see `processes`."""
+    settings = parse(PipelineSettings, [f"--run={run}", *arguments], prog="test")
+    for name in PIPELINE.stage_names[: PIPELINE.stage_names.index(until) + 1]:
+        code, log = processes.run(volume, name, *to_flags(PIPELINE[name], settings))
+        assert code == 0, log
+
+
 def read(volume: Path, artifact: str, run: str = "demo") -> Any:
     return json.loads((volume / "runs" / run / artifact).read_text())
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> tuple[Path, str]:
-    """Run with the lab's settings and with every kind of preparation; return the volume, and the output of the first run."""
+    """Run a part of the sample data with the lab's settings and with every preparation; return volume and first output."""
     volume = tmp_path_factory.mktemp("volume")
     shutil.copytree(DATA, volume / "data")
-    plain = run(volume, "--n-resamples=20")
+    (volume / "data/file.csv").write_text("".join((DATA / "file.csv").read_text().splitlines(keepends=True)[:2000]))
+    plain = run(volume, "--n-resamples=2")
     assert plain.returncode == 0, plain.stderr
-    prepared = run(
+    run_stages(
         volume,
         "--log-columns=BALANCE",
         "--outliers=clip",
@@ -46,14 +56,13 @@ def sample(tmp_path_factory) -> tuple[Path, str]:
         "--publish=always",
         run="prepared",
     )
-    assert prepared.returncode == 0, prepared.stderr
     return volume, plain.stdout
 
 
 def test_a_run_ends_by_naming_k_and_why_the_segments_with_sizes_and_the_report(sample):
     volume, output = sample
     assert "5 segments: With more than 5 segments" in output
-    assert re.search(r"^ +5,\d{3} +56\.0%  1: \w+", output, re.MULTILINE)
+    assert re.search(r"^ +1,\d{3} +5\d\.\d%  1: \w+", output, re.MULTILINE)
     assert f"The report: {volume}/runs/demo/report/report.html" in output
     assert (volume / "runs/demo/report/report.html").is_file()
 
@@ -110,10 +119,8 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 def test_a_run_that_fails_after_its_training_has_published_nothing(sample):
     volume, _ = sample
     before = snapshot(volume / "model")
-    for stage, *flags in (["train", "--k-values=2,3"], ["evaluate", "--n-clusters=9"]):
-        command = [sys.executable, "-m", f"services.{stage}", "--volume", str(volume), "--run=prepared", *flags]
-        ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 64, ended.stderr
+    assert processes.run(volume, "train", "--run=prepared", "--k-values=2,3")[0] == 0
+    assert processes.run(volume, "evaluate", "--run=prepared", "--n-clusters=9")[0] == 64
     assert read(volume, "train/metrics.json", run="prepared")["k_values"] == [2, 3]
     assert snapshot(volume / "model") == before
 
@@ -136,8 +143,7 @@ def test_an_experimental_run_computes_and_reports_everything_and_leaves_the_mode
 
 def test_the_figures_on_the_lab_s_data_are_those_of_the_lab(lab_data, tmp_path):
     shutil.copytree(lab_data, tmp_path / "data")
-    ended = run(tmp_path, "--n-resamples=2")
-    assert ended.returncode == 0, ended.stderr
+    run_stages(tmp_path, "--n-resamples=2", until="evaluate")
     figures = dict(re.findall(r"^\| (\d+) \| ([\d.]+) \|$", (lab_data.parent / "README.md").read_text(), re.MULTILINE))
     metrics = read(tmp_path, "train/metrics.json")
     assert metrics["k_values"] == [int(k) for k in figures]

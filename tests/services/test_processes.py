@@ -13,6 +13,7 @@ import pytest
 from services.contract.artifacts import CUSTOMERS, FEATURES
 from services.pipeline import PIPELINE
 from stagekit.volume.workspace import Workspace
+from tests.chaos import processes
 from tests.stagekit.manifests import commit
 
 HEADER = "CUST_ID,BALANCE,PURCHASES,CREDIT_LIMIT\n"
@@ -30,19 +31,14 @@ def start(stage: str, volume: Path, *arguments: str, **options) -> subprocess.Po
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def run(stage: str, volume: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(stage, volume, *arguments)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
 def last_line(text: str) -> str:
     return text.splitlines()[-1]
 
 
 def test_the_result_is_the_only_line_on_stdout_and_the_digest_the_last_on_stderr(volume):
-    code, out, err = run("extract", volume)
-    assert code == 0
+    process = start("extract", volume)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert json.loads(out)["customers"] == 20
     assert len(out.splitlines()) == 1
     assert "manifest sha256:" in last_line(err)
@@ -58,11 +54,11 @@ def test_the_result_is_the_only_line_on_stdout_and_the_digest_the_last_on_stderr
     ],
 )
 def test_wrong_input_ends_in_one_line_with_its_exit_code(volume, stage, arguments, code, reason):
-    ended, out, err = run(stage, volume, *arguments)
-    assert (ended, out) == (code, "")
-    assert f"{stage}: failed ({code}, " in last_line(err)
-    assert reason in last_line(err)
-    assert "Traceback" not in err
+    ended, log = processes.run(volume, stage, "--run=demo", *arguments)
+    assert ended == code
+    assert f"{stage}: failed ({code}, " in last_line(log)
+    assert reason in last_line(log)
+    assert "Traceback" not in log
 
 
 def test_what_a_stage_writes_is_for_its_user_and_group_whatever_the_umask_of_the_caller(volume):
@@ -74,19 +70,19 @@ def test_what_a_stage_writes_is_for_its_user_and_group_whatever_the_umask_of_the
 
 
 def test_a_missing_volume_is_a_matter_of_setup(tmp_path):
-    code, _, err = run("extract", tmp_path / "nowhere")
+    code, log = processes.run(tmp_path / "nowhere", "extract", "--run=demo")
     assert code == 78
-    assert "there is no volume at" in last_line(err)
+    assert "there is no volume at" in last_line(log)
 
 
 def test_a_defect_of_ours_shows_where_it_is(volume):
     with Workspace(PIPELINE, "extract", volume, "demo") as work:
         work.save(CUSTOMERS, "no table")
         commit(work)
-    code, _, err = run("transform", volume)
+    code, log = processes.run(volume, "transform", "--run=demo")
     assert code == 70
-    assert "Traceback" in err
-    assert "transform: failed (70, internal error): " in last_line(err)
+    assert "Traceback" in log
+    assert "transform: failed (70, internal error): " in last_line(log)
 
 
 def test_help_names_every_setting_and_needs_no_data_library(volume):

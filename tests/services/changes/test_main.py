@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -13,16 +11,17 @@ from services.pipeline import PIPELINE
 from stagekit.volume.manifest import MANIFEST_NAME
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.runs import run_folder
+from tests.chaos import processes
 from tests.services.segment.runs import group, make_run, read_csv, read_register, table
 
 BEFORE = table(group("savers", 60), group("borrowers", 40), group("buyers", 20))
 
 
 def list_changes(volume, run):
-    """Start the stage as a process; returns exit code, result and the last line that it logged."""
-    command = [sys.executable, "-m", "services.changes", "--volume", str(volume), "--run", run]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return ended.returncode, json.loads(ended.stdout or "null"), ended.stderr.splitlines()[-1]
+    """Run the stage as a process; returns exit code, result and the last line that it logged."""
+    code, log = processes.run(volume, "changes", f"--run={run}")
+    manifest = volume / "runs" / run_folder(run) / "changes" / MANIFEST_NAME
+    return code, None if code else json.loads(manifest.read_text())["result"], log.splitlines()[-1]
 
 
 def read_crm(volume, run):

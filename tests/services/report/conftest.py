@@ -29,6 +29,7 @@ from services.contract.results import (
     SegmentSummary,
     Structure,
 )
+from services.report import page
 from services.report.report_data import ReportData
 from stagekit.volume.manifest import FileRecord, Manifest
 
@@ -61,6 +62,13 @@ def manifest(stage, **fields):
         "exit_reason": "done",
     }
     return Manifest(run="demo", stage=stage, **{**parts, **fields})
+
+
+@pytest.fixture
+def without_charts(monkeypatch):
+    """Leave out the charts, which take most of the time of a page."""
+    for name in [name for name in vars(page) if name.startswith(("draw_", "to_svg"))]:
+        monkeypatch.setattr(page, name, lambda *_, **__: "")
 
 
 @pytest.fixture(scope="session")

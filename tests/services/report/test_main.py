@@ -9,10 +9,14 @@ import pytest
 
 from services.contract import artifacts
 from services.contract.results import DESCRIPTION_COLUMNS, MIGRATION_COLUMNS, POINTS_COLUMNS, PROFILE_COLUMNS
+from services.contract.settings import ReportSettings
 from services.pipeline import PIPELINE
+from services.report.main import main
+from stagekit.errors import DataError, MissingInputError
 from stagekit.volume.history import record_run
 from stagekit.volume.manifest import FileRecord, Manifest
 from stagekit.volume.workspace import Workspace
+from tests.stagekit.manifests import commit
 
 
 def as_csv(columns, *rows):
@@ -52,17 +56,34 @@ def volume(tmp_path, data):
     return tmp_path
 
 
-def run(volume, *code):
-    command = [*code] if code else ["-m", "services.report", "--volume", str(volume), "--run", "demo"]
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True)
+def run(volume):
+    """Run the stage in this process; returns its result, the page and the manifest."""
+    with Workspace(PIPELINE, "report", volume, "demo") as work:
+        result = main(ReportSettings(run="demo"), work)
+        commit(work)
+    folder = volume / "runs/demo/report"
+    return result, (folder / "report.html").read_text(), Manifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
-def test_the_stage_writes_one_page_and_returns_its_size(volume):
-    ended = run(volume)
+def run_without_data_libraries(volume):
+    """Run the stage as a process, in which importing a data library is an error; returns its output and the page."""
+    code = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
+runpy.run_module("services.report", run_name="__main__")
+"""
+    command = [sys.executable, "-c", code, f"--volume={volume}", "--run=demo"]
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    page = (volume / "runs/demo/report/report.html").read_bytes()
-    assert b"2 segments among 11 customers" in page
-    assert json.loads(ended.stdout) == {"report": "report.html", "bytes": len(page)}
+    return json.loads(ended.stdout), (volume / "runs/demo/report/report.html").read_text()
+
+
+def test_the_stage_writes_one_page_from_json_and_csv_the_same_in_every_process_and_without_a_data_library(volume):
+    result, page, manifest = run(volume)
+    assert "2 segments among 11 customers" in page
+    assert result == {"report": "report.html", "bytes": len(page.encode())}
+    assert {record.name.rpartition(".")[2] for record in manifest.inputs} == {"json", "csv"}
+    assert run_without_data_libraries(volume) == (result, page)
 
 
 def test_the_report_has_the_history_up_to_its_run(volume, data):
@@ -71,56 +92,22 @@ def test_the_report_has_the_history_up_to_its_run(volume, data):
         data.history[-1].model_copy(update={"run": "later", "started": datetime(2027, 1, 1, tzinfo=UTC)}),
     ]:
         record_run(volume, entry)
-    ended = run(volume)
-    assert ended.returncode == 0, ended.stderr
-    page = (volume / "runs/demo/report/report.html").read_text()
+    _, page, _ = run(volume)
     assert '<desc id="sizes-desc">3 runs, from 9 Nov to 23 Nov: segment 1: 60% to 70%' in page
 
 
-def test_a_run_of_an_earlier_version_has_a_report_that_names_the_stages_to_run(volume):
+def test_a_run_of_an_earlier_version_has_a_report_that_names_the_stages_to_run(volume, without_charts):
     path = volume / "runs/demo/segment/manifest.json"
     manifest = Manifest.model_validate_json(path.read_bytes())
     outputs = tuple(record for record in manifest.outputs if record.name not in ("description.csv", "rules.json"))
     path.write_bytes(manifest.model_copy(update={"outputs": outputs}).to_checksummed_json())
-    ended = run(volume)
-    assert ended.returncode == 0, ended.stderr
-    assert "run the stages segment and report again" in (volume / "runs/demo/report/report.html").read_text()
-
-
-def test_a_second_run_of_the_stage_writes_the_same_page(volume):
-    pages = []
-    for _ in range(2):
-        assert run(volume).returncode == 0
-        pages.append((volume / "runs/demo/report/report.html").read_bytes())
-    assert pages[0] == pages[1]
-
-
-def test_it_reads_json_and_csv_only(volume):
-    assert run(volume).returncode == 0
-    manifest = Manifest.model_validate_json((volume / "runs/demo/report/manifest.json").read_bytes())
-    assert {record.name.rpartition(".")[2] for record in manifest.inputs} == {"json", "csv"}
-
-
-def test_it_needs_no_data_library(volume):
-    code = f"""
-import sys
-sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "kneed", "airflow", "matplotlib.pyplot")))
-from pathlib import Path
-from stagekit.volume.workspace import Workspace
-from services.pipeline import PIPELINE
-from services.report.main import main
-with Workspace(PIPELINE, "report", Path({str(volume)!r}), "demo") as work:
-    main(None, work)
-"""
-    ended = run(volume, "-c", code)
-    assert ended.returncode == 0, ended.stderr
+    assert "run the stages segment and report again" in run(volume)[1]
 
 
 def test_without_segments_the_error_names_the_stage_to_run(volume):
     (volume / "runs/demo/segment/manifest.json").unlink()
-    ended = run(volume)
-    assert ended.returncode == 66
-    assert "segment has not finished in run demo: run segment first" in ended.stderr
+    with pytest.raises(MissingInputError, match="segment has not finished in run demo: run segment first"):
+        run(volume)
 
 
 def test_results_of_a_repeated_extract_are_not_combined_with_earlier_segments(volume):
@@ -131,14 +118,13 @@ def test_results_of_a_repeated_extract_are_not_combined_with_earlier_segments(vo
         work.commit(like.model_copy(update={"inputs": (), "outputs": tuple(work.outputs), "sha256": None}))
     with Workspace(PIPELINE, "transform", volume, "demo") as work:
         work.commit(work.manifest("transform").model_copy(update={"inputs": (made_of,), "sha256": None}))
-    ended = run(volume)
-    assert ended.returncode == 65
-    assert "extract was run again after transform had read its customers.pkl: run transform and" in ended.stderr
+    outdated = r"extract was run again after transform had read its customers\.pkl: run transform and"
+    with pytest.raises(DataError, match=outdated):
+        run(volume)
 
 
 def test_a_changed_table_is_an_error(volume):
     with (volume / "runs/demo/segment/points.csv").open("a") as file:
         file.write("1,1,1,1\n")
-    ended = run(volume)
-    assert ended.returncode == 65
-    assert "segment/points.csv has sha256" in ended.stderr
+    with pytest.raises(DataError, match=r"segment/points\.csv has sha256"):
+        run(volume)

@@ -76,7 +76,7 @@ def test_the_automatic_strategy_is_exact_up_to_a_number_of_customers():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_from_a_sample_the_sse_is_that_of_the_recipe(family):
-    features = standardised(family, 120_000)
+    features = standardised(family, 80_000)
     for fit in sweep([features], [2, 6], RECIPE, strategy="sample"):
         assert fit.seconds_left == 0  # all k are finished together
         lab = KMeans(fit.k, **RECIPE._asdict()).fit(features)

@@ -18,6 +18,7 @@ from stagekit.volume.files import digest_open_file
 from stagekit.volume.model_store import ModelStore
 from stagekit.volume.registry import MAX_KEPT_RUNS, Registry
 from stagekit.volume.workspace import Workspace
+from tests.conftest import IS_CI
 from tests.stagekit.declaration import LISTING, MEANS, MODEL, PICKLE, PIPELINE, RANKS
 from tests.stagekit.manifests import commit
 
@@ -231,7 +232,7 @@ for number in itertools.count():
 def test_killed_at_random_leaves_one_whole_run_in_force(tmp_path):
     publish(tmp_path, "first")
     seed = random.Random(7)
-    for _ in range(10):
+    for _ in range(10 if IS_CI else 3):
         process = subprocess.Popen([sys.executable, "-c", LOOP, str(tmp_path)], stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(seed.uniform(0, 0.1))

@@ -6,9 +6,9 @@ The table is accessed only through a function that maps other functions over its
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,6 @@ from services.transform.scaling import FittedPipeline, fit, fit_groups, make_pip
 from stagekit.errors import DataError, UsageError
 from stagekit.tables.csv_injection import escape_formula
 from stagekit.workers.worker_pool import InMemoryParts, PersistedParts
-
-T = TypeVar("T")
-SelectComplete = Callable[[pd.DataFrame], pd.DataFrame]
-"""Returns the features of the customers of a part who have all of them."""
 
 
 class PreparationOptions(NamedTuple):
@@ -62,8 +58,10 @@ class _PartFit(NamedTuple):
 
 
 def fit_preparation(customers: pd.DataFrame, feature_columns: Sequence[str], **options: Any) -> Preparation:
-    """Fit the preparation to a table in memory; `options` are those of `PreparationOptions`."""
-    return fit_preparation_to_parts(InMemoryParts([customers]), feature_columns, PreparationOptions(**options))
+    """Check the columns of a table in memory, and fit the preparation to it; `options` are those of `PreparationOptions`."""
+    known = PreparationOptions(**options)
+    check_columns(customers, feature_columns, known.group_column)
+    return fit_preparation_to_parts(InMemoryParts([customers]), feature_columns, known)
 
 
 def fit_preparation_to_parts(
@@ -78,8 +76,8 @@ def fit_preparation_to_parts(
     Parameters
     ----------
     customers : PersistedParts
-        Tables of shape (n_customers, n_columns). One pass; one more if there are log columns, and one per feature unless
-        `outliers` is "keep".
+        Tables of shape (n_customers, n_columns) with the columns that `check_columns` requires. One pass; one more if there are
+        log columns, and one per feature unless `outliers` is "keep".
     feature_columns : sequence of str
     options : PreparationOptions
 
@@ -89,19 +87,19 @@ def fit_preparation_to_parts(
 
     Raises
     ------
-    UsageError
-        If a column is missing or not numeric.
     DataError
         If a log column has a negative value, if no customer is left, or if a feature has the same value for all customers.
     """
-    log_columns, outliers, group_column = options.log_columns, options.outliers, options.group_column
-    select = partial(_select_complete, feature_columns=feature_columns, group_column=group_column)
+    log_columns, outliers = options.log_columns, options.outliers
     if log_columns:
         _reject_negatives(customers.map(partial(_find_negatives, log_columns=log_columns)), log_columns)
-    fences = _find_fences(customers, feature_columns, select, options) if outliers != "keep" else {}
+    fences = _find_fences(customers, feature_columns, options) if outliers != "keep" else {}
     pipeline = make_pipeline(feature_columns, log_columns, fences if outliers == "clip" else {})
     bounds = fences if outliers == "drop" else {}
-    part_fits = customers.map(partial(_fit_part, pipeline=pipeline, bounds=bounds, group_column=group_column, select=select))
+    fit_part = partial(
+        _fit_part, feature_columns=feature_columns, pipeline=pipeline, bounds=bounds, group_column=options.group_column
+    )
+    part_fits = customers.map(fit_part)
     if not any(part.n_complete for part in part_fits):
         raise DataError(f"no customer has a value for each of {', '.join(feature_columns)}: nothing to group")
     fits = [part.overall for part in part_fits if part.overall]
@@ -116,18 +114,16 @@ def fit_preparation_to_parts(
         drops_outliers=outliers == "drop",
         training_range=_find_range(overall, feature_columns),
         pipeline=overall.pipeline,
-        group_column=group_column,
+        group_column=options.group_column,
         group_pipelines=group_pipelines,
         pooled_groups=pooled_groups,
     )
 
 
-def _find_fences(
-    customers: PersistedParts, feature_columns: Sequence[str], select: SelectComplete, options: PreparationOptions
-) -> dict[str, Interval]:
+def _find_fences(customers: PersistedParts, feature_columns: Sequence[str], options: PreparationOptions) -> dict[str, Interval]:
     fences = {}
     for name in feature_columns:
-        column = np.concatenate(customers.map(partial(_take_column, name=name, select=select)))
+        column = np.concatenate(customers.map(partial(_take_column, feature_columns=feature_columns, name=name)))
         fence = find_fence(column, options.outlier_fence, is_log=name in options.log_columns) if column.size else None
         if fence:
             fences[name] = fence
@@ -137,12 +133,12 @@ def _find_fences(
 def _fit_part(
     customers: pd.DataFrame,
     *,
+    feature_columns: Sequence[str],
     pipeline: Pipeline,
     bounds: Mapping[str, Interval],
     group_column: str | None,
-    select: SelectComplete,
 ) -> _PartFit:
-    values = select(customers)
+    values = _select_complete(customers, feature_columns)
     kept = values[_is_inside(values, bounds)]
     if kept.empty:
         return _PartFit(len(values), None, {})
@@ -214,27 +210,17 @@ def offset_row_numbers(first_row: int, dropped: pd.DataFrame) -> pd.DataFrame:
     return dropped.assign(**{CUSTOMER_ID: first_row + ids}) if ids.dtype.kind == "i" else dropped
 
 
-def _select_complete(customers: pd.DataFrame, *, feature_columns: Sequence[str], group_column: str | None) -> pd.DataFrame:
+def _select_complete(customers: pd.DataFrame, feature_columns: Sequence[str]) -> pd.DataFrame:
     """Return the features of the customers who have all of them."""
-    check_columns(customers, feature_columns, group_column)
     return customers[list(feature_columns)].dropna()
 
 
-def _take_column(customers: pd.DataFrame, *, name: str, select: SelectComplete) -> NDArray[np.float64]:
-    return select(customers)[name].to_numpy()
+def _take_column(customers: pd.DataFrame, *, feature_columns: Sequence[str], name: str) -> NDArray[np.float64]:
+    return _select_complete(customers, feature_columns)[name].to_numpy()
 
 
 def _find_negatives(customers: pd.DataFrame, *, log_columns: Sequence[str]) -> Negatives:
-    """Find the negative values of the log columns.
-
-    Parameters
-    ----------
-    customers : DataFrame of shape (n_customers, n_columns) with the log columns as numbers
-
-    Returns
-    -------
-    Negatives
-    """
+    """Find the negative values of the log columns in a part."""
     columns = []
     for name in log_columns:
         negative = (customers[name] < 0).to_numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -12,8 +12,6 @@ from services.contract.columns import CUSTOMER_ID
 from services.contract.preparation import Preparation
 from services.transform.features import check_columns, list_dropped
 from stagekit.volume.parts import OutputLocation, Part, PendingPart
-
-T = TypeVar("T")
 
 
 class PreparedPart(NamedTuple):

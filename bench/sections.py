@@ -25,10 +25,10 @@ import sys, pandas
 customers = pandas.read_csv(sys.argv[1] + "/data/file.csv").drop_duplicates(subset=["CUST_ID"], keep="last")
 """
 WITHOUT_ESTIMATES = """
-from services.evaluate import assessment, candidates, stability
+from services.evaluate import candidates, stability
 
-assessment.assess = lambda candidate, *_, **__: candidate
-candidates.bootstrap_stability = lambda features, labels, k, **_: stability.Stability((1.0,) * k, (0.0,) * k, 1.0, 0.0, 2)
+candidates.assess = lambda candidate, *_, **__: candidate
+candidates.bootstrap_stability = lambda features, labels, k, **_: stability.Stability((1.0,) * k, (0.0,) * k, 1.0, 0.0)
 import services.evaluate.__main__
 """
 """evaluate with constants instead of bootstrap resamples and null models; no setting of the stage does without them."""

@@ -1,4 +1,4 @@
-"""Score every number of clusters that was fitted: compactness, separation, sizes and stability of its clusters."""
+"""Score every number of clusters that was fitted, and assess in full those that may be chosen."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, silhouette_score
 
 from services.contract.results import Candidate
+from services.evaluate.checks import Thresholds, check
 from services.evaluate.indices import calinski_harabasz, davies_bouldin, measure_spread
 from services.evaluate.sample import Sample
 from services.evaluate.stability import MAX_DRAWN, bootstrap_stability
+from services.evaluate.structure import assess_structure, classify
 from stagekit.errors import DataError
 from stagekit.workers.worker_pool import PersistedParts
 
@@ -113,6 +115,40 @@ def assess_stability(candidate: Candidate, sample: Sample, model: KMeans, *, n_r
             "n_resamples": n_resamples,
         }
     )
+
+
+def assess(
+    candidate: Candidate,
+    in_full: bool,
+    *,
+    sample: Sample,
+    models: Mapping[int, KMeans],
+    thresholds: Thresholds,
+    n_resamples: int,
+) -> Candidate:
+    """Return the candidate with full estimates and the checks that it fails.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    in_full : bool
+        Whether to test the structure even if another check has failed.
+    sample : Sample
+        Standardised features of customers drawn from all.
+    models : mapping of int to KMeans
+        Fitted models by their number of clusters; their seed is also that of the estimates.
+    thresholds : Thresholds
+    n_resamples : int
+        For the full estimate of the stability.
+    """
+    model = models[candidate.k]
+    stable = assess_stability(candidate, sample, model, n_resamples=n_resamples, seed=model.random_state)
+    candidate = check(stable, thresholds)
+    if candidate.failed_checks and not in_full:
+        return candidate
+    structure = assess_structure(sample.features, candidate.k, seed=model.random_state)
+    classification = classify(structure.is_structured, candidate.jaccard)
+    return check(candidate.model_copy(update={"structure": structure, "classification": classification}), thresholds)
 
 
 def _silhouette(distances: NDArray[np.float64], labels: NDArray[np.int32]) -> float:

@@ -9,8 +9,13 @@ from services.contract import artifacts
 from services.contract.preparation import Preparation
 from services.contract.results import CERTAINTY, Evaluation, LabelledCustomer
 from services.contract.settings import EvaluateSettings
-from services.evaluate.assessment import assess
-from services.evaluate.candidates import SCREENING_RESAMPLES, SILHOUETTE_CUSTOMERS, STABILITY_CUSTOMERS, score_candidates
+from services.evaluate.candidates import (
+    SCREENING_RESAMPLES,
+    SILHOUETTE_CUSTOMERS,
+    STABILITY_CUSTOMERS,
+    assess,
+    score_candidates,
+)
 from services.evaluate.checks import Thresholds, check
 from services.evaluate.choice import choose_cluster_count, require_fitted_k
 from services.evaluate.elbow import find_elbow

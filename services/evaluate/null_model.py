@@ -121,8 +121,7 @@ def draw_customers(null: NullModel, generator: np.random.Generator) -> Floats:
         atoms = null.atoms[rows, j]
         free = atoms < 0
         n_free = int(free.sum())
-        ranks = np.empty(n_free)
-        ranks[np.argsort(scores[free, j])] = np.arange(n_free)
+        ranks = rankdata(scores[free, j], method="ordinal") - 1
         drawn[free, j] = np.interp((ranks + generator.random(n_free)) / max(n_free, 1), margin.cumulative, margin.values)
         drawn[~free, j] = margin.atoms[atoms[~free]]
     return drawn

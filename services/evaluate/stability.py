@@ -29,7 +29,6 @@ class Stability(NamedTuple):
     ari: float
     """Mean adjusted Rand index of the partition: 1 if it is the same in every resample, 0 if it agrees as by chance."""
     ari_se: float
-    n_resamples: int
 
 
 def bootstrap_stability(
@@ -78,7 +77,6 @@ def bootstrap_stability(
         jaccard_se=tuple(sem(jaccard).tolist()),
         ari=float(ari.mean()),
         ari_se=float(sem(ari)),
-        n_resamples=n_resamples,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -172,10 +173,9 @@ def _draw_across_k(data: ReportData, styles: Styles) -> Chart:
 
 def _order_clusters(flows: Sequence[ClusterFlow]) -> dict[int, int]:
     """Place each cluster beside the segments that most of its customers are in, so that few ribbons cross."""
-    customers: dict[int, int] = {}
-    weighted: dict[int, int] = {}
+    customers, weighted = Counter[int](), Counter[int]()
     for flow in flows:
-        customers[flow.cluster] = customers.get(flow.cluster, 0) + flow.customers
-        weighted[flow.cluster] = weighted.get(flow.cluster, 0) + flow.customers * flow.segment_id
+        customers[flow.cluster] += flow.customers
+        weighted[flow.cluster] += flow.customers * flow.segment_id
     order = sorted(customers, key=lambda cluster: weighted[cluster] / customers[cluster])
     return {cluster: place for place, cluster in enumerate(order)}

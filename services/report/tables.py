@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,12 +80,12 @@ def migration_matrix(rows: Sequence[MigrationRow]) -> MigrationMatrix:
 
 
 def _largest(groups: Iterable[tuple[int | None, str | None, int]]) -> dict[int | None, str]:
-    sizes: dict[int | None, int] = {}
+    sizes = Counter[int | None]()
     names: dict[int | None, str] = {}
     for segment_id, name, customers in groups:
-        sizes[segment_id] = sizes.get(segment_id, 0) + customers
+        sizes[segment_id] += customers
         names[segment_id] = name or ""
-    kept = sorted(sizes, key=lambda segment_id: -sizes[segment_id])[: MAX_SEGMENTS + 1]
+    kept = [segment_id for segment_id, _ in sizes.most_common(MAX_SEGMENTS + 1)]
     return {segment_id: names[segment_id] for segment_id in sorted(kept, key=lambda one: (one is None, one or 0))}
 
 
@@ -112,8 +113,9 @@ def metric_curves(evaluation: Evaluation) -> list[MetricCurve]:
 
 def _metric_curve(evaluation: Evaluation, title: str, best: str, values: Sequence[float | None]) -> MetricCurve:
     k_values = [candidate.k for candidate in evaluation.candidates]
-    k_by_value = {value: k for k, value in zip(reversed(k_values), reversed(values), strict=True) if value is not None}
-    best_k = k_by_value[max(k_by_value) if best == "highest" else min(k_by_value)] if k_by_value else "no k"
+    known = {k: value for k, value in zip(k_values, values, strict=True) if value is not None}
+    find_best = max if best == "highest" else min
+    best_k = find_best(known, key=known.__getitem__, default="no k")
     return MetricCurve(title, list(values), values[k_values.index(evaluation.chosen_k)], f"best ({best}) at {best_k}")
 
 

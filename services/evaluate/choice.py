@@ -55,10 +55,6 @@ def choose_cluster_count(
         Returns a candidate with full estimates and the checks that it fails. The second argument is whether to test the
         structure even if another check has failed.
 
-    Returns
-    -------
-    Choice
-
     References
     ----------
     Rousseeuw (1987), Silhouettes: a graphical aid to the interpretation and validation of cluster analysis.

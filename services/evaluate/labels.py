@@ -36,10 +36,6 @@ def read_new_customers(path: Path, preparation: Preparation, table_format: Table
     table_format : TableFormat
         Delimiter, decimal separator and the name of the id column.
 
-    Returns
-    -------
-    NewCustomers
-
     Raises
     ------
     DataError

@@ -86,10 +86,6 @@ def fit_null_model(features: Floats) -> NullModel:
     ----------
     features : ndarray of shape (n_customers, n_features)
         Without ties other than atoms; see `spread_ties`.
-
-    Returns
-    -------
-    NullModel
     """
     scores = np.full(features.shape, np.nan)
     atoms = np.full(features.shape, -1)
@@ -188,11 +184,7 @@ def _nearest_unimodal(values: Floats) -> tuple[Floats, Floats]:
     """Find the unimodal distribution nearest to that of ascending values, as the dip test does.
 
     Its distribution function is the greatest convex minorant of the empirical one up to the modal interval, the least concave
-    majorant beyond, and a straight line between.
-
-    Returns
-    -------
-    cumulative, values : arrays of shape (n_knots,)
+    majorant beyond, and a straight line between. Returns its knots: `Margin.cumulative` and `Margin.values`.
     """
     n_values = len(values)
     heights = (np.arange(n_values) + 0.5) / max(n_values, 1)

@@ -31,10 +31,6 @@ def draw_sample(features: PersistedParts, max_customers: int, *, seed: int) -> S
         Standardised features, each part an ndarray of shape (n_part, n_features).
     max_customers : int
     seed : int
-
-    Returns
-    -------
-    Sample
     """
     end_rows = np.cumsum(features.map(len))
     n_customers = int(end_rows[-1])

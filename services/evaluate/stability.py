@@ -56,10 +56,6 @@ def bootstrap_stability(
     seed : int
         Determines the resamples, which are the same for any `n_clusters`, and their initialisations.
 
-    Returns
-    -------
-    Stability
-
     References
     ----------
     Hennig (2007), Cluster-wise assessment of cluster stability.

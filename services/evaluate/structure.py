@@ -75,10 +75,6 @@ def assess_structure(features: Floats, n_clusters: int, *, seed: int) -> Structu
     seed : int
         Determines the sample of customers and the draws from the null model.
 
-    Returns
-    -------
-    Structure
-
     References
     ----------
     Hartigan and Hartigan (1985), The dip test of unimodality.

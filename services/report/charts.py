@@ -38,10 +38,6 @@ def draw_development(
     styles : mapping of int to SegmentStyle
     write : callable
         Formats a value.
-
-    Returns
-    -------
-    Chart
     """
     last = len(dates) - 1
     figure, axes = new_figure(210, left=44, bottom=24, right=26)

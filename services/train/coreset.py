@@ -89,10 +89,6 @@ def draw_sample(chunks: Chunks, moments: Moments, size: int, *, seed: int) -> Sa
     size : int
         Expected number of customers in the sample.
     seed : int
-
-    Returns
-    -------
-    Sample
     """
     drawn = chunks.map(partial(_draw_from_chunk, moments=moments, size=size, seed=seed))
     return Sample(*map(np.concatenate, zip(*drawn, strict=True)))

@@ -81,10 +81,6 @@ def fit_preparation_to_parts(
     feature_columns : sequence of str
     options : PreparationOptions
 
-    Returns
-    -------
-    Preparation
-
     Raises
     ------
     DataError

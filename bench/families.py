@@ -186,6 +186,10 @@ def small_group(share: float, apart: float, generator: np.random.Generator, n_cu
 
 def draw(family: Family, n_customers: int, seed: int) -> Floats:
     """Draw a population and standardise it, as the transform stage does."""
-    values = family(np.random.default_rng(seed), n_customers)
-    standardised: Floats = (values - values.mean(axis=0)) / values.std(axis=0)
+    return standardise(family(np.random.default_rng(seed), n_customers))
+
+
+def standardise(table: Floats) -> Floats:
+    """Subtract the mean of each column and divide by its standard deviation."""
+    standardised: Floats = (table - table.mean(axis=0)) / table.std(axis=0)
     return standardised

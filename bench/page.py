@@ -52,7 +52,7 @@ def _stages(runs: Runs) -> str:
     rows.append(("all four", *_compare(_together(lab), _together(ours))))
     one = runs["literal, one process"]["all"]
     rows.append(("the lab in one process", *_relative(one, one)[:2], "", "", "", ""))
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _compare(lab: Sequence[Run], ours: Sequence[Run]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def _reading(runs: Runs) -> str:
     pandas, *_ = runs.values()
     rows = [("reader", "s", "MiB", "time", "memory")]
     rows += [(name, *_relative(those["extract"], pandas["extract"])) for name, those in runs.items()]
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _whole(whole: Mapping[str, Any]) -> str:
@@ -78,7 +78,7 @@ def _whole(whole: Mapping[str, Any]) -> str:
     sse = whole["sse"]
     worse = [100 * (ratio - 1) for ratio in sse.values()]
     return (
-        f"{_table(rows)}\nThe script clusters a sample and validates nothing. Its SSE on all customers, relative "
+        f"{markdown_table(rows)}\nThe script clusters a sample and validates nothing. Its SSE on all customers, relative "
         f"to the pipeline's, for k = {', '.join(sse)}:\nminimum {min(worse):+.3f} %, median {statistics.median(worse):+.3f} %, "
         f"maximum {max(worse):+.3f} %.\n"
     )
@@ -87,7 +87,9 @@ def _whole(whole: Mapping[str, Any]) -> str:
 def _starts(runs: Runs) -> str:
     pandas, *_ = runs.values()
     relative = {name: _relative(measured["start"], pandas["start"]) for name, measured in runs.items()}
-    return _table([("process", "s", "time"), *((name, seconds, ratio) for name, (seconds, _, ratio, _) in relative.items())])
+    return markdown_table(
+        [("process", "s", "time"), *((name, seconds, ratio) for name, (seconds, _, ratio, _) in relative.items())]
+    )
 
 
 def _together(stages: Mapping[str, Sequence[Run]]) -> list[Run]:
@@ -125,7 +127,7 @@ def _sweeps(sweeps: Sequence[Mapping[str, Any]], n_customers: int) -> str:
         f"Nine k from 2 to 10 on {n_customers:,} customers. The SSE of `--strategy sample` is relative to that of the lab's\n"
         "recipe on the same data.\n\n"
         f"Faster by {min(faster):.1f} to {max(faster):.1f} times, {statistics.median(faster):.1f} in the median. The worst SSE "
-        f"of {9 * len(sweeps)} is {100 * (worst - 1):+.4f} %, {above} are above +0.1 %.\n\n{_table(rows)}"
+        f"of {9 * len(sweeps)} is {100 * (worst - 1):+.4f} %, {above} are above +0.1 %.\n\n{markdown_table(rows)}"
     )
 
 
@@ -135,7 +137,8 @@ def _airflow(results: Mapping[str, Any]) -> str:
         alone = results["docker run"][stage]
         rows.append((stage, _range(tasks), _range(alone), f"{statistics.median(tasks) - statistics.median(alone):.2f}"))
     return (
-        f"The sample data, {len(tasks)} runs of each in turns, in one Airflow as `make up` starts it.\n\n{_table(rows)}\n"
+        f"The sample data, {len(tasks)} runs of each in turns, in one Airflow as `make up` starts it.\n\n"
+        f"{markdown_table(rows)}\n"
         f"Between two tasks, from the end of one to the start of the next: {_range(results['gaps'])} s.\n"
     )
 
@@ -150,7 +153,7 @@ def _images(measured: Mapping[str, Any]) -> str:
     train = sum(size for _, size in layers["train"])
     return (
         f"Built without cached layers, with cached downloads: {measured['cold']:.0f} s. Without changes: "
-        f"{_range(measured['warm'])} s.\n\n{_table(rows)}\nThe lab's four images share layers: together they are "
+        f"{_range(measured['warm'])} s.\n\n{markdown_table(rows)}\nThe lab's four images share layers: together they are "
         f"{sum(size for _, size in lab) / 1e6:.0f} MB, {sum(size for _, size in lab) / train:.3f} times train alone.\n"
     )
 
@@ -164,8 +167,9 @@ def _spread(runs: Sequence[Run]) -> str:
     return _range([Run(*one).seconds for one in runs])  # what was kept as JSON comes as lists
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+def markdown_table(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows as a Markdown table; the first one is the header."""
+    head, *body = [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body, ""])
 
 

@@ -9,10 +9,9 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from sklearn.metrics import silhouette_score
 from bench import families
 from bench.families import Family
 from bench.measuring import REPOSITORY
+from bench.page import markdown_table
 from services.contract.settings import EvaluateSettings
 from services.evaluate.elbow import find_elbow
 from services.evaluate.structure import MIN_DEVIATIONS, MIN_FEATURE_DIP, MIN_RATIO, MIN_SEPARATION, N_DRAWS, assess_structure
@@ -123,14 +123,14 @@ def _list_tasks(section: str, options: argparse.Namespace) -> Iterator[Task]:
     if section == "stability":
         if lab is not None:
             for k in sorted(CLUSTERBOOT):
-                labels = KMeans(k, n_init=10, random_state=7).fit_predict(_standardise(lab))
+                labels = KMeans(k, n_init=10, random_state=7).fit_predict(families.standardise(lab))
                 for seed in seeds:
-                    yield f"k = {k}", seed, partial(_measure_stability, _standardise(lab), labels, k, seed)
+                    yield f"k = {k}", seed, partial(_measure_stability, families.standardise(lab), labels, k, seed)
         return
     if section == "real":
         for name, table in (("the lab's table", lab), ("the sample data", _read_features(SAMPLE))):
             if table is not None:
-                features = _standardise(table)
+                features = families.standardise(table)
                 k = find_k(features)
                 for seed in seeds:
                     yield name, seed, partial(_measure_structure, features, k, seed)
@@ -195,11 +195,6 @@ def _read_features(path: Path) -> NDArray[np.float64]:
     return table
 
 
-def _standardise(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    features: NDArray[np.float64] = (table - table.mean(axis=0)) / table.std(axis=0)
-    return features
-
-
 def describe(results: Mapping[str, Any]) -> str:
     """Return the text of the page; sections that were not measured are omitted."""
     parts = [
@@ -230,7 +225,7 @@ def _describe_stability(section: Mapping[str, Any]) -> str:
     columns = ("k", "customers", "in R", "R, seed 1", "R, seed 2", "mean", "sd over seeds", "largest difference from R's mean")
     gate = ("k", "seeds", "weakest segment", f"at least {MIN_STABILITY:g}, the gate's minimum")
     entries = section["entries"]
-    return "\n".join([text, *_table(columns, _stability_rows(entries)), "", *_table(gate, _gate_rows(entries)), ""])
+    return "\n".join([text, markdown_table([columns, *_stability_rows(entries)]), markdown_table([gate, *_gate_rows(entries)])])
 
 
 def _stability_rows(entries: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
@@ -311,8 +306,8 @@ STRUCTURE_COLUMNS = (
 
 
 def _describe_populations(heading: str, entries: Sequence[Entry]) -> str:
-    rows = (_structure_row(name, group) for name, group in _by_name(entries))
-    return "\n".join([*_table((heading, *STRUCTURE_COLUMNS), rows), ""])
+    rows = [_structure_row(name, group) for name, group in _by_name(entries)]
+    return markdown_table([(heading, *STRUCTURE_COLUMNS), *rows])
 
 
 def _structure_row(name: str, group: Sequence[Entry]) -> tuple[object, ...]:
@@ -337,11 +332,12 @@ def _summarise(values: Sequence[float], digits: int = 1) -> str:
     return f"{least:.{digits}f} to {most:.{digits}f}, median {median:.{digits}f}"
 
 
-def _by_name(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+def _by_name(entries: Sequence[Entry]) -> Iterable[tuple[str, list[Entry]]]:
     """Group the entries by name, in the order in which each name comes first."""
-    order = {name: at for at, name in enumerate(dict.fromkeys(entry["name"] for entry in entries))}
-    for name, group in groupby(sorted(entries, key=lambda entry: order[entry["name"]]), key=lambda entry: str(entry["name"])):
-        yield name, list(group)
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry["name"], []).append(entry)
+    return groups.items()
 
 
 def _count(entries: Sequence[Entry]) -> str:
@@ -351,13 +347,6 @@ def _count(entries: Sequence[Entry]) -> str:
 def _list_seeds(entries: Sequence[Entry]) -> str:
     seeds = [entry["seed"] for entry in entries]
     return f"{min(seeds)}-{max(seeds)}" if len(seeds) > 1 else str(seeds[0])
-
-
-def _table(columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(columns)} |"
-    yield f"|{'---|' * len(columns)}"
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -48,6 +48,11 @@ class FeatureSettings(PartitionedStageSettings):
             raise ValueError(f"names {CUSTOMER_ID}, which identifies customers and is not a feature: leave it out")
         return value
 
+    @property
+    def used_columns(self) -> list[str]:
+        """The columns that the stages use: the feature columns, and the group column if there is one."""
+        return [*self.feature_columns, *filter(None, [self.group_column])]
+
 
 class TestFileSettings(StageSettings):
     """Setting of the stage that labels new customers and of the one that checks their file."""

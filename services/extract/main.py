@@ -47,7 +47,8 @@ def main(settings: ExtractSettings, work: Workspace) -> dict[str, Any]:
     target = work.output_location(artifacts.CUSTOMERS)
     n_bytes = sum(path.stat().st_size for path in paths)
     with worker_pool(settings.dask_scheduler, target.folder, n_bytes) as pool, files.fail_if_modified(paths):
-        schema = read_schema(paths, settings.feature_columns, settings.table_format, _columns_to_keep(settings))
+        columns = settings.used_columns if settings.keep_columns == "used" else None
+        schema = read_schema(paths, settings.feature_columns, settings.table_format, columns)
         digests = pool.map(files.digest_file, sources.values(), sources)
         load = partial(load_files, schema=schema, folder=work.scratch())
         # Without a cluster, DuckDB loads one table with all cores; on a cluster, each worker loads a file.
@@ -84,13 +85,7 @@ def write_part(source: PartSource, *, schema: TableSchema, target: OutputLocatio
 def _check_test_file(settings: ExtractSettings, work: Workspace) -> None:
     """Reject a file of new customers that `evaluate` would reject, before hours of training."""
     if settings.is_test_file_required:
-        group_column = [settings.group_column] if settings.group_column else []
-        read_header(work.user_files.open(settings.test_file), [*settings.feature_columns, *group_column], settings.table_format)
-
-
-def _columns_to_keep(settings: ExtractSettings) -> list[str] | None:
-    """Return the columns that later stages use, or None for all."""
-    return [*settings.feature_columns, *filter(None, [settings.group_column])] if settings.keep_columns == "used" else None
+        read_header(work.user_files.open(settings.test_file), settings.used_columns, settings.table_format)
 
 
 def _warn_of_missing_ids(header: Sequence[str]) -> None:

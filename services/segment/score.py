@@ -46,8 +46,8 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
         raise MissingInputError("no segments are active: run all stages first, until segment publishes some")
     segmenter = to_segmenter(work.load_published(active_run, artifacts.SEGMENTER))
     loaded, schema = _load_file(settings, work, segmenter.preparation)
-    duplicates = find_duplicate_rows([loaded], schema)
-    n_duplicates = len(duplicates)
+    is_duplicate = find_duplicate_rows([loaded], schema)
+    n_duplicates = int(is_duplicate.sum())
     n_customers = loaded.n_rows - n_duplicates
     log.info("read %s: %d customers; the segments of run %s are active", settings.score, n_customers, active_run.run)
     if n_duplicates:
@@ -55,7 +55,7 @@ def main(settings: ScoreSettings, work: Workspace) -> dict[str, Any]:
 
     with worker_pool() as pool:
         read = partial(_read_part, schema=schema, preparation=segmenter.preparation, folder=work.scratch())
-        parts = pool.persist(read, plan_parts([loaded], duplicates, _ROWS_PER_PART))
+        parts = pool.persist(read, plan_parts([loaded], is_duplicate, _ROWS_PER_PART))
         published = work.open_published(active_run, artifacts.SEGMENTS)
         membership = find_previous_membership(published, parts, work.scratch()) if segmenter.has_ids else None
         write = partial(score_part, segmenter=segmenter, csv=work.output_location(artifacts.SCORES))

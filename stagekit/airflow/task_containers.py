@@ -161,7 +161,7 @@ class TaskContainers:
 
     def _reason_to_remove(self, container: dict[str, Any]) -> str:
         """Return why this try cannot attach to a container of the task; empty if it can."""
-        # The engine reports a container that is being removed as exited; only the status for people tells the difference.
+        # The engine reports a container that is being removed as exited; only the status for people shows the difference.
         if container["State"] not in ("running", "exited") or container["Status"].startswith("Removal"):
             return "left by an earlier try"
         differing = {name for name, value in self._expected_labels.items() if container["Labels"].get(name) != value}

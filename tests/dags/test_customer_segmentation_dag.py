@@ -60,7 +60,7 @@ def test_the_makefile_names_the_same_pipeline():
     assert f"\nPIPELINE := {PIPELINE.name}\n" in (REPOSITORY / "Makefile").read_text()
 
 
-def test_a_dag_is_serialised_to_the_same_text_by_every_process(dag):
+def test_the_serialised_dag_has_the_name_of_the_pipeline_instead_of_its_memory_address(dag):
     serialised = DagSerialization.to_dict(dag)["dag"]["default_args"]
     assert f"'pipeline': '{PIPELINE.name}'" in str(serialised)
 

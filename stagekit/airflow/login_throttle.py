@@ -81,6 +81,8 @@ class LoginThrottle(BaseHTTPMiddleware):
 
         address = _network_of(request.client.host if request.client else "")
         names = _names_in(body, is_form=is_form)
+        if len(names) > 1:  # a form with thousands of names would lock them all
+            return _refuse(400, "expected one user name")
         keys = [("address", address), *(("name", name) for name in names if (name, address) not in self.known)]
         wait_s = await self._admit(keys)
         if wait_s:

@@ -197,10 +197,18 @@ def test_the_case_of_a_name_makes_no_other_name(throttle: LoginThrottle, spellin
 
 def test_a_form_cannot_hide_its_name(throttle: LoginThrottle) -> None:
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    for n, body in enumerate([b"username=ana&x=\xff", b"username=ana&username=ben", b"username=an%61", b"username=ANA"] * 2):
+    for n, body in enumerate([b"username=ana&x=\xff", b"username=an%61", b"username=ANA"] * 2):
         client_of(throttle, f"10.0.1.{n}").post("/auth/login/", content=body, headers=kind)
     assert tries(client_of(throttle), "right") == [429]
     assert client_of(throttle).post("/auth/login/", files={"username": "ana"}).status_code == 415
+
+
+def test_a_form_cannot_lock_many_names(throttle: LoginThrottle) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    for n in range(6):
+        body = b"username=ana&username=ben"
+        assert client_of(throttle, f"10.0.1.{n}").post("/auth/login/", content=body, headers=kind).status_code == 400
+    assert tries(client_of(throttle), "right") == [201]
 
 
 @pytest.mark.parametrize("sign_in", [tries, fills_in])

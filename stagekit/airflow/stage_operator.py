@@ -26,6 +26,7 @@ from stagekit.airflow.containers import StageCall, StageContainer, define_contai
 from stagekit.airflow.host_settings import HostSettings, read_host_settings
 from stagekit.airflow.interruption import Interruption
 from stagekit.airflow.resumable_container import ResumableContainerMixin
+from stagekit.airflow.task_callbacks import log_failure_reason, remove_container
 from stagekit.airflow.task_containers import TaskContainers, label_task
 from stagekit.airflow.task_results import MANIFEST_KEY, REASON_KEY, SUMMARY_KEY, VOLUME_KEY, collect_upstream_digests
 from stagekit.airflow.task_state import TaskState
@@ -188,19 +189,3 @@ class StageOperator(ResumableContainerMixin, DockerOperator):
             raise SetupError(f"DOCKER_CERT_PATH is {certificates}: expected ca.pem, cert.pem and key.pem there") from None
         except AirflowException:
             raise TransientError(f"no Docker engine answers at {self.docker_url}, or this user may not use it") from None
-
-
-def remove_container(context: Context) -> None:
-    """Remove the container of a task whose success Airflow has recorded."""
-    task: Any = context["task"]
-    task.remove_containers()
-
-
-def log_failure_reason(context: Context) -> None:
-    """Log, below Airflow's traceback, why the task failed and how to replay the stage."""
-    log.info("::endgroup::")  # Airflow has opened a section, which its UI shows folded
-    # Without an exception, the scheduler noticed the failure, not the task.
-    log.error("%s", context.get("exception") or "the task process exited unexpectedly")
-    command = getattr(context["task"], "docker_run", "")
-    if command:
-        log.error("to replay this stage by hand: %s", command)

@@ -98,10 +98,30 @@ def engine(host: str, certificates: str) -> dict[str, str]:
 
 
 def choose_volume(known: dict[str, str], default: str, requested: str, *, may_change: bool) -> tuple[str, Path]:
-    """Return the volume as it was named and its absolute path, or exit if it is unusable or its change not confirmed.
+    """Choose between the volume of the previous `make up` and the requested one.
 
-    It is the requested one, else that of the previous `make up`, whose settings are `known`, else the default. A relative name
-    belongs to the checkout.
+    Parameters
+    ----------
+    known : dict of str
+        The settings of the previous `make up`; empty before the first one.
+    default : str
+        The volume of the first `make up` if none is requested.
+    requested : str
+        The volume that this call names, or an empty text.
+    may_change : bool
+        Whether `requested` may differ from the previous volume.
+
+    Returns
+    -------
+    name : str
+        The volume as it was named: a relative path belongs to the checkout.
+    folder : Path
+        The same, absolute and without links.
+
+    Raises
+    ------
+    SystemExit
+        If the folder is missing or unusable, or if the change was not confirmed.
     """
     # Earlier versions kept only the absolute path.
     previous = known.get("VOLUME") or known.get("PIPELINE_HOST_VOLUME", "")

@@ -157,7 +157,12 @@ class Workspace:
     def read_registry(self, *, lock: bool) -> Any:
         """Read the registry; `lock` prevents other stages from publishing until this stage ends.
 
-        It raises as `ModelStore.read_registry` and `ModelStore.lock` do.
+        Raises
+        ------
+        TransientError
+            Another stage holds the lock.
+        DataError
+            The registry is damaged.
         """
         if lock:
             self._lock_store()
